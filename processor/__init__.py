@@ -1,0 +1,104 @@
+"""Everything about tasks and their data. TASKS holds the facts, one row a task; nothing else knows a task by name."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Task:
+    """The facts of one task. Its files, lengths and hyperparameters are settings: config/tasks/<task>.json."""
+
+    title: str  # as in the published table
+    script: str  # the command that runs it
+    columns: tuple[str, ...]  # the header of its files
+    text_columns: tuple[str, ...]  # one or two of them: the text, or the pair
+    label_column: str
+    output_mode: str  # which head and loss: a key of src.models.HEADS
+    metric: str  # a key of src.metrics.METRICS
+    headline: str  # the score that stands in the table and selects the checkpoint
+    scale: float  # what a perfect headline score is
+    labels: Mapping[str, str] | None = None  # label in the file -> its readable name, in the order of ids; None: a number
+    skip_empty_text: bool = False  # leave out rows with an empty text, as the original does
+
+
+TASKS: Mapping[str, Task] = {
+    "nsmc": Task(
+        title="NSMC",
+        script="run_seq_cls.py",
+        columns=("id", "document", "label"),
+        text_columns=("document",),
+        label_column="label",
+        output_mode="classification",
+        metric="accuracy",
+        headline="acc",
+        scale=1.0,
+        labels={"0": "negative", "1": "positive"},
+    ),
+    "paws": Task(
+        title="PAWS",
+        script="run_seq_cls.py",
+        columns=("id", "sentence1", "sentence2", "label"),
+        text_columns=("sentence1", "sentence2"),
+        label_column="label",
+        output_mode="classification",
+        metric="accuracy",
+        headline="acc",
+        scale=1.0,
+        labels={"0": "different", "1": "paraphrase"},
+        skip_empty_text=True,
+    ),
+    "kornli": Task(
+        title="KorNLI",
+        script="run_seq_cls.py",
+        columns=("sentence1", "sentence2", "gold_label"),
+        text_columns=("sentence1", "sentence2"),
+        label_column="gold_label",
+        output_mode="classification",
+        metric="accuracy",
+        headline="acc",
+        scale=1.0,
+        labels={"contradiction": "contradiction", "entailment": "entailment", "neutral": "neutral"},
+    ),
+    "korsts": Task(
+        title="KorSTS",
+        script="run_seq_cls.py",
+        columns=("genre", "filename", "year", "id", "score", "sentence1", "sentence2"),
+        text_columns=("sentence1", "sentence2"),
+        label_column="score",
+        output_mode="regression",
+        metric="correlation",
+        headline="spearmanr",
+        scale=1.0,
+    ),
+    "question-pair": Task(
+        title="Question Pair",
+        script="run_seq_cls.py",
+        columns=("question1", "question2", "is_duplicate"),
+        text_columns=("question1", "question2"),
+        label_column="is_duplicate",
+        output_mode="classification",
+        metric="accuracy",
+        headline="acc",
+        scale=1.0,
+        # The column's name says the opposite of what its values mean.
+        labels={"0": "same", "1": "different"},
+        skip_empty_text=True,
+    ),
+    "hate-speech": Task(
+        title="Korean Hate Speech",
+        script="run_seq_cls.py",
+        columns=("title", "comment", "bias", "hate"),
+        text_columns=("comment",),
+        label_column="hate",
+        output_mode="classification",
+        metric="macro_f1",
+        headline="f1",
+        scale=1.0,
+        labels={"none": "none", "offensive": "offensive", "hate": "hate"},
+    ),
+}
+
+
+def tasks_of(script: str) -> list[str]:
+    """Names of the tasks that `script` runs, in the order of the table."""
+    return [name for name, task in TASKS.items() if task.script == script]

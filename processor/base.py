@@ -1,0 +1,173 @@
+"""From a data file to stored features: Example and Features, the TSV reader, the record of a data file, the feature cache."""
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load_file, save
+
+from processor import Task
+from src.errors import DataError, list_problems
+
+logger = logging.getLogger(__name__)
+
+# Raise it with every change of the code below that changes a feature: caches of other versions are not read.
+FEATURES_VERSION = 1
+
+Tensors = dict[str, np.ndarray]
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One row of a data file: its line there, one text or two, and its label (a label string, or a score)."""
+
+    line: int
+    texts: tuple[str, ...]
+    label: str | float
+
+
+@dataclass(frozen=True)
+class DataFile:
+    """A data file as a run saw it. `status`: "published" where its content is the published file's, else "other"."""
+
+    path: Path
+    sha256: str
+    status: str
+
+
+@dataclass(frozen=True)
+class Features:
+    """Ids of n rows without padding, flat, and where each row starts.
+
+    tensors: `input_ids` int32 [total], `token_type_ids` uint8 [total], `offsets` int64 [n + 1], and what the task adds, such as
+    `labels` int64 or float32 [n].
+    """
+
+    tensors: Tensors
+
+    def __len__(self) -> int:
+        return len(self.tensors["offsets"]) - 1
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Tokens of each row, int64 [n]."""
+        return np.diff(self.tensors["offsets"])
+
+
+def describe_files(paths: Mapping[str, Path]) -> dict[str, DataFile]:
+    """Hash the data file of each split. Raises DataError naming every file that is missing or empty."""
+    published = json.loads(Path(__file__).with_name("published.json").read_text(encoding="utf-8"))
+    files, problems = {}, []
+    for split, path in paths.items():
+        content = path.read_bytes() if path.is_file() else None
+        if not content:
+            problems.append(f"{path} ({split}): {'no such file' if content is None else 'the file is empty'}")
+            continue
+        blob_id = hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()  # how git names a file's content
+        status = "published" if published.get(f"{path.parent.name}/{path.name}") == blob_id else "other"
+        files[split] = DataFile(path, hashlib.sha256(content).hexdigest(), status)
+    if problems:
+        title = "data files are not there. data/README.md says what belongs where; --data_dir names another folder:"
+        raise DataError(list_problems(title, problems))
+    return files
+
+
+def read_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """(line number from 1, line) of a UTF-8 file, split on "\\n" alone; a final newline opens no further line.
+
+    Not `splitlines()`: PAWS holds a 0x1C inside a sentence. Raises DataError with the line of the first byte that is not UTF-8.
+    """
+    content = path.read_bytes()
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        found = content[error.start : error.start + 4].hex(" ")
+        raise DataError(f"{path}, line {line}: found the bytes {found}, expected UTF-8. Convert the file to UTF-8.") from None
+    lines = text.split("\n")
+    if lines[-1] == "":
+        lines.pop()
+    return enumerate((line.removesuffix("\r") for line in lines), start=1)
+
+
+def read_tsv(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, list[str]]]:
+    """(line number, fields) of every row behind the header. Tabs separate, nothing quotes, nothing is stripped.
+
+    Raises DataError, at the end of the file and with all of them, for rows with another number of fields than `columns`, and at
+    once for a missing or different header or a file without rows.
+    """
+    rows = read_lines(path)
+    header = next(rows, (1, ""))[1].split("\t")
+    if header != list(columns):
+        raise DataError(
+            f"{path}, line 1: found the header {header}, expected {list(columns)}, separated by tabs. "
+            "The first line must name the columns."
+        )
+    problems, seen = [], 0
+    for number, line in rows:
+        seen += 1
+        fields = line.split("\t")
+        if len(fields) == len(columns):
+            yield number, fields
+        else:
+            problems.append(f"line {number}: found {len(fields)} columns, expected {len(columns)} ({', '.join(columns)})")
+    if problems:
+        raise DataError(list_problems(f"{path}: {len(problems)} malformed rows:", problems))
+    if not seen:
+        raise DataError(f"{path}: found a header and no rows. Fetch the file again.")
+
+
+class FeatureSettings(Protocol):
+    """The settings that features depend on."""
+
+    @property
+    def task(self) -> str: ...
+    @property
+    def max_seq_len(self) -> int: ...
+    @property
+    def feature_cache_dir(self) -> str: ...
+
+
+def fingerprint(file: DataFile, task: Task, tokenizer: Any, lengths: Mapping[str, int]) -> str:
+    """16 hex digits over all that decides a split's features; `lengths`: the settings of lengths and strides among it."""
+    backend = json.loads(tokenizer.backend_tokenizer.to_str())
+    for state in ("truncation", "padding"):  # left over from the last call, no property of the tokenizer
+        backend.pop(state, None)
+    facts = [FEATURES_VERSION, file.sha256, asdict(task), backend, dict(lengths)]
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def cached_features(cache_dir: Path, name: str, build: Callable[[], Tensors]) -> Features:
+    """The features stored under `name`, or else built and stored there. A torn file is built again; no cache is no error."""
+    path = cache_dir / f"{name}.safetensors"
+    if path.is_file():
+        try:
+            return Features(load_file(path))
+        except (SafetensorError, OSError) as error:
+            logger.warning("%s cannot be read (%s); the features are built again", path, error)
+    features = Features(build())
+    try:
+        _write_atomically(path, save(features.tensors))
+    except OSError as error:
+        logger.warning("features are not cached: %s: %s", cache_dir, error.strerror)
+    return features
+
+
+def _write_atomically(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with open(temporary, "wb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

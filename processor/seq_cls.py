@@ -1,0 +1,161 @@
+"""Sequence tasks: a row of one text or two, with a class or a score, becomes features; logits become scores and predictions."""
+
+import logging
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from processor import Task
+from processor.base import DataFile, Example, Features, FeatureSettings, Tensors, cached_features, fingerprint, read_tsv
+from src.errors import DataError, list_problems
+from src.metrics import METRICS, Scores
+
+logger = logging.getLogger(__name__)
+
+ROWS_PER_CALL = 4096  # enough to keep the tokenizer's threads busy, few enough to keep its Python lists small
+
+
+@dataclass(frozen=True)
+class Split:
+    """One data file of a task as the loop sees it: features in, logits out, both in the file's order."""
+
+    name: str
+    task: Task
+    file: DataFile
+    features: Features
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+    @cached_property
+    def examples(self) -> list[Example]:
+        """The rows behind the features; read only when predictions are written."""
+        return read_examples(self.file.path, self.task)
+
+    def score(self, logits: np.ndarray) -> Scores:
+        """The task's metrics for logits float32 [n, number of labels] ([n, 1] for a score)."""
+        labels = self.features.tensors["labels"]
+        preds = logits[:, 0] if self.task.labels is None else logits.argmax(axis=1)
+        return METRICS[self.task.metric](labels, preds)
+
+    def prediction_lines(self, logits: np.ndarray) -> Iterator[str]:
+        """Lines of predictions-<step>.tsv: index, text columns, label, prediction, and prob_<label> where there are classes."""
+        names = list(self.task.labels or ())
+        yield "\t".join(["index", *self.task.text_columns, "label", "prediction", *(f"prob_{name}" for name in names)])
+        for index, (example, row) in enumerate(zip(self.examples, logits, strict=True)):
+            if names:
+                weights = np.exp(row.astype(np.float64) - row.max())
+                found = [names[int(row.argmax())], *(f"{prob:.6f}" for prob in weights / weights.sum())]
+            else:
+                found = [f"{row[0]:.6f}"]
+            yield "\t".join([str(index), *example.texts, str(example.label), *found])
+
+
+def load_split(name: str, file: DataFile, settings: FeatureSettings, task: Task, tokenizer: Any) -> Split:
+    """Build or fetch the features of one split. Raises DataError for a malformed file."""
+    key = fingerprint(file, task, tokenizer, {"max_seq_len": settings.max_seq_len})
+
+    def build() -> Tensors:
+        return encode(read_examples(file.path, task), task, tokenizer, settings.max_seq_len)
+
+    features = cached_features(Path(settings.feature_cache_dir), f"{settings.task}-{name}-{key}", build)
+    full = int((features.lengths == settings.max_seq_len).sum())
+    origin = "the published file" if file.status == "published" else "not the published file: scores will not compare"
+    shape = f"{len(features):,} rows, {features.lengths.mean():.1f} tokens a row, {full:,} rows of max_seq_len"
+    logger.info("%s: %s (%s), %s", name, file.path, origin, shape)
+    return Split(name, task, file, features)
+
+
+def read_examples(path: Path, task: Task) -> list[Example]:
+    """The rows of a task's file. Raises DataError with file, line, what was found and what was expected."""
+    where = {column: position for position, column in enumerate(task.columns)}
+    text_positions = [where[column] for column in task.text_columns]
+    label_position = where[task.label_column]
+    examples, problems, skipped = [], [], 0
+    for line, fields in read_tsv(path, task.columns):
+        texts = tuple(fields[position] for position in text_positions)
+        if task.skip_empty_text and not all(texts):
+            skipped += 1
+            continue
+        try:
+            examples.append(Example(line, texts, _parse_label(fields[label_position], task.labels)))
+        except ValueError as error:
+            problems.append(f"line {line}: {task.label_column}: {error}")
+    if problems:
+        raise DataError(list_problems(f"{path}: {len(problems)} malformed rows:", problems))
+    if not examples:
+        raise DataError(f"{path}: every row has an empty {' or '.join(task.text_columns)}; nothing is left.")
+    if skipped:
+        logger.info("%s: %d rows with an empty %s left out", path, skipped, " or ".join(task.text_columns))
+    return examples
+
+
+def _parse_label(found: str, labels: Mapping[str, str] | None) -> str | float:
+    if labels is not None:
+        if found not in labels:
+            raise ValueError(f"found {found!r}, expected one of {', '.join(labels)}")
+        return found
+    try:
+        score = float(found)
+    except ValueError:
+        raise ValueError(f"found {found!r}, expected a number") from None
+    if not np.isfinite(score):
+        raise ValueError(f"found {found!r}, expected a finite number")
+    return score
+
+
+def encode(examples: Sequence[Example], task: Task, tokenizer: Any, max_seq_len: int) -> Tensors:
+    """Features of `examples`; see Features. `labels` are ids, int64, or scores, float32, [n]."""
+    input_ids: list[np.ndarray] = []
+    token_type_ids: list[np.ndarray] = []
+    offsets = np.zeros(len(examples) + 1, np.int64)
+    for start in range(0, len(examples), ROWS_PER_CALL):
+        chunk = examples[start : start + ROWS_PER_CALL]
+        columns = [list(column) for column in zip(*(example.texts for example in chunk), strict=True)]
+        # Segments are asked for by name: transformers 5 leaves them out for some tokenizers.
+        rows = tokenizer(*columns, return_token_type_ids=True, return_attention_mask=False, verbose=False)
+        ids, segments = rows["input_ids"], rows["token_type_ids"]
+        for row in range(len(chunk)):
+            if len(ids[row]) > max_seq_len:
+                keep = _longest_first(rows.sequence_ids(row), max_seq_len)
+                ids[row] = [ids[row][position] for position in keep]
+                segments[row] = [segments[row][position] for position in keep]
+        offsets[start + 1 : start + len(chunk) + 1] = [len(row) for row in ids]
+        input_ids.append(np.fromiter((token for row in ids for token in row), np.int32))
+        token_type_ids.append(np.fromiter((segment for row in segments for segment in row), np.uint8))
+    if task.labels is None:
+        labels = np.array([example.label for example in examples], np.float32)
+    else:
+        ids_of = {label: position for position, label in enumerate(task.labels)}
+        labels = np.array([ids_of[str(example.label)] for example in examples], np.int64)
+    return {
+        "input_ids": np.concatenate(input_ids),
+        "token_type_ids": np.concatenate(token_type_ids),
+        "offsets": np.cumsum(offsets),
+        "labels": labels,
+    }
+
+
+def _longest_first(sequence_ids: Sequence[int | None], max_seq_len: int) -> list[int]:
+    """Positions that stay when a row is cut to `max_seq_len`: one token at a time off the end of the longer text.
+
+    Of two texts of one length the second is cut, as the original's tokenizer did; the Rust tokenizer's own truncation differs
+    there. `sequence_ids`: 0 or 1 for tokens of the first or second text, None for special tokens.
+    """
+    counts = [sequence_ids.count(0), sequence_ids.count(1)]
+    for _ in range(len(sequence_ids) - max_seq_len):
+        counts[0 if counts[0] > counts[1] else 1] -= 1
+    seen = [0, 0]
+    keep = []
+    for position, sequence in enumerate(sequence_ids):
+        if sequence is None:
+            keep.append(position)
+            continue
+        if seen[sequence] < counts[sequence]:
+            keep.append(position)
+        seen[sequence] += 1
+    return keep

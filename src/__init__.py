@@ -1,0 +1,1 @@
+"""Everything that knows no task by name: settings, models, the shared loop, results."""

@@ -1,0 +1,79 @@
+"""How rows become batches, and the one spot where a batch meets the model."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+
+class Features(Protocol):
+    """Rows of ids without padding, flat with offsets; processor.base.Features says more."""
+
+    def __len__(self) -> int: ...
+
+    @property
+    def tensors(self) -> dict[str, np.ndarray]: ...
+    @property
+    def lengths(self) -> np.ndarray: ...
+
+
+@dataclass(frozen=True)
+class Batch:
+    """B rows for one forward pass.
+
+    inputs: `input_ids` and `attention_mask` int64 [B, L], and `token_type_ids` int64 [B, L] where the model has segments.
+    labels: int64 or float32 [B]. tokens: how many of the B x L are real. items: labelled items, the divisor of the mean loss.
+    """
+
+    inputs: dict[str, Tensor]
+    labels: Tensor
+    tokens: int
+    items: int
+
+
+def epoch_order(rows: int, seed: int, epoch: int) -> np.ndarray:
+    """The order of the rows in one epoch, int64 [rows]: a permutation that depends on seed and epoch alone."""
+    return np.random.default_rng([seed, epoch]).permutation(rows)
+
+
+def by_length(features: Features, batch_size: int) -> Iterator[np.ndarray]:
+    """Row numbers of every row once, in batches of rows of like length, longest first: the first batch needs the most memory."""
+    order = np.argsort(-features.lengths, kind="stable")
+    for start in range(0, len(order), batch_size):
+        yield order[start : start + batch_size]
+
+
+@dataclass(frozen=True)
+class Collator:
+    """Makes the batches of one model: its pad id, whether it has segments, its device."""
+
+    pad_token_id: int
+    segments: bool
+    device: torch.device
+
+    def __call__(self, features: Features, rows: np.ndarray) -> Batch:
+        """The batch of the given rows (int64 [B]), padded on the right to the longest of them."""
+        tensors = features.tensors
+        starts = tensors["offsets"][rows]
+        lengths = tensors["offsets"][rows + 1] - starts
+        columns = np.arange(lengths.max())
+        real = columns < lengths[:, None]
+        positions = np.where(real, starts[:, None] + columns, 0)
+        arrays = {"input_ids": np.where(real, tensors["input_ids"][positions], self.pad_token_id), "attention_mask": real}
+        if self.segments:
+            arrays["token_type_ids"] = np.where(real, tensors["token_type_ids"][positions], 0)
+        inputs = {name: self._to_device(array.astype(np.int64)) for name, array in arrays.items()}
+        return Batch(inputs, self._to_device(tensors["labels"][rows]), tokens=int(lengths.sum()), items=len(rows))
+
+    def _to_device(self, array: np.ndarray) -> Tensor:
+        tensor = torch.from_numpy(array)
+        # A copy from pinned memory does not make the CPU wait for the GPU.
+        return tensor.pin_memory().to(self.device, non_blocking=True) if self.device.type == "cuda" else tensor.to(self.device)
+
+
+def forward(model: nn.Module, inputs: Mapping[str, Tensor]) -> Tensor:
+    """Logits of a batch, float [B, C]. Training and evaluation come through here and nowhere else."""
+    return model(**inputs).logits

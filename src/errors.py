@@ -1,0 +1,81 @@
+"""Errors a user meets, each with the exit code of the command it ends, and hints towards the right name."""
+
+import difflib
+import errno
+import sys
+from collections.abc import Callable, Iterable, Sequence
+
+MAX_PROBLEMS_SHOWN = 10
+
+
+class BenchmarkError(Exception):
+    """Base of every error that ends a command with one clear message. `exit_code`: 2 the user's mistake, 1 the environment."""
+
+    exit_code = 2
+
+
+class ConfigError(BenchmarkError):
+    """A setting, a config file or a command line is wrong."""
+
+
+class DataError(BenchmarkError):
+    """A data file is missing or malformed."""
+
+
+class ModelError(BenchmarkError):
+    """A model or tokenizer cannot be loaded, or does not fit the settings."""
+
+
+class CheckpointError(BenchmarkError):
+    """A run's folder does not hold what was asked of it."""
+
+
+class EnvironmentFailure(BenchmarkError):
+    """The machine failed: disk, network, device."""
+
+    exit_code = 1
+
+
+class NumbersError(BenchmarkError):
+    """A loss, a gradient or a prediction is not a finite number."""
+
+    exit_code = 1
+
+
+def did_you_mean(name: str, choices: Iterable[str]) -> str:
+    """` Did you mean 'x'?` for the choice nearest to `name`, or an empty string where none is near."""
+    near = difflib.get_close_matches(name, list(choices), n=1, cutoff=0.6)
+    return f" Did you mean {near[0]!r}?" if near else ""
+
+
+def list_problems(title: str, problems: Sequence[str]) -> str:
+    """One message of many problems: the title, then a line each, at most MAX_PROBLEMS_SHOWN of them."""
+    shown = [f"  - {problem}" for problem in problems[:MAX_PROBLEMS_SHOWN]]
+    if len(problems) > MAX_PROBLEMS_SHOWN:
+        shown.append(f"  ... and {len(problems) - MAX_PROBLEMS_SHOWN} more")
+    return "\n".join([title, *shown])
+
+
+def run_command(main: Callable[[], None]) -> None:
+    """Call `main` and end the process as the README promises: one message and an exit code instead of a traceback.
+
+    Errors nobody foresaw keep their traceback: they are bugs and should be reported as such.
+    """
+    try:
+        main()
+    except BenchmarkError as error:
+        sys.exit(_say(f"error: {error}", error.exit_code))
+    except KeyboardInterrupt:
+        sys.exit(_say("interrupted", 130))
+    except BrokenPipeError:
+        sys.stderr.close()  # the reader of our output went away (`| head`): nobody is left to tell
+        sys.exit(1)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM):
+            raise
+        sys.exit(_say(f"error: {error.strerror}: {error.filename or 'unknown file'}. Free the disk or choose another folder.", 1))
+
+
+def _say(message: str, exit_code: int) -> int:
+    print(message, file=sys.stderr, flush=True)
+    return exit_code

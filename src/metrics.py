@@ -1,0 +1,47 @@
+"""Metrics: pure functions (labels, preds) -> {name: value}, computed by scikit-learn and scipy. No torch."""
+
+import logging
+from collections.abc import Callable, Mapping
+
+import numpy as np
+from scipy.stats import pearsonr, spearmanr
+from sklearn.metrics import accuracy_score, precision_recall_fscore_support
+
+logger = logging.getLogger(__name__)
+
+Scores = dict[str, float]
+
+
+def accuracy(labels: np.ndarray, preds: np.ndarray) -> Scores:
+    """`acc`, the share of rows (0..1) whose predicted label id equals the gold one. Both int [n]."""
+    return {"acc": float(accuracy_score(labels, preds))}
+
+
+def macro_f1(labels: np.ndarray, preds: np.ndarray) -> Scores:
+    """`f1`, `precision`, `recall` (0..1): unweighted means over the labels that occur in gold or prediction. Both int [n].
+
+    A label that is never predicted has precision 0, as in the published hate-speech score.
+    """
+    precision, recall, f1, _ = precision_recall_fscore_support(labels, preds, average="macro", zero_division=0.0)
+    return {"f1": float(f1), "precision": float(precision), "recall": float(recall)}
+
+
+def correlation(labels: np.ndarray, preds: np.ndarray) -> Scores:
+    """`pearson`, `spearmanr` (-1..1) and their mean `corr`. Both float [n].
+
+    A correlation with a constant is undefined; it counts as 0.0 and a warning says so.
+    """
+    if len(labels) < 2 or np.ptp(labels) == 0 or np.ptp(preds) == 0:
+        logger.warning("the labels or the predictions are constant: their correlation is undefined and counts as 0.0")
+        return {"pearson": 0.0, "spearmanr": 0.0, "corr": 0.0}
+    # float64: in float32 a nearly constant prediction loses its correlation to rounding
+    gold, predicted = np.asarray(labels, np.float64), np.asarray(preds, np.float64)
+    pearson, spearman = float(pearsonr(gold, predicted).statistic), float(spearmanr(gold, predicted).statistic)
+    return {"pearson": pearson, "spearmanr": spearman, "corr": (pearson + spearman) / 2}
+
+
+METRICS: Mapping[str, Callable[[np.ndarray, np.ndarray], Scores]] = {
+    "accuracy": accuracy,
+    "macro_f1": macro_f1,
+    "correlation": correlation,
+}

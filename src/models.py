@@ -1,0 +1,153 @@
+"""Model families and heads as tables; load a model or tokenizer from a hub id, a folder or a checkpoint."""
+
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from torch import Tensor
+from torch.nn import functional
+from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrainedModel
+
+from src.config import Settings
+from src.errors import ModelError
+
+logger = logging.getLogger(__name__)
+transformers.logging.set_verbosity_error()  # what matters of a load is said below
+transformers.logging.disable_progress_bar()
+
+HANGUL_PROBE = "한국어"
+
+
+@dataclass(frozen=True)
+class Family:
+    """What a family's config does not say itself."""
+
+    reserved_positions: int = 0  # position embeddings that no token can use
+
+
+# Keyed by the config's own model_type; a family without a row needs no special treatment.
+MODEL_TYPES: Mapping[str, Family] = {
+    "roberta": Family(reserved_positions=2),
+    "xlm-roberta": Family(reserved_positions=2),
+    "camembert": Family(reserved_positions=2),
+}
+
+
+@dataclass(frozen=True)
+class Head:
+    """How one kind of output is modelled: the class that carries the head, and the summed loss of a batch."""
+
+    auto_class: str
+    problem_type: str
+    summed_loss: Callable[[Tensor, Tensor], Tensor]
+
+
+def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Sum over rows of the cross entropy. logits float [B, C], labels int64 [B]; a scalar."""
+    return functional.cross_entropy(logits, labels, reduction="sum")
+
+
+def squared_error(logits: Tensor, labels: Tensor) -> Tensor:
+    """Sum over rows of the squared error. logits float [B, 1], labels float [B]; a scalar."""
+    return functional.mse_loss(logits.squeeze(-1), labels, reduction="sum")
+
+
+HEADS: Mapping[str, Head] = {
+    "classification": Head("AutoModelForSequenceClassification", "single_label_classification", cross_entropy),
+    "regression": Head("AutoModelForSequenceClassification", "regression", squared_error),
+}
+
+
+def load_tokenizer(settings: Settings, path: str | Path | None = None) -> Any:
+    """The tokenizer of `settings.model_name_or_path`, or of the checkpoint at `path`.
+
+    Raises ModelError where there is none, where it has no Rust backend, or where it loses Hangul.
+    """
+    options = {} if settings.do_lower_case is None else {"do_lower_case": settings.do_lower_case}
+    tokenizer = _from_pretrained(AutoTokenizer, settings, path, "tokenizer", **options)
+    source = path or settings.model_name_or_path
+    if not tokenizer.is_fast:
+        raise ModelError(f"{source}: its tokenizer, {type(tokenizer).__name__}, has no Rust implementation; one is needed.")
+    tokens = tokenizer.tokenize(HANGUL_PROBE)
+    if not tokens or all(token == tokenizer.unk_token for token in tokens):
+        raise ModelError(
+            f"{source}: its tokenizer turns {HANGUL_PROBE!r} into {tokens}. Lower-casing with accent stripping takes Hangul "
+            "apart: try --do_lower_case false. A vocabulary without Korean cannot be used."
+        )
+    return tokenizer
+
+
+def load_config(settings: Settings) -> PreTrainedConfig:
+    """The config of `settings.model_name_or_path`. Raises ModelError where there is none or max_seq_len is beyond it."""
+    config = _from_pretrained(AutoConfig, settings, None, "config")
+    limit = max_positions(config)
+    if limit is not None and settings.max_seq_len > limit:
+        raise ModelError(
+            f"max_seq_len = {settings.max_seq_len} ({settings.layer_of('max_seq_len')}), but {settings.model_name_or_path} "
+            f"takes at most {limit} tokens; say --max_seq_len {limit} or less."
+        )
+    return config
+
+
+def max_positions(config: PreTrainedConfig) -> int | None:
+    """The longest input the model takes, in tokens; None where its config sets no limit."""
+    positions = getattr(config, "max_position_embeddings", None)
+    if positions is None or positions <= 0:
+        return None
+    return int(positions) - MODEL_TYPES.get(config.model_type, Family()).reserved_positions
+
+
+def load_model(
+    settings: Settings, output_mode: str, labels: Mapping[str, str] | None, path: Path | None = None
+) -> PreTrainedModel:
+    """A float32 model on the CPU: the encoder with a new head for `output_mode`, or what the checkpoint at `path` holds.
+
+    `labels`: label -> readable name in the order of ids; None for one output without a name. A new head is drawn from
+    torch's global random state. Raises ModelError.
+    """
+    head = HEADS[output_mode]
+    auto_class = getattr(transformers, head.auto_class)
+    if path is not None:
+        return _from_pretrained(auto_class, settings, path, "model", dtype=torch.float32)
+    config = load_config(settings)
+    names = list(labels.values()) if labels else ["score"]
+    config.id2label = dict(enumerate(names))
+    config.label2id = {name: position for position, name in enumerate(names)}
+    config.problem_type = head.problem_type
+    if settings.from_scratch:
+        logger.info("%s: random weights of %s", settings.model_name_or_path, config.model_type)
+        return auto_class.from_config(config, dtype=torch.float32)
+    model, report = _from_pretrained(
+        auto_class, settings, None, "model", config=config, dtype=torch.float32, output_loading_info=True
+    )
+    if new := sorted(report["missing_keys"]):
+        logger.info("%s: new weights, to be learned: %s", settings.model_name_or_path, ", ".join(new))
+    encoder = f"{model.base_model_prefix}."
+    if lost := [name for name in new if name.startswith(encoder) and ".pooler." not in name]:
+        raise ModelError(
+            f"{settings.model_name_or_path}: its files lack {len(lost)} weights of the encoder ({', '.join(lost[:3])} ...). "
+            "Check that config.json belongs to these weights, or say --from_scratch true to start from random ones."
+        )
+    return model
+
+
+def uses_segments(config: PreTrainedConfig) -> bool:
+    """Whether the model tells a first text from a second: exactly when it has embeddings for two segments."""
+    return getattr(config, "type_vocab_size", 0) >= 2
+
+
+def _from_pretrained(loader: Any, settings: Settings, path: str | Path | None, what: str, **options: Any) -> Any:
+    source = str(path or settings.model_name_or_path)
+    if path is None and settings.revision is not None:
+        options["revision"] = settings.revision
+    if not Path(source).is_dir() and (settings.from_scratch or source.startswith((".", "/", "~")) or source.count("/") > 1):
+        raise ModelError(f"{source}: no such folder. Give a hub id or a folder with config.json as --model_name_or_path.")
+    try:
+        return loader.from_pretrained(source, **options)
+    except (OSError, ValueError, KeyError, ImportError) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ModelError(f"the {what} of {source!r} cannot be loaded: {reason}") from error

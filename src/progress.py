@@ -1,0 +1,87 @@
+"""Progress on standard error: a fastprogress bar on a terminal, plain lines elsewhere."""
+
+import contextlib
+import logging
+import os
+import sys
+import time
+from logging.handlers import MemoryHandler
+from pathlib import Path
+
+from fastprogress.fastprogress import ConsoleProgressBar
+
+logger = logging.getLogger(__name__)
+
+SECONDS_BETWEEN_LINES = 5.0
+
+
+class Progress:
+    """Shows how far `what` has come. Call `due()` after each step and, when it says so, `show(done, comment)`.
+
+    The comment may cost a read from the device, so it is asked for only when it will be shown.
+    """
+
+    def __init__(self, what: str, total: int) -> None:
+        self.what, self.total = what, total
+        self.started = self.last_shown = time.monotonic()
+        self.bar = None
+        if sys.stderr.isatty():
+            with contextlib.redirect_stdout(sys.stderr):  # fastprogress prints to standard output
+                self.bar = ConsoleProgressBar(range(total), leave=False)
+                self.bar.update(0)
+
+    def due(self) -> bool:
+        """Whether it is time to show something again."""
+        interval = ConsoleProgressBar.update_every if self.bar else SECONDS_BETWEEN_LINES
+        return time.monotonic() - self.last_shown >= interval
+
+    def show(self, done: int, comment: str = "") -> None:
+        """Show that `done` of the total steps are done."""
+        self.last_shown = time.monotonic()
+        if self.bar:
+            self.bar.comment = comment
+            self.bar.wait_for = 0  # due() decides, not the bar
+            with contextlib.redirect_stdout(sys.stderr):
+                self.bar.update(min(done, self.total - 1))
+            return
+        left = (self.last_shown - self.started) / max(done, 1) * (self.total - done)
+        parts = [f"{self.what} {done}/{self.total}", comment, f"{format_seconds(left)} left"]
+        logger.info(", ".join(part for part in parts if part))
+
+    def close(self) -> None:
+        """Wipe the bar off the terminal."""
+        if self.bar:
+            with contextlib.redirect_stdout(sys.stderr):
+                self.bar.update(self.total)
+
+
+def format_seconds(seconds: float) -> str:
+    """`h:mm:ss`, or `m:ss` below an hour."""
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+# What is said before the run's folder is known is kept here, and written to its train.log later.
+_early = MemoryHandler(capacity=10_000, flushLevel=logging.CRITICAL, flushOnClose=False)
+
+
+def start_logging() -> None:
+    """Log to standard error, a message a line, and keep the libraries quiet."""
+    if not sys.stderr.isatty():
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # read when the library is imported
+    screen = logging.StreamHandler(sys.stderr)
+    screen.setFormatter(logging.Formatter("%(asctime)s %(message)s", datefmt="%H:%M:%S"))
+    logging.basicConfig(level=logging.INFO, handlers=[screen, _early])
+    for name in ("transformers", "huggingface_hub", "accelerate", "httpx"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+
+
+def log_to(path: Path) -> None:
+    """From here on log to the file at `path` too, and put there what has been said so far."""
+    file = logging.FileHandler(path, encoding="utf-8")
+    file.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    _early.setTarget(file)
+    _early.flush()
+    logging.getLogger().removeHandler(_early)
+    logging.getLogger().addHandler(file)
