@@ -4,20 +4,25 @@ import logging
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from pickle import UnpicklingError  # what torch.load raises for a damaged .bin file
 from typing import Any
 
 import torch
 import transformers
+from huggingface_hub.errors import LocalEntryNotFoundError
+from huggingface_hub.utils import logging as hub_logging
+from safetensors import SafetensorError
 from torch import Tensor
 from torch.nn import functional
 from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrainedModel
 
 from src.config import Settings
-from src.errors import ModelError
+from src.errors import EnvironmentFailure, ModelError
 
 logger = logging.getLogger(__name__)
 transformers.logging.set_verbosity_error()  # what matters of a load is said below
 transformers.logging.disable_progress_bar()
+hub_logging.set_verbosity_error()  # else five retries are reported twice each
 
 HANGUL_PROBE = "한국어"
 
@@ -121,16 +126,16 @@ def load_model(
     if settings.from_scratch:
         logger.info("%s: random weights of %s", settings.model_name_or_path, config.model_type)
         return auto_class.from_config(config, dtype=torch.float32)
-    model, report = _from_pretrained(
-        auto_class, settings, None, "model", config=config, dtype=torch.float32, output_loading_info=True
-    )
-    if new := sorted(report["missing_keys"]):
+    # A head of another task does not fit and is drawn anew, like one that is missing.
+    options = {"config": config, "dtype": torch.float32, "output_loading_info": True, "ignore_mismatched_sizes": True}
+    model, report = _from_pretrained(auto_class, settings, None, "model", **options)
+    if new := sorted({*report["missing_keys"], *(entry[0] for entry in report["mismatched_keys"])}):
         logger.info("%s: new weights, to be learned: %s", settings.model_name_or_path, ", ".join(new))
     encoder = f"{model.base_model_prefix}."
     if lost := [name for name in new if name.startswith(encoder) and ".pooler." not in name]:
         raise ModelError(
-            f"{settings.model_name_or_path}: its files lack {len(lost)} weights of the encoder ({', '.join(lost[:3])} ...). "
-            "Check that config.json belongs to these weights, or say --from_scratch true to start from random ones."
+            f"{settings.model_name_or_path}: its files lack {len(lost)} weights of the encoder, or hold them in another "
+            f"shape: {', '.join(lost[:3])} ... Check that config.json belongs to them, or say --from_scratch true."
         )
     return model
 
@@ -146,8 +151,22 @@ def _from_pretrained(loader: Any, settings: Settings, path: str | Path | None, w
         options["revision"] = settings.revision
     if not Path(source).is_dir() and (settings.from_scratch or source.startswith((".", "/", "~")) or source.count("/") > 1):
         raise ModelError(f"{source}: no such folder. Give a hub id or a folder with config.json as --model_name_or_path.")
+    if what == "config" and not Path(source).is_dir():
+        logger.info("%s: loading from the hub or its cache", source)
     try:
         return loader.from_pretrained(source, **options)
-    except (OSError, ValueError, KeyError, ImportError) as error:
+    except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError, UnpicklingError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise ModelError(f"the {what} of {source!r} cannot be loaded: {reason}") from error
+        message = f"the {what} of {source!r} cannot be loaded: {reason}"
+        if _is_network_failure(error):
+            raise EnvironmentFailure(message) from error
+        raise ModelError(message) from error
+
+
+def _is_network_failure(error: BaseException | None) -> bool:
+    """Whether the hub could not be reached, which no other id or path would cure."""
+    while error is not None:
+        if isinstance(error, LocalEntryNotFoundError):
+            return True
+        error = error.__cause__ or error.__context__
+    return False

@@ -66,11 +66,20 @@ def format_seconds(seconds: float) -> str:
 _early = MemoryHandler(capacity=10_000, flushLevel=logging.CRITICAL, flushOnClose=False)
 
 
+class _Screen(logging.StreamHandler):
+    """Standard error; on a terminal a message first wipes the bar off its line."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if sys.stderr.isatty():
+            sys.stderr.write("\r\033[K")
+        super().emit(record)
+
+
 def start_logging() -> None:
     """Log to standard error, a message a line, and keep the libraries quiet."""
     if not sys.stderr.isatty():
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # read when the library is imported
-    screen = logging.StreamHandler(sys.stderr)
+    screen = _Screen(sys.stderr)
     screen.setFormatter(logging.Formatter("%(asctime)s %(message)s", datefmt="%H:%M:%S"))
     logging.basicConfig(level=logging.INFO, handlers=[screen, _early])
     for name in ("transformers", "huggingface_hub", "accelerate", "httpx"):

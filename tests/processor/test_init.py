@@ -1,0 +1,33 @@
+import json
+
+from processor import TASKS, tasks_of
+from src.metrics import METRICS
+from src.models import HEADS
+from tests.conftest import ROOT
+
+
+def test_every_row_of_the_table_names_things_that_exist():
+    seen = 0
+    for name, task in TASKS.items():
+        seen += 1
+        assert (ROOT / "config" / "tasks" / f"{name}.json").is_file()
+        assert (ROOT / task.script).is_file()
+        assert set(task.text_columns) | {task.label_column} <= set(task.columns)
+        assert task.output_mode in HEADS
+        assert task.metric in METRICS
+        assert (task.labels is None) == (task.output_mode == "regression")
+    assert seen == 6
+
+
+def test_every_task_has_its_settings_and_published_files():
+    files = json.loads((ROOT / "processor" / "published.json").read_text())
+    tasks = {path.stem: json.loads(path.read_text()) for path in (ROOT / "config" / "tasks").glob("*.json")}
+    named = {f"{task}/{value}" for task, values in tasks.items() for key, value in values.items() if key.endswith("_file")}
+    assert len(tasks) == 8
+    assert named == set(files)
+
+
+def test_the_meaning_of_the_labels():
+    assert TASKS["question-pair"].labels == {"0": "same", "1": "different"}
+    assert list(TASKS["kornli"].labels) == ["contradiction", "entailment", "neutral"]
+    assert tasks_of("run_seq_cls.py") == list(TASKS)

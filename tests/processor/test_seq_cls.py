@@ -1,0 +1,175 @@
+import hashlib
+import json
+
+import numpy as np
+import pytest
+from transformers import BertTokenizer
+
+from processor import TASKS
+from processor.base import DataFile, Example, Features
+from processor.seq_cls import ROWS_PER_CALL, Split, _longest_first, encode, load_split, read_examples
+from src.errors import DataError
+
+HEADERS = {name: "\t".join(task.columns) for name, task in TASKS.items()}
+
+
+@pytest.fixture
+def tokenizer(tmp_path):
+    """Five letters and nothing else: a is 5, b is 6, ..."""
+    (tmp_path / "vocab.txt").write_text(
+        "\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcde", *(f"##{c}" for c in "abcde")])
+    )
+    return BertTokenizer.from_pretrained(tmp_path, do_lower_case=False)
+
+
+def read(tmp_path, task, *rows):
+    path = tmp_path / "f.tsv"
+    path.write_text("\n".join([HEADERS[task], *rows]) + "\n")
+    return read_examples(path, TASKS[task])
+
+
+def rows_of(tensors, name="input_ids"):
+    return [part.tolist() for part in np.split(tensors[name], tensors["offsets"][1:-1])]
+
+
+def test_rows_of_each_task(tmp_path):
+    assert read(tmp_path, "nsmc", "1\t좋다\t1", "2\t\t0") == [Example(2, ("좋다",), "1"), Example(3, ("",), "0")]
+    assert read(tmp_path, "kornli", "가\t나\tneutral") == [Example(2, ("가", "나"), "neutral")]
+    assert read(tmp_path, "korsts", "g\tf\t2012\t0001\t3.80\t가\t나") == [Example(2, ("가", "나"), 3.8)]
+    assert read(tmp_path, "hate-speech", "제목\t댓글\tnone\thate") == [Example(2, ("댓글",), "hate")]
+
+
+@pytest.mark.parametrize(
+    ("task", "rows"),
+    [("paws", ["1\t\t나\t0", "2\t가\t\t1", "3\t가\t나\t1"]), ("question-pair", ["\t나\t0", "가\t\t1", "가\t나\t1"])],
+)
+def test_pairs_with_an_empty_side_are_left_out_and_counted(tmp_path, caplog, task, rows):
+    with caplog.at_level("INFO"):
+        assert read(tmp_path, task, *rows) == [Example(4, ("가", "나"), "1")]
+    assert "2 rows with an empty" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("task", "row", "expected"),
+    [
+        ("nsmc", "1\t좋다\t2", "line 2: label: found '2', expected one of 0, 1"),
+        ("nsmc", "1\t좋다\t1 ", "line 2: label: found '1 ', expected one of 0, 1"),
+        ("kornli", "가\t나\tNeutral", "line 2: gold_label: found 'Neutral', expected one of contradiction, entailment, neutral"),
+        ("korsts", "g\tf\ty\t1\tmany\t가\t나", "line 2: score: found 'many', expected a number"),
+        ("korsts", "g\tf\ty\t1\tnan\t가\t나", "line 2: score: found 'nan', expected a finite number"),
+        ("paws", "1\t\t나\t0", "every row has an empty sentence1 or sentence2"),
+    ],
+)
+def test_mistakes_in_a_row(tmp_path, task, row, expected):
+    with pytest.raises(DataError) as caught:
+        read(tmp_path, task, row)
+    assert f"{tmp_path}/f.tsv" in str(caught.value)
+    assert expected in str(caught.value)
+
+
+def test_ids_segments_and_labels(tokenizer):
+    pairs = encode([Example(2, ("a b", "c"), "0"), Example(3, ("", "c"), "1")], TASKS["paws"], tokenizer, 128)
+    assert rows_of(pairs) == [[2, 5, 6, 3, 7, 3], [2, 3, 7, 3]]
+    assert rows_of(pairs, "token_type_ids") == [[0, 0, 0, 0, 1, 1], [0, 0, 1, 1]]
+    assert pairs["labels"].tolist() == [0, 1]
+    assert [pairs[name].dtype for name in ("input_ids", "token_type_ids", "offsets", "labels")] == [
+        np.int32,
+        np.uint8,
+        np.int64,
+        np.int64,
+    ]
+
+
+def test_a_blank_review_becomes_cls_sep(tokenizer):
+    tensors = encode([Example(2, ("",), "0"), Example(3, ("a",), "1")], TASKS["nsmc"], tokenizer, 128)
+    assert rows_of(tensors) == [[2, 3], [2, 5, 3]]
+
+
+def test_scores_are_floats(tokenizer):
+    tensors = encode([Example(2, ("a", "b"), 3.8)], TASKS["korsts"], tokenizer, 128)
+    assert (tensors["labels"].dtype, tensors["labels"].tolist()) == (np.float32, [np.float32(3.8)])
+
+
+@pytest.mark.parametrize(
+    ("texts", "expected"),
+    [
+        (("a a a a a", "b"), [2, 5, 5, 5, 3, 6, 3]),  # the longer one is cut
+        (("a", "b b b b b"), [2, 5, 3, 6, 6, 6, 3]),
+        (("a a a", "b b b"), [2, 5, 5, 3, 6, 6, 3]),  # of equals the second, then the first
+        (("a a", "b b b"), [2, 5, 5, 3, 6, 6, 3]),
+        (("a a a a", "b b b b b b"), [2, 5, 5, 3, 6, 6, 3]),
+    ],
+)
+def test_pairs_are_cut_as_the_original_cut_them(tokenizer, texts, expected):
+    assert rows_of(encode([Example(2, texts, "0")], TASKS["paws"], tokenizer, 7)) == [expected]
+
+
+def test_the_second_of_two_equal_texts_is_cut_first(tokenizer):
+    assert rows_of(encode([Example(2, ("a a a", "b b b"), "0")], TASKS["paws"], tokenizer, 8)) == [[2, 5, 5, 5, 3, 6, 6, 3]]
+    assert _longest_first([None, 0, 0, None, 1, 1, None], 6) == [0, 1, 2, 3, 4, 6]
+
+
+def test_one_text_is_cut_at_its_end(tokenizer):
+    assert rows_of(encode([Example(2, ("a b c d e a",), "0")], TASKS["nsmc"], tokenizer, 5)) == [[2, 5, 6, 7, 3]]
+
+
+def test_rows_beyond_one_call_of_the_tokenizer(tokenizer):
+    examples = [Example(row, ("abcde"[row % 5],), "0") for row in range(ROWS_PER_CALL + 3)]
+    tensors = encode(examples, TASKS["nsmc"], tokenizer, 128)
+    assert rows_of(tensors)[-3:] == [[2, 5 + row % 5, 3] for row in range(ROWS_PER_CALL, ROWS_PER_CALL + 3)]
+
+
+def split_of(task, labels, examples=()):
+    split = Split(
+        "test",
+        TASKS[task],
+        DataFile(None, "", "other"),
+        Features({"offsets": np.arange(len(labels) + 1), "labels": np.array(labels)}),
+    )
+    split.__dict__["examples"] = list(examples)
+    return split
+
+
+def test_predictions_of_classes():
+    split = split_of("paws", [0, 1], [Example(2, ("가", "나"), "0"), Example(3, ("다", "라"), "1")])
+    logits = np.array([[0.0, 0.0], [0.0, np.log(3.0)]], np.float32)
+    assert list(split.prediction_lines(logits)) == [
+        "index\tsentence1\tsentence2\tlabel\tprediction\tprob_0\tprob_1",
+        "0\t가\t나\t0\t0\t0.500000\t0.500000",
+        "1\t다\t라\t1\t1\t0.250000\t0.750000",
+    ]
+    assert split.score(logits) == {"acc": 1.0}
+
+
+def test_predictions_of_scores():
+    split = split_of("korsts", [1.0, 2.0, 3.0], [Example(row, ("가", "나"), float(row - 1)) for row in (2, 3, 4)])
+    logits = np.array([[0.1], [0.2], [0.3]], np.float32)
+    assert next(iter(split.prediction_lines(logits))) == "index\tsentence1\tsentence2\tlabel\tprediction"
+    assert list(split.prediction_lines(logits))[1] == "0\t가\t나\t1.0\t0.100000"
+    assert split.score(logits)["spearmanr"] == pytest.approx(1.0)
+
+
+REFERENCES = [
+    ("hate-speech", "test", "val.tsv"),
+    ("kornli", "dev", "xnli.dev.ko.tsv"),
+    ("korsts", "dev", "sts-dev.tsv"),
+    ("paws", "dev", "dev_2k.tsv"),
+    ("question-pair", "dev", "dev.tsv"),
+]
+
+
+@pytest.mark.parametrize(("task", "split", "name"), REFERENCES)
+def test_rows_equal_the_original_s(shared, tmp_path, settings, task, split, name):
+    """Each row's hash over [input_ids, token_type_ids, label] equals the original code's, with the published vocabulary."""
+    (tmp_path / "vocab.txt").write_bytes((shared / "vocab" / "koelectra-vocab.txt").read_bytes())
+    tokenizer = BertTokenizer.from_pretrained(tmp_path, do_lower_case=False)
+    expected = json.loads((shared / "reference" / "features" / f"{task}.{split}.128.json").read_text())["rows"]
+    file = DataFile(shared / "data" / "standin" / task / name, "0" * 64, "other")
+    loaded = load_split(split, file, settings(task), TASKS[task], tokenizer)
+    tensors = loaded.features.tensors
+    # a score is compared as the file has it: the features hold it in float32
+    labels = tensors["labels"].tolist() if TASKS[task].labels else [example.label for example in loaded.examples]
+    rows = zip(rows_of(tensors), rows_of(tensors, "token_type_ids"), labels, strict=True)
+    found = [hashlib.sha1(json.dumps(row).encode()).hexdigest()[:10] for row in rows]
+    assert len(found) == len(expected)
+    assert sum(one != other for one, other in zip(found, expected, strict=True)) == 0

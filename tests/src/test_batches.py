@@ -1,0 +1,60 @@
+import numpy as np
+import torch
+
+from processor.base import Features
+from src.batches import Collator, by_length, epoch_order, forward
+
+# Row r has r + 1 tokens, and every one of them is the number r + 1.
+FEATURES = Features(
+    {
+        "input_ids": np.array([1, 2, 2, 3, 3, 3, 4, 4, 4, 4], np.int32),
+        "token_type_ids": np.array([0, 0, 1, 0, 1, 1, 0, 0, 1, 1], np.uint8),
+        "offsets": np.array([0, 1, 3, 6, 10]),
+        "labels": np.array([10, 20, 30, 40]),
+    }
+)
+CPU = torch.device("cpu")
+
+
+def test_an_epoch_s_order_depends_on_seed_and_epoch_alone():
+    first = epoch_order(100, seed=42, epoch=0)
+    assert sorted(first) == list(range(100))
+    assert first.tolist() == epoch_order(100, seed=42, epoch=0).tolist()
+    assert first.tolist() != epoch_order(100, seed=42, epoch=1).tolist()
+    assert first.tolist() != epoch_order(100, seed=43, epoch=0).tolist()
+
+
+def test_the_order_stays_what_it_was():
+    """Else the same seed would no longer give the same scores."""
+    assert epoch_order(8, seed=42, epoch=0).tolist() == [3, 4, 2, 7, 6, 1, 5, 0]
+
+
+def test_rows_are_padded_to_the_longest_of_their_batch():
+    batch = Collator(pad_token_id=9, segments=True, device=CPU)(FEATURES, np.array([2, 0]))
+    assert batch.inputs["input_ids"].tolist() == [[3, 3, 3], [1, 9, 9]]
+    assert batch.inputs["attention_mask"].tolist() == [[1, 1, 1], [1, 0, 0]]
+    assert batch.inputs["token_type_ids"].tolist() == [[0, 1, 1], [0, 0, 0]]
+    assert {tensor.dtype for tensor in batch.inputs.values()} == {torch.int64}
+    assert (batch.labels.tolist(), batch.tokens, batch.items) == ([30, 10], 4, 2)
+
+
+def test_the_last_row_is_whole():
+    batch = Collator(pad_token_id=9, segments=False, device=CPU)(FEATURES, np.array([3, 1]))
+    assert batch.inputs["input_ids"].tolist() == [[4, 4, 4, 4], [2, 2, 9, 9]]
+
+
+def test_segments_are_sent_only_to_a_model_that_has_them():
+    assert "token_type_ids" not in Collator(pad_token_id=0, segments=False, device=CPU)(FEATURES, np.array([0])).inputs
+
+
+def test_evaluation_goes_from_long_to_short_and_sees_every_row_once():
+    assert [rows.tolist() for rows in by_length(FEATURES, 3)] == [[3, 2, 1], [0]]
+
+
+def test_the_spot_where_a_batch_meets_the_model():
+    class Model(torch.nn.Module):
+        def forward(self, input_ids, attention_mask):
+            return type("Output", (), {"logits": (input_ids * attention_mask).sum(1)})
+
+    batch = Collator(pad_token_id=9, segments=False, device=CPU)(FEATURES, np.array([0, 3]))
+    assert forward(Model(), batch.inputs).tolist() == [1, 16]

@@ -1,0 +1,36 @@
+import subprocess
+
+import pytest
+import torch
+
+from src.device import describe_environment, peak_memory, start_device
+from src.errors import ConfigError
+from tests.conftest import ROOT
+
+
+def test_a_cpu_computes_in_float32(settings):
+    accelerator = start_device(settings(no_cuda=True))
+    assert (accelerator.device.type, accelerator.mixed_precision) == ("cpu", "no")
+    with pytest.raises(ConfigError, match=r"fp16 \(command line\) needs a GPU"):
+        start_device(settings(no_cuda=True, mixed_precision="fp16"))
+
+
+def test_the_seed_sets_the_random_state(settings):
+    draws = []
+    for seed in (1, 1, 2):
+        start_device(settings(seed=seed))
+        draws.append(torch.rand(1).item())
+    assert draws[0] == draws[1] != draws[2]
+
+
+def test_what_a_run_records(settings):
+    record = describe_environment(start_device(settings()))
+    assert record["versions"]["torch"] == torch.__version__
+    assert record["mixed_precision"] == "no"
+    if (ROOT / ".git").exists():
+        head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
+        assert record["git_revision"].rstrip("+") == head
+
+
+def test_peak_memory_is_in_bytes():
+    assert 50e6 < peak_memory(torch.device("cpu")) < 1e12

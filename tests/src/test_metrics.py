@@ -1,0 +1,38 @@
+import numpy as np
+import pytest
+
+from src.metrics import METRICS, accuracy, correlation, macro_f1
+
+
+def test_accuracy_by_hand():
+    assert accuracy(np.array([0, 1, 1, 0]), np.array([0, 1, 0, 0])) == {"acc": 0.75}
+
+
+def test_macro_f1_by_hand():
+    labels, preds = np.array([0, 0, 1, 1, 2]), np.array([0, 1, 1, 0, 2])
+    # 0: p 1/2 r 1/2 f 1/2; 1: p 1/2 r 1/2 f 1/2; 2: p 1 r 1 f 1
+    assert macro_f1(labels, preds) == pytest.approx({"precision": 2 / 3, "recall": 2 / 3, "f1": 2 / 3})
+
+
+def test_a_label_never_predicted_counts_as_zero():
+    scores = macro_f1(np.array([0, 1]), np.array([0, 0]))
+    assert scores == pytest.approx({"precision": 0.25, "recall": 0.5, "f1": (2 / 3) / 2})
+
+
+def test_correlation_by_hand():
+    # ranks of preds against 1 2 3 4: 1 2 4 3 -> spearman 1 - 6*2/(4*15) = 0.8
+    scores = correlation(np.array([1.0, 2.0, 3.0, 4.0]), np.array([0.1, 0.2, 0.9, 0.3], np.float32))
+    assert scores["spearmanr"] == pytest.approx(0.8)
+    assert scores["pearson"] == pytest.approx(np.corrcoef([1, 2, 3, 4], [0.1, 0.2, 0.9, 0.3])[0, 1], abs=1e-6)
+    assert scores["corr"] == pytest.approx((scores["pearson"] + scores["spearmanr"]) / 2)
+
+
+@pytest.mark.parametrize(("labels", "preds"), [([1.0, 2.0], [0.5, 0.5]), ([1.0, 1.0], [0.1, 0.2]), ([1.0], [1.0])])
+def test_a_constant_has_correlation_zero_and_a_warning(labels, preds, caplog):
+    assert correlation(np.array(labels), np.array(preds)) == {"pearson": 0.0, "spearmanr": 0.0, "corr": 0.0}
+    assert "constant" in caplog.text
+
+
+def test_metrics_are_plain_floats():
+    for metric in METRICS.values():
+        assert {type(value) for value in metric(np.array([0, 1, 1]), np.array([0, 1, 0])).values()} == {float}

@@ -1,0 +1,120 @@
+import json
+import shutil
+
+import pytest
+import torch
+
+from src.errors import ModelError
+from src.models import HEADS, cross_entropy, load_config, load_model, load_tokenizer, max_positions, squared_error, uses_segments
+from tests.conftest import SAMPLE
+
+NAMES = {"0": "negative", "1": "positive"}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """The tiny model's folder, to be changed by the test."""
+    return shutil.copytree(SAMPLE / "tiny-electra", tmp_path / "model")
+
+
+def change(folder, name, **changes):
+    path = folder / name
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+
+def test_losses_are_sums_over_rows():
+    logits = torch.tensor([[0.0, 0.0], [0.0, 0.0], [5.0, 5.0]])
+    assert cross_entropy(logits, torch.tensor([0, 1, 1])).item() == pytest.approx(3 * torch.log(torch.tensor(2.0)).item())
+    assert squared_error(torch.tensor([[1.0], [2.0]]), torch.tensor([3.0, 2.5])).item() == pytest.approx(4.25)
+
+
+def test_a_model_from_scratch_has_the_task_s_head(settings):
+    model = load_model(settings(), "classification", NAMES)
+    assert model.config.id2label == {0: "negative", 1: "positive"}
+    assert model.config.label2id == {"negative": 0, "positive": 1}
+    assert {weight.dtype for weight in model.parameters()} == {torch.float32}
+    assert load_model(settings(), "regression", None).config.num_labels == 1
+
+
+def test_weights_of_another_precision_load_as_float32(settings, tmp_path):
+    model = load_model(settings(), "classification", NAMES).to(torch.float16)
+    model.save_pretrained(tmp_path / "half")
+    shutil.copy(SAMPLE / "tiny-electra" / "vocab.txt", tmp_path / "half")
+    loaded = load_model(settings(model_name_or_path=tmp_path / "half", from_scratch=False), "classification", NAMES)
+    assert {weight.dtype for weight in loaded.parameters()} == {torch.float32}
+
+
+def test_a_head_of_another_size_is_drawn_anew_and_named(settings, tmp_path, caplog):
+    load_model(settings(), "classification", NAMES).save_pretrained(tmp_path / "two")
+    chosen = settings(model_name_or_path=tmp_path / "two", from_scratch=False)
+    with caplog.at_level("INFO"):
+        three = load_model(chosen, "classification", {"0": "a", "1": "b", "2": "c"})
+    assert three.config.num_labels == three.classifier.out_proj.out_features == 3
+    assert "new weights, to be learned: classifier.out_proj.bias, classifier.out_proj.weight" in caplog.text
+    assert load_model(chosen, "regression", None).classifier.out_proj.out_features == 1
+
+
+def test_an_encoder_without_its_weights_is_an_error(settings, folder, tmp_path):
+    load_model(settings(), "classification", NAMES).save_pretrained(tmp_path / "small")
+    change(tmp_path / "small", "config.json", num_hidden_layers=3)
+    with pytest.raises(ModelError, match="lack 16 weights of the encoder"):
+        load_model(settings(model_name_or_path=tmp_path / "small", from_scratch=False), "classification", NAMES)
+
+
+def test_max_seq_len_beyond_the_model_names_the_limit(settings, folder):
+    change(folder, "config.json", max_position_embeddings=300)
+    with pytest.raises(ModelError, match=r"max_seq_len = 512 \(command line\).* takes at most 300 tokens"):
+        load_config(settings(model_name_or_path=folder, max_seq_len=512))
+    assert load_config(settings(model_name_or_path=folder, max_seq_len=300)).max_position_embeddings == 300
+
+
+def test_roberta_reserves_two_positions():
+    from transformers import BertConfig, RobertaConfig
+
+    assert max_positions(RobertaConfig(max_position_embeddings=514)) == 512
+    assert max_positions(BertConfig(max_position_embeddings=512)) == 512
+
+
+def test_segments_follow_the_config():
+    from transformers import BertConfig, DistilBertConfig, RobertaConfig
+
+    assert uses_segments(BertConfig())
+    assert not uses_segments(RobertaConfig(type_vocab_size=1))
+    assert not uses_segments(DistilBertConfig())
+
+
+def test_a_tokenizer_that_loses_hangul_is_an_error(settings, folder):
+    change(folder, "tokenizer_config.json", do_lower_case=True)
+    with pytest.raises(ModelError, match="try --do_lower_case false"):
+        load_tokenizer(settings(model_name_or_path=folder))
+    assert load_tokenizer(settings(model_name_or_path=folder, do_lower_case=False)).tokenize("서울에서")
+
+
+def test_the_tokenizer_s_own_files_decide_by_default(settings):
+    assert load_tokenizer(settings()).tokenize("ABC서울") == load_tokenizer(settings(do_lower_case=False)).tokenize("ABC서울")
+
+
+@pytest.mark.parametrize("name", ["./no-such-folder", "no/such/folder", "/no/such/folder"])
+def test_a_folder_that_is_not_there(settings, name):
+    with pytest.raises(ModelError, match="no such folder"):
+        load_config(settings(model_name_or_path=name))
+
+
+@pytest.mark.parametrize(("file", "content"), [("config.json", "{"), ("config.json", "{}"), ("config.json", None)])
+def test_a_folder_without_a_usable_config(settings, folder, file, content):
+    (folder / file).unlink() if content is None else (folder / file).write_text(content)
+    with pytest.raises(ModelError, match=r"config of .* cannot be loaded"):
+        load_config(settings(model_name_or_path=folder))
+
+
+@pytest.mark.parametrize("content", [b"", b"\x08\0\0\0\0\0\0\0{}      ", b"not a safetensors file"])
+def test_damaged_weights(settings, folder, content):
+    (folder / "model.safetensors").write_bytes(content)
+    with pytest.raises(ModelError):
+        load_model(settings(model_name_or_path=folder, from_scratch=False), "classification", NAMES)
+
+
+def test_every_head_is_a_class_of_transformers():
+    import transformers
+
+    assert all(hasattr(transformers, head.auto_class) for head in HEADS.values())

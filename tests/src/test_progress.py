@@ -1,0 +1,64 @@
+import logging
+import os
+import pty
+import re
+import subprocess
+import sys
+
+import pytest
+
+from src.progress import Progress, format_seconds
+from tests.conftest import ROOT
+
+SHOW = """
+import time
+from src.progress import Progress, start_logging
+import logging, src.progress
+src.progress.SECONDS_BETWEEN_LINES = 0
+start_logging()
+progress = Progress("step", 3)
+for step in (1, 2, 3):
+    time.sleep(0.25)
+    if progress.due():
+        progress.show(step, "loss 0.5")
+logging.info("in between")
+progress.close()
+"""
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0, "0:00"), (59.6, "1:00"), (61, "1:01"), (3600, "1:00:00"), (36_061, "10:01:01")]
+)
+def test_seconds_for_people(seconds, text):
+    assert format_seconds(seconds) == text
+
+
+def test_plain_lines_where_there_is_no_terminal():
+    done = subprocess.run([sys.executable, "-c", SHOW], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout == ""
+    lines = [line.split(" ", 1)[1] for line in done.stderr.splitlines()]
+    assert lines == [
+        "step 1/3, loss 0.5, 0:01 left",
+        "step 2/3, loss 0.5, 0:00 left",
+        "step 3/3, loss 0.5, 0:00 left",
+        "in between",
+    ]
+    assert not re.search(r"[\x00-\x09\x0b-\x1f]", done.stderr)
+
+
+def test_a_bar_on_a_terminal_and_nothing_on_standard_output():
+    ours, theirs = pty.openpty()
+    done = subprocess.run([sys.executable, "-c", SHOW], cwd=ROOT, stdout=subprocess.PIPE, stderr=theirs, check=True)
+    os.close(theirs)
+    shown = os.read(ours, 100_000).decode(errors="replace")
+    os.close(ours)
+    assert done.stdout == b""
+    assert "loss 0.5" in shown
+    assert re.search(r"\r\x1b\[K\d\d:\d\d:\d\d in between", shown)
+
+
+def test_lines_come_no_more_often_than_every_few_seconds(caplog):
+    progress = Progress("step", 1000)
+    with caplog.at_level(logging.INFO):
+        for _ in range(1000):
+            assert not progress.due()

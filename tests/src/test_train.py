@@ -1,0 +1,189 @@
+import json
+import math
+
+import pytest
+import torch
+from accelerate import Accelerator
+from safetensors.torch import load_file
+
+from src.batches import Collator
+from src.checkpoint import find_run
+from src.errors import NumbersError
+from src.evaluate import Scorer
+from src.models import HEADS
+from src.train import Meter, Plan, due_splits, make_optimizer, train
+from tests.src.helpers import CPU, RandomSplit, small_model
+
+
+def do_train(settings, model=None, rows=20, **changes):
+    """Train the small model on `rows` rows; the run and the model."""
+    base = {"train_batch_size": 4, "num_train_epochs": 1, "learning_rate": 0.01, "log_every": 1, "overwrite_output_dir": True}
+    chosen = settings(**base | changes)
+    model = model or small_model()
+    run = find_run(chosen, "acc", {})
+    run.start({}, {})
+    scorer = Scorer(run, {"test": RandomSplit(8, "test")}, HEADS["classification"], 4)
+    collate = Collator(0, True, CPU)
+    accelerator = Accelerator(cpu=True)
+    train(model, RandomSplit(rows), HEADS["classification"], collate, chosen, accelerator, run, scorer, model.save_pretrained)
+    return run, model
+
+
+def log_of(run):
+    return [json.loads(line) for line in (run.folder / "log.jsonl").read_text().splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("rows", "changes", "expected"),
+    [
+        (20, {}, Plan(4, 5, 5)),
+        (21, {}, Plan(4, 6, 6)),  # the tail of an epoch is an update
+        (21, {"num_train_epochs": 2.5}, Plan(4, 6, 15)),
+        (21, {"gradient_accumulation_steps": 3}, Plan(12, 2, 2)),
+        (3, {"gradient_accumulation_steps": 3}, Plan(12, 1, 1)),  # fewer batches than accumulation steps
+        (21, {"max_steps": 1000}, Plan(4, 6, 1000)),
+    ],
+)
+def test_the_plan(settings, rows, changes, expected):
+    assert Plan.of(rows, settings(**{"train_batch_size": 4, "num_train_epochs": 1} | changes)) == expected
+
+
+def test_max_steps_makes_exactly_that_many_updates(settings):
+    run, _ = do_train(settings, max_steps=7)
+    assert [line["step"] for line in log_of(run)] == [1, 2, 3, 4, 5, 6, 7]
+    assert run.checkpoints() == [7]
+
+
+def test_the_schedule_is_linear_with_warm_up(settings):
+    run, _ = do_train(settings, max_steps=10, warmup_proportion=0.2)
+    expected = [0.0, 0.005, 0.01, 0.00875, 0.0075, 0.00625, 0.005, 0.00375, 0.0025, 0.00125]
+    assert [line["learning_rate"] for line in log_of(run)] == pytest.approx(expected)
+
+
+@pytest.mark.parametrize(("batch", "accumulation"), [(4, 3), (6, 2), (2, 6)])
+def test_an_update_does_not_depend_on_how_it_is_split(settings, batch, accumulation):
+    """20 rows in updates of 12: the second one is a tail of 8 rows, which must count in full."""
+    calm = {"adam_epsilon": 1e-3}  # else AdamW blows rounding in a gradient near zero up to the learning rate
+    _, whole = do_train(settings, train_batch_size=12, **calm)
+    _, split = do_train(settings, train_batch_size=batch, gradient_accumulation_steps=accumulation, **calm)
+    for one, other in zip(whole.parameters(), split.parameters(), strict=True):
+        torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-4)
+
+
+def test_the_first_update_is_what_pytorch_gives(settings):
+    from src.batches import epoch_order
+
+    chosen = settings(train_batch_size=4, learning_rate=0.01, max_steps=1)
+    _, trained = do_train(settings, max_steps=1)
+    model, split = small_model(), RandomSplit(20)
+    batch = Collator(0, True, CPU)(split.features, epoch_order(20, chosen.seed, 0)[:4])
+    torch.nn.functional.cross_entropy(model(**batch.inputs).logits, batch.labels).backward()
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    torch.optim.AdamW(model.parameters(), lr=0.01, eps=1e-8, weight_decay=0.0).step()
+    for one, other in zip(trained.parameters(), model.parameters(), strict=True):
+        torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-4)
+
+
+def test_the_same_run_gives_the_same_bits(settings):
+    first, one = do_train(settings, model=small_model(dropout=0.1), num_train_epochs=2)
+    losses = [line["loss"] for line in log_of(first)]
+    second, other = do_train(settings, model=small_model(dropout=0.1), num_train_epochs=2)
+    assert [line["loss"] for line in log_of(second)] == losses
+    assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
+
+
+def test_biases_and_norms_do_not_decay(settings):
+    model = small_model()
+    optimizer = make_optimizer(model, settings(weight_decay=0.1))
+    names = {id(weight): name for name, weight in model.named_parameters()}
+    decays = {names[id(weight)]: group["weight_decay"] for group in optimizer.param_groups for weight in group["params"]}
+    assert len(decays) == len(names)
+    for name, decay in decays.items():
+        assert decay == (0.0 if "LayerNorm" in name or name.endswith("bias") else 0.1), name
+
+
+def test_a_line_every_log_every_updates_and_at_the_end(settings):
+    run, _ = do_train(settings, max_steps=7, log_every=3)
+    lines = log_of(run)
+    assert [line["step"] for line in lines] == [3, 6, 7]
+    assert set(lines[0]) == {"step", "epoch", "loss", "learning_rate", "grad_norm", "examples_per_s", "tokens_per_s", "seconds"}
+    assert [line["epoch"] for line in lines] == [0.6, 1.2, 1.4]
+    assert lines[0]["loss"] == pytest.approx(math.log(2), abs=0.3)
+
+
+def test_scores_and_checkpoints_come_when_the_settings_say(settings):
+    run, _ = do_train(settings, max_steps=7, logging_steps=2, save_steps=3, save_total_limit=-1)
+    assert run.checkpoints() == [3, 6, 7]
+    assert sorted(run.scores) == [2, 3, 4, 6, 7]
+    cost = json.loads((run.folder / "cost.json").read_text())
+    assert set(cost) == {"training_seconds", "evaluation_seconds", "peak_memory_bytes", "tokens_per_s", "device"}
+
+
+@pytest.mark.parametrize(
+    ("scores", "saves", "changes", "expected"),
+    [
+        (True, False, {}, ["dev", "test"]),  # no dev file: test it is
+        (True, False, {"dev_file": "dev"}, ["dev"]),
+        (True, False, {"dev_file": "dev", "evaluate_test_during_training": True}, ["dev", "test"]),
+        (False, True, {"dev_file": "dev"}, ["dev", "test"]),
+        (False, True, {"dev_file": "dev", "eval_all_checkpoints": False}, ["dev"]),
+        (False, True, {"dev_file": "dev", "do_eval": False}, ["dev"]),
+    ],
+)
+def test_what_is_scored_when(settings, scores, saves, changes, expected):
+    base = {"dev_file": "", "evaluate_test_during_training": False}
+    assert due_splits(scores, saves, settings(**base | changes)) == expected
+
+
+def test_the_optimizer_s_state_is_saved_where_asked(settings):
+    run, model = do_train(settings, save_optimizer=True)
+    state = load_file(run.checkpoint_folder(5) / "optimizer.safetensors")
+    assert len(state) == 3 * len(list(model.parameters()))
+    assert state["classifier.dense.weight.exp_avg"].shape == model.classifier.dense.weight.shape
+    run, _ = do_train(settings)
+    assert not (run.checkpoint_folder(5) / "optimizer.safetensors").exists()
+
+
+def test_a_loss_that_is_no_number_stops_the_run_and_names_the_step(settings):
+    """The third batch meets a NaN; the look comes at the fifth update, before anything is saved."""
+    calls = []
+
+    class Sick(type(small_model())):
+        def forward(self, *args, **kwargs):
+            output = super().forward(*args, **kwargs)
+            calls.append(1)
+            if len(calls) == 3:
+                output.logits = output.logits * float("nan")
+            return output
+
+    model = small_model()
+    model.__class__ = Sick
+    with pytest.raises(NumbersError, match="step 3: the loss or the gradient is not a finite number"):
+        do_train(settings, model=model, log_every=50)
+    assert len(calls) == 5
+
+
+def test_a_gradient_that_overflows_is_seen_unless_a_scaler_takes_care_of_it():
+    fine, inf = torch.tensor(1.0), torch.tensor(math.inf)
+    for check, sees in ((True, True), (False, False)):
+        meter = Meter(CPU, check_gradients=check)
+        meter.add(1, fine, fine, 4, 40)
+        meter.add(2, fine, inf, 4, 40)
+        if sees:
+            with pytest.raises(NumbersError, match="step 2"):
+                meter.check()
+        else:
+            meter.check()
+
+
+def test_the_meter_counts_training_time_alone():
+    meter = Meter(CPU, check_gradients=True)
+    meter.add(1, torch.tensor(2.0), torch.tensor(1.0), rows=4, tokens=40)
+    meter.add(2, torch.tensor(4.0), torch.tensor(0.5), rows=4, tokens=60)
+    meter.stop_clock()
+    spent = meter.total_seconds
+    meter.start_clock()
+    reading = meter.read()
+    assert (reading["loss"], reading["grad_norm"]) == (3.0, 0.5)
+    assert meter.total_tokens == 100
+    assert meter.total_seconds >= spent

@@ -1,0 +1,41 @@
+import filecmp
+import subprocess
+import sys
+
+import pytest
+
+from processor import TASKS
+from processor.seq_cls import read_examples
+from tests.conftest import ROOT, SAMPLE
+
+
+def test_the_script_makes_the_same_bytes_again(tmp_path):
+    for folder, hash_seed in (("a", "0"), ("b", "1")):
+        script = [sys.executable, str(SAMPLE / "make_sample.py"), str(tmp_path / folder)]
+        subprocess.run(script, check=True, env={"PYTHONHASHSEED": hash_seed})
+        made = sorted(path.relative_to(tmp_path / folder) for path in (tmp_path / folder).rglob("*") if path.is_file())
+        committed = sorted(
+            path.relative_to(SAMPLE) for path in SAMPLE.rglob("*") if path.is_file() and path.suffix not in (".py", ".pyc")
+        )
+        assert made == committed
+        assert len(made) == 23
+        _, differ, errors = filecmp.cmpfiles(tmp_path / folder, SAMPLE, made, shallow=False)
+        assert (differ, errors) == ([], [])
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_sample_rows_are_well_formed_and_balanced(task):
+    import json
+
+    files = json.loads((ROOT / "config" / "tasks" / f"{task}.json").read_text())
+    for name in (value for key, value in files.items() if key.endswith("_file")):
+        examples = read_examples(SAMPLE / task / name, TASKS[task])
+        assert len(examples) >= 100
+        if labels := TASKS[task].labels:
+            counts = [sum(example.label == label for example in examples) for label in labels]
+            assert max(counts) - min(counts) <= 1
+
+
+def test_test_rows_are_not_train_rows():
+    train, test = (read_examples(SAMPLE / "korsts" / f"sts-{split}.tsv", TASKS["korsts"]) for split in ("train", "test"))
+    assert len({example.texts for example in train} & {example.texts for example in test}) < len(test) / 2

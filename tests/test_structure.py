@@ -1,0 +1,53 @@
+"""The house rules that a reader cannot see from one file alone."""
+
+import ast
+from pathlib import Path
+
+from tests.conftest import ROOT
+
+ALLOWED = {
+    "run": {"processor", "src"},
+    "processor": {"processor", "src.errors", "src.metrics"},
+    "src": {"src"},
+}
+
+
+def imports_of(path: Path) -> set[str]:
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            found.add(node.module or "")
+    return {name for name in found if name.split(".")[0] in ("src", "processor", "tests") or name.startswith("run_")}
+
+
+def test_imports_go_one_way():
+    seen = 0
+    for path in [*ROOT.glob("run_*.py"), *(ROOT / "processor").glob("*.py"), *(ROOT / "src").glob("*.py")]:
+        house = "run" if path.parent == ROOT else path.parent.name
+        for name in imports_of(path):
+            seen += 1
+            allowed = any(name == room or name.startswith(f"{room}.") for room in ALLOWED[house])
+            assert allowed, f"{path.relative_to(ROOT)} imports {name}"
+    assert seen > 30
+
+
+def test_no_file_outside_the_tables_knows_a_task_by_name():
+    from processor import TASKS
+
+    for path in [*(ROOT / "src").glob("*.py"), ROOT / "processor" / "base.py", ROOT / "processor" / "seq_cls.py"]:
+        strings = {
+            node.value
+            for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+            if isinstance(node, ast.Constant) and isinstance(node.value, str)
+        }
+        assert not strings & set(TASKS), path
+
+
+def test_nothing_heavy_is_imported_before_the_arguments_are_good(command):
+    code = (
+        "import sys; import run_seq_cls; print(sorted({'torch', 'transformers', 'scipy', 'sklearn', 'numpy'} & set(sys.modules)))"
+    )
+    assert command("-c", code).stdout.strip() == "[]"
