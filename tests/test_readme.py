@@ -1,0 +1,52 @@
+"""What the README tells people to type works."""
+
+import re
+import subprocess
+
+import pytest
+
+from tests.conftest import ROOT
+
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
+LINES = [line.split("#")[0].strip() for block in BLOCKS for line in block.splitlines()]
+COMMANDS = [line for line in LINES if line.startswith("python3 ")]
+
+
+def test_every_line_is_one_that_is_checked_here():
+    assert len(COMMANDS) == 14
+    assert set(LINES) - set(COMMANDS) == {"make demo", "make test", "source .venv/bin/activate"}
+
+
+@pytest.mark.parametrize("line", COMMANDS)
+def test_commands(command, tmp_path, line):
+    """Those on the sample run in full; of the others, which need the hub and the corpora, the settings are checked."""
+    _, script, *arguments = line.split()
+    if "data/sample" in arguments:
+        arguments += ["--ckpt_dir", str(tmp_path / "ckpt"), "--feature_cache_dir", str(tmp_path / "cache")]
+    else:
+        arguments.append("--print_settings")
+    done = command(script, *arguments)
+    assert done.returncode == 0, done.stderr
+
+
+def test_make_demo():
+    if not (ROOT / ".venv" / ".run").exists():
+        pytest.skip("needs the virtual environment that `make test` makes")
+    done = subprocess.run(["make", "demo"], cwd=ROOT, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert re.search(r"selected +step \d+ +test 0\.(8[5-9]|9)|selected +step \d+ +test 1\.", done.stdout)
+    assert "files: ckpt/demo/" in done.stdout
+
+
+@pytest.mark.parametrize("name", ["README.md", "data/README.md"])
+def test_files_that_are_linked_exist(name):
+    text = (ROOT / name).read_text(encoding="utf-8")
+    for target in re.findall(r"\]\(([^)#]+)\)", text):
+        if not target.startswith("http"):
+            assert (ROOT / name).parent.joinpath(target).exists(), target
+
+
+def test_the_tables_name_every_task_and_every_config_file():
+    for path in [*(ROOT / "config").glob("*.json"), *(ROOT / "config" / "tasks").glob("*.json")]:
+        assert f"`{path.name}`" in README or f"`{path.stem}`" in README or path.name == "tiny.json", path.name
