@@ -18,7 +18,7 @@ from src.errors import ConfigError
 
 logger = logging.getLogger(__name__)
 
-RECORDED_PACKAGES = ("torch", "transformers", "tokenizers", "accelerate", "numpy", "scikit-learn", "scipy", "seqeval")
+RECORDED_PACKAGES = ("torch", "transformers", "tokenizers", "accelerate", "numpy", "scikit-learn", "scipy")
 
 
 def start_device(settings: Settings) -> Accelerator:
