@@ -10,8 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from safetensors import SafetensorError
+
 from src.config import COMMAND_LINE, Settings, changes_results
-from src.errors import CheckpointError
+from src.errors import CheckpointError, EnvironmentFailure
 
 logger = logging.getLogger(__name__)
 
@@ -58,7 +60,8 @@ class Run:
     def start(self, environment: Mapping[str, Any], rows: Mapping[str, int]) -> None:
         """Make room and write settings.json. `environment`: versions, device, ...; `rows`: rows of each split.
 
-        Raises CheckpointError where --overwrite_output_dir meets a folder that no run has written.
+        Raises CheckpointError where --overwrite_output_dir meets a folder that no run has written, EnvironmentFailure where
+        the folder cannot be made.
         """
         if self.put_aside:
             if self._overwrites():
@@ -75,7 +78,10 @@ class Run:
         for split, count in rows.items():
             self.data[split]["rows"] = count
         if not self.trained:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            try:
+                self.folder.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise EnvironmentFailure(f"{self.folder} cannot be made: {error.strerror}. Choose another --ckpt_dir.") from None
             values = self.settings.model_dump()
             layers = {name: self.settings.layer_of(name) for name in values}
             record = {"settings": values, "layers": layers, "seed": self.settings.seed, "data": self.data, **environment}
@@ -195,18 +201,25 @@ class Run:
         return self.folder / f"checkpoint-{step}"
 
     def save_checkpoint(self, step: int, save: Callable[[Path], None]) -> None:
-        """Let `save` fill a folder, add settings.json, and give it its name only when it is whole and on the disk."""
+        """Let `save` fill a folder, add settings.json, and give it its name only when it is whole and on the disk.
+
+        Raises EnvironmentFailure where the disk does not take it.
+        """
         folder = self.checkpoint_folder(step)
         partial = folder.with_name(f".{folder.name}{PARTIAL}")
-        shutil.rmtree(partial, ignore_errors=True)
-        partial.mkdir()
-        save(partial)
-        shutil.copy(self.folder / SETTINGS, partial / SETTINGS)
-        for path in partial.iterdir():
-            _sync(path)
-        _sync(partial)
-        partial.rename(folder)
-        _sync(self.folder)
+        try:
+            partial.mkdir()
+            save(partial)
+            shutil.copy(self.folder / SETTINGS, partial / SETTINGS)
+            for path in partial.iterdir():
+                _sync(path)
+            _sync(partial)
+            partial.rename(folder)
+            _sync(self.folder)
+        except (OSError, SafetensorError) as error:
+            shutil.rmtree(partial, ignore_errors=True)
+            reason = " ".join(str(error).split())
+            raise EnvironmentFailure(f"{folder} cannot be written: {reason}. The checkpoints before it are whole.") from error
 
     def prune(self) -> None:
         """Remove checkpoints beyond the last, `selected` and `best_on_test` down to save_total_limit; -1 keeps all.

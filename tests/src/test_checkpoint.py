@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from src.checkpoint import find_run
-from src.errors import CheckpointError
+from src.errors import CheckpointError, EnvironmentFailure
 
 
 @dataclass
@@ -129,11 +129,12 @@ def test_a_checkpoint_is_whole_or_absent(settings):
 
     def fail(folder):
         (folder / "model.safetensors").write_text("half")
-        raise OSError("disk")
+        raise OSError("disk full")
 
-    with pytest.raises(OSError, match="disk"):
+    with pytest.raises(EnvironmentFailure, match=r"checkpoint-1 cannot be written: disk full"):
         run.save_checkpoint(1, fail)
     assert run.checkpoints() == []
+    assert [path.name for path in run.folder.iterdir()] == ["settings.json"]
     save(run, 1, dev=0.1)
     assert run.checkpoints() == [1]
     assert sorted(path.name for path in run.checkpoint_folder(1).iterdir()) == ["model.safetensors", "settings.json"]
@@ -242,3 +243,9 @@ def test_a_damaged_record_is_one_clear_error(settings):
     (run.folder / "settings.json").write_text("{")
     with pytest.raises(CheckpointError, match=r"settings\.json is damaged"):
         find_run(settings(), "acc", FILES)
+
+
+def test_a_folder_that_cannot_be_made(settings, tmp_path):
+    (tmp_path / "ckpt").write_text("a file in the way")
+    with pytest.raises(EnvironmentFailure, match="cannot be made: Not a directory"):
+        start(settings)
