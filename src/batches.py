@@ -1,6 +1,6 @@
 """How rows become batches, and the one spot where a batch meets the model."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -39,11 +39,14 @@ def epoch_order(rows: int, seed: int, epoch: int) -> np.ndarray:
     return np.random.default_rng([seed, epoch]).permutation(rows)
 
 
+def slices(rows: np.ndarray, size: int) -> Iterator[np.ndarray]:
+    """`rows` in parts of `size`, the last one maybe shorter."""
+    return (rows[start : start + size] for start in range(0, len(rows), size))
+
+
 def by_length(features: Features, batch_size: int) -> Iterator[np.ndarray]:
     """Row numbers of every row once, in batches of rows of like length, longest first: the first batch needs the most memory."""
-    order = np.argsort(-features.lengths, kind="stable")
-    for start in range(0, len(order), batch_size):
-        yield order[start : start + batch_size]
+    return slices(np.argsort(-features.lengths, kind="stable"), batch_size)
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,14 @@ class Collator:
         return tensor.pin_memory().to(self.device, non_blocking=True) if self.device.type == "cuda" else tensor.to(self.device)
 
 
-def forward(model: nn.Module, inputs: Mapping[str, Tensor]) -> Tensor:
-    """Logits of a batch, float [B, C]. Training and evaluation come through here and nowhere else."""
-    return model(**inputs).logits
+@dataclass(frozen=True)
+class TaskModel:
+    """A model on its device, with how its batches are made and its loss: the sum over the labelled items of a batch."""
+
+    model: nn.Module
+    collate: Collator
+    summed_loss: Callable[[Tensor, Tensor], Tensor]
+
+    def logits(self, batch: Batch) -> Tensor:
+        """Logits of a batch, float [B, C]. Training and evaluation come through here and nowhere else."""
+        return self.model(**batch.inputs).logits

@@ -2,7 +2,6 @@
 
 import json
 import logging
-import os
 import re
 import shutil
 from collections.abc import Callable, Iterable, Mapping
@@ -12,8 +11,9 @@ from typing import Any, Protocol
 
 from safetensors import SafetensorError
 
-from src.config import COMMAND_LINE, Settings, changes_results
 from src.errors import CheckpointError, EnvironmentFailure
+from src.files import read_json, sync, write_json, write_lines
+from src.settings import COMMAND_LINE, Settings, changes_results
 
 logger = logging.getLogger(__name__)
 
@@ -85,7 +85,7 @@ class Run:
             values = self.settings.model_dump()
             layers = {name: self.settings.layer_of(name) for name in values}
             record = {"settings": values, "layers": layers, "seed": self.settings.seed, "data": self.data, **environment}
-            _write_json(self.folder / SETTINGS, record)
+            write_json(self.folder / SETTINGS, record)
 
     def _overwrites(self) -> bool:
         return self.settings.overwrite_output_dir and self.settings.layer_of("overwrite_output_dir") == COMMAND_LINE
@@ -114,11 +114,11 @@ class Run:
         """Keep scores and write <split>/<split>-<step>.txt, a line a score, sorted by name."""
         self.scores.setdefault(step, {})[split] = scores
         lines = [f"  {name} = {value}" for name, value in sorted(scores.items())]
-        _write_lines(self.folder / split / f"{split}-{step}.txt", lines)
+        write_lines(self.folder / split / f"{split}-{step}.txt", lines)
 
     def write_predictions(self, step: int, split: str, lines: Iterable[str]) -> None:
         """Write <split>/predictions-<step>.tsv."""
-        _write_lines(self.folder / split / f"predictions-{step}.tsv", lines)
+        write_lines(self.folder / split / f"predictions-{step}.tsv", lines)
 
     def selected(self) -> int | None:
         """The saved checkpoint that is best on dev by the headline score, the earliest of equals; without a dev file the last."""
@@ -165,8 +165,8 @@ class Run:
             for step, splits in self.scores.items()
             for name, value in splits.get("test", {}).items()
         }
-        _write_lines(self.folder / RESULT_LINES, (lines[key] for key in sorted(lines)))
-        _write_json(self.folder / RESULTS, results)
+        write_lines(self.folder / RESULT_LINES, (lines[key] for key in sorted(lines)))
+        write_json(self.folder / RESULTS, results)
 
     def _result(self, step: int, by: str = "") -> dict[str, Any]:
         scores = self.scores.get(step, {})
@@ -188,7 +188,7 @@ class Run:
 
     def write_cost(self, cost: Mapping[str, Any]) -> None:
         """Write cost.json."""
-        _write_json(self.folder / COST, cost)
+        write_json(self.folder / COST, cost)
 
     # -- checkpoints ------------------------------------------------------------------------------------------------
 
@@ -212,10 +212,10 @@ class Run:
             save(partial)
             shutil.copy(self.folder / SETTINGS, partial / SETTINGS)
             for path in partial.iterdir():
-                _sync(path)
-            _sync(partial)
+                sync(path)
+            sync(partial)
             partial.rename(folder)
-            _sync(self.folder)
+            sync(self.folder)
         except (OSError, SafetensorError) as error:
             shutil.rmtree(partial, ignore_errors=True)
             reason = " ".join(str(error).split())
@@ -253,7 +253,7 @@ def find_run(settings: Settings, headline: str, files: Mapping[str, DataFile]) -
         for split, file in files.items()
     }
     run = Run(settings.run_folder, headline, settings, data)
-    earlier = _read_json(run.folder / SETTINGS)
+    earlier = read_json(run.folder / SETTINGS)
     difference = _difference(earlier, settings, data) if earlier else ""
     if not settings.do_train:
         if not run.checkpoints():
@@ -276,7 +276,7 @@ def find_run(settings: Settings, headline: str, files: Mapping[str, DataFile]) -
         else:
             run.trained = True
     if run.trained:
-        scores = _read_json(run.folder / RESULTS).get("scores", {})
+        scores = read_json(run.folder / RESULTS).get("scores", {})
         run.scores = {int(step): splits for step, splits in scores.items()}
         run.data = earlier["data"]
     return run
@@ -297,34 +297,3 @@ def _difference(earlier: Mapping[str, Any], settings: Settings, data: Mapping[st
         if earlier["data"][split]["sha256"] != data[split]["sha256"]:
             changed.append(f"another {split} file")
     return "; ".join(changed)
-
-
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except (FileNotFoundError, NotADirectoryError):
-        return {}
-    except (ValueError, UnicodeDecodeError) as error:
-        raise CheckpointError(f"{path} is damaged ({error}). Move the folder away and run again.") from None
-
-
-def _write_json(path: Path, content: Mapping[str, Any]) -> None:
-    _write_lines(path, [json.dumps(content, ensure_ascii=False, indent=2)])
-
-
-def _write_lines(path: Path, lines: Iterable[str]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}{PARTIAL}")
-    with open(temporary, "w", encoding="utf-8", newline="\n") as stream:
-        stream.writelines(line + "\n" for line in lines)
-        stream.flush()
-        os.fsync(stream.fileno())
-    temporary.replace(path)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

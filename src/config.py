@@ -1,4 +1,4 @@
-"""Settings: layered JSON files and the command line become one validated, immutable `Settings` object.
+"""Layered JSON files and the command line become one validated, immutable `Settings` object.
 
 Layers, later wins: defaults of the schema < config/tasks/<task>.json < config/<model>.json < its "tasks" part < command line.
 A complete flat file of the original project, config/<task>/<file>.json, stands for everything between the defaults and the
@@ -11,128 +11,16 @@ import logging
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal, NoReturn
+from typing import Annotated, Any, NoReturn
 
 from attrdict import AttrDict
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, TypeAdapter, ValidationError
+from pydantic import TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
 from src.errors import ConfigError, did_you_mean, list_problems
+from src.settings import ALIASES, COMMAND_LINE, DEFAULT, DERIVED, Settings
 
 logger = logging.getLogger(__name__)
-
-COMMAND_LINE = "command line"
-DEFAULT = "default"
-DERIVED = "derived"
-
-ALIASES = {
-    "max_seq_length": "max_seq_len",
-    "predict_file": "test_file",
-    "evaluate_during_training": "evaluate_test_during_training",
-}
-
-
-def _setting(default: Any, help: str, *, changes_results: bool = True, **constraints: Any) -> Any:
-    return Field(default, description=help, json_schema_extra={"changes_results": changes_results}, **constraints)
-
-
-class Settings(BaseModel):
-    """The effective settings of one run. Immutable; `layer_of` says which layer each value came from."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
-
-    # What to run
-    task: str = _setting("", "the task to run")
-    config_file: str = _setting("koelectra-base-v3.json", "the model's file in config_dir", changes_results=False)
-    config_dir: str = _setting("config", "folder of the config files", changes_results=False)
-
-    # Model
-    model_name_or_path: str = _setting("", "hub id or local folder of the encoder", min_length=1)
-    revision: str | None = _setting(None, "branch, tag or commit of the hub id")
-    from_scratch: bool = _setting(False, "start from random weights; model_name_or_path is a folder with config.json")
-    model_type: str = _setting("", "name of the model, for the record only", changes_results=False)
-    do_lower_case: bool | None = _setting(None, "lower-case the text; null: as the tokenizer's own files say")
-
-    # Data
-    data_dir: str = _setting("data", "folder of the tasks' data folders", changes_results=False)
-    train_file: str = _setting("", "training file in <data_dir>/<task>")
-    dev_file: str = _setting("", "development file there; empty: none")
-    test_file: str = _setting("", "test file there (alias: predict_file)", min_length=1)
-    feature_cache_dir: str = _setting("data/cache", "folder of the cached features", changes_results=False)
-    max_seq_len: int = _setting(128, "longest input in tokens, special tokens included (alias: max_seq_length)", ge=8)
-    doc_stride: int = _setting(128, "korquad: step between windows over a context, in tokens", gt=0)
-    max_query_length: int = _setting(64, "korquad: longest question, in tokens", gt=0)
-    max_answer_length: int = _setting(30, "korquad: longest answer, in tokens", gt=0)
-    n_best_size: int = _setting(20, "korquad: number of candidate answers kept", gt=0)
-
-    # Training
-    do_train: bool = _setting(True, "fine-tune", changes_results=False)
-    train_batch_size: int = _setting(32, "rows in a batch", gt=0)
-    gradient_accumulation_steps: int = _setting(1, "batches in one update", gt=0)
-    num_train_epochs: float = _setting(10, "passes over the training file", gt=0)
-    max_steps: int = _setting(-1, "number of updates; -1: by num_train_epochs", ge=-1)
-    learning_rate: float = _setting(5e-5, "peak learning rate", gt=0, allow_inf_nan=False)
-    warmup_proportion: float = _setting(0.0, "share of the updates over which the learning rate rises", ge=0, le=1)
-    weight_decay: float = _setting(0.0, "AdamW's decay, not applied to biases and norms", ge=0, allow_inf_nan=False)
-    adam_epsilon: float = _setting(1e-8, "AdamW's epsilon", gt=0, allow_inf_nan=False)
-    max_grad_norm: float = _setting(1.0, "gradients are clipped to this norm", gt=0)
-    seed: int = _setting(42, "seed of the head's weights, the shuffles and dropout", ge=0)
-    mixed_precision: Literal["auto", "no", "bf16", "fp16"] = _setting("auto", "auto: bf16 on a GPU that has it, else no")
-    no_cuda: bool = _setting(False, "stay on the CPU")
-
-    # Evaluation
-    do_eval: bool = _setting(True, "score the checkpoints on the test file", changes_results=False)
-    eval_batch_size: int = _setting(64, "rows in a batch of an evaluation", gt=0)
-    logging_steps: int = _setting(1000, "score every so many updates", gt=0)
-    evaluate_test_during_training: bool = _setting(
-        False, "score test too, not only dev, every logging_steps (alias: evaluate_during_training)"
-    )
-    eval_all_checkpoints: bool = _setting(True, "score test at every checkpoint; false: at the selected and the last")
-    log_every: int = _setting(50, "write a line to log.jsonl every so many updates", changes_results=False, gt=0)
-
-    # Output
-    ckpt_dir: str = _setting("ckpt", "folder of all runs", changes_results=False)
-    output_dir: str = _setting(
-        "", "the run's folder in ckpt_dir; not given: <config file's stem>-<task>-ckpt", changes_results=False
-    )
-    save_steps: int = _setting(1000, "write a checkpoint every so many updates", gt=0)
-    save_total_limit: int = _setting(
-        0, "keep this many checkpoints where more than last, selected and best_on_test; -1: all", changes_results=False, ge=-1
-    )
-    save_optimizer: bool = _setting(False, "put the optimizer's state into every checkpoint", changes_results=False)
-    resume: bool = _setting(True, "false: never continue an earlier run, put it aside", changes_results=False)
-    overwrite_output_dir: bool = _setting(
-        False, "start afresh in place of an earlier run; counts on the command line only", changes_results=False
-    )
-
-    # Accepted from the original's files, without effect
-    threads: int = _setting(4, "inert: features are built by the Rust tokenizer", changes_results=False)
-    verbose_logging: bool = _setting(False, "inert", changes_results=False)
-    null_score_diff_threshold: float = _setting(0.0, "inert: KorQuAD 1.0 has an answer to every question", changes_results=False)
-    version_2_with_negative: bool = _setting(False, "must be false: KorQuAD 1.0 has an answer to every question")
-
-    _layers: dict[str, str] = PrivateAttr(default_factory=dict)
-
-    def layer_of(self, name: str) -> str:
-        """Where the value of setting `name` came from: "default", "derived", "command line" or a file's path."""
-        return self._layers.get(name, DEFAULT)
-
-    @property
-    def run_folder(self) -> Path:
-        """Where the run's results land."""
-        return Path(self.ckpt_dir) / self.output_dir
-
-    @property
-    def data_files(self) -> dict[str, Path]:
-        """Split name -> data file, for the splits this task has, in the order train, dev, test."""
-        names = {"train": self.train_file, "dev": self.dev_file, "test": self.test_file}
-        return {split: Path(self.data_dir) / self.task / name for split, name in names.items() if name}
-
-
-def changes_results(name: str) -> bool:
-    """Whether two runs that differ in setting `name` can have different scores."""
-    extra = Settings.model_fields[name].json_schema_extra
-    return isinstance(extra, dict) and bool(extra["changes_results"])
 
 
 def load_settings(argv: Sequence[str], *, script: str, tasks: Sequence[str], default_task: str = "") -> Settings:

@@ -13,8 +13,8 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import set_seed
 
-from src.config import Settings
 from src.errors import ConfigError
+from src.settings import Settings
 
 logger = logging.getLogger(__name__)
 

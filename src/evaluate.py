@@ -8,12 +8,10 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from torch import nn
 
-from src.batches import Collator, Features, by_length, forward
+from src.batches import Features, TaskModel, by_length
 from src.checkpoint import Run, Scores
 from src.errors import NumbersError
-from src.models import Head
 from src.progress import Progress
 
 logger = logging.getLogger(__name__)
@@ -31,11 +29,12 @@ class Split(Protocol):
     def prediction_lines(self, logits: np.ndarray) -> Iterable[str]: ...
 
 
-def predict(model: nn.Module, split: Split, head: Head, collate: Collator, batch_size: int) -> tuple[np.ndarray, float]:
+def predict(task_model: TaskModel, split: Split, batch_size: int) -> tuple[np.ndarray, float]:
     """Logits float32 [n, C] in the split's order, and the mean loss over its rows. Leaves the model's mode as it was.
 
     Rows are sorted by length, so that little is padded; each batch's logits go straight to their rows of the one result.
     """
+    model, collate = task_model.model, task_model.collate
     was_training = model.training
     model.eval()
     logits: np.ndarray | None = None
@@ -44,8 +43,8 @@ def predict(model: nn.Module, split: Split, head: Head, collate: Collator, batch
     with torch.inference_mode():
         for rows in by_length(split.features, batch_size):
             batch = collate(split.features, rows)
-            output = forward(model, batch.inputs).float()
-            loss += head.summed_loss(output, batch.labels)
+            output = task_model.logits(batch).float()
+            loss += task_model.summed_loss(output, batch.labels)
             if logits is None:
                 logits = np.empty((len(split), output.shape[-1]), np.float32)
             logits[rows] = output.cpu().numpy()
@@ -64,12 +63,11 @@ class Scorer:
 
     run: Run
     splits: dict[str, Split]
-    head: Head
     batch_size: int
     seconds: float = 0.0
 
-    def score(self, model: nn.Module, collate: Collator, step: int, names: Iterable[str]) -> None:
-        """Score `model`, the weights of `step`, on the named splits unless that has been done.
+    def score(self, task_model: TaskModel, step: int, names: Iterable[str]) -> None:
+        """Score `task_model`, the weights of `step`, on the named splits unless that has been done.
 
         Raises NumbersError where a logit is not finite.
         """
@@ -78,7 +76,7 @@ class Scorer:
                 continue
             started = time.monotonic()
             split = self.splits[name]
-            logits, loss = predict(model, split, self.head, collate, self.batch_size)
+            logits, loss = predict(task_model, split, self.batch_size)
             if not np.isfinite(logits).all():
                 raise NumbersError(f"step {step}: logits on {name} are not finite numbers; train with a smaller learning_rate.")
             scores = {**split.score(logits), "loss": loss}

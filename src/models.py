@@ -16,8 +16,8 @@ from torch import Tensor
 from torch.nn import functional
 from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrainedModel
 
-from src.config import Settings
 from src.errors import EnvironmentFailure, ModelError
+from src.settings import Settings
 
 logger = logging.getLogger(__name__)
 transformers.logging.set_verbosity_error()  # what matters of a load is said below

@@ -5,13 +5,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from src.batches import Collator
+from accelerate import Accelerator
+
+from src.batches import Collator, TaskModel
 from src.checkpoint import Run
-from src.config import Settings
 from src.device import describe_environment, start_device
 from src.evaluate import Scorer, Split
 from src.models import HEADS, load_model, uses_segments
 from src.progress import log_to
+from src.settings import Settings
 from src.train import train
 
 logger = logging.getLogger(__name__)
@@ -32,8 +34,7 @@ def train_and_score(settings: Settings, task: Task, tokenizer: Any, splits: Mapp
     The run's folder is not touched before data, tokenizer and model have proved to be good.
     """
     accelerator = start_device(settings)
-    head = HEADS[task.output_mode]
-    scorer = Scorer(run, dict(splits), head, settings.eval_batch_size)
+    scorer = Scorer(run, dict(splits), settings.eval_batch_size)
     rows = {name: len(split) for name, split in splits.items()}
     if run.trained:
         run.start({}, rows)
@@ -48,18 +49,18 @@ def train_and_score(settings: Settings, task: Task, tokenizer: Any, splits: Mapp
             model.save_pretrained(folder)
             tokenizer.save_pretrained(folder)
 
-        collate = _collator(model, accelerator.device)
-        train(model, splits["train"], head, collate, settings, accelerator, run, scorer, save)
+        train(_task_model(model, task, accelerator), splits["train"], settings, accelerator, run, scorer, save)
         run.trained = True
     if settings.do_eval:
         while left := run.unscored():
             step, names = left[0]
             model = load_model(settings, task.output_mode, task.labels, run.checkpoint_folder(step))
-            prepared = accelerator.prepare_model(model, evaluation_mode=True)
-            scorer.score(prepared, _collator(model, accelerator.device), step, names)
+            model = accelerator.prepare_model(model, evaluation_mode=True)
+            scorer.score(_task_model(model, task, accelerator), step, names)
         run.prune()
     run.write_results()
 
 
-def _collator(model: Any, device: Any) -> Collator:
-    return Collator(getattr(model.config, "pad_token_id", None) or 0, uses_segments(model.config), device)
+def _task_model(model: Any, task: Task, accelerator: Accelerator) -> TaskModel:
+    collate = Collator(getattr(model.config, "pad_token_id", None) or 0, uses_segments(model.config), accelerator.device)
+    return TaskModel(model, collate, HEADS[task.output_mode].summed_loss)

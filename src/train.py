@@ -3,8 +3,8 @@
 import logging
 import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -14,14 +14,13 @@ from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 from transformers import get_linear_schedule_with_warmup
 
-from src.batches import Collator, epoch_order, forward
+from src.batches import Batch, TaskModel, epoch_order, slices
 from src.checkpoint import Run
-from src.config import Settings
 from src.device import device_name, peak_memory
 from src.errors import NumbersError
 from src.evaluate import Scorer, Split
-from src.models import Head
 from src.progress import Progress
+from src.settings import Settings
 
 logger = logging.getLogger(__name__)
 
@@ -112,32 +111,35 @@ class Meter:
             "seconds": round(self.total_seconds, 3),
         }
 
+    def cost(self) -> dict[str, float | str]:
+        """What training has cost in all, for cost.json."""
+        return {
+            "training_seconds": round(self.total_seconds, 3),
+            "peak_memory_bytes": peak_memory(self.device),
+            "tokens_per_s": round(self.total_tokens / max(self.total_seconds, 1e-9), 1),
+            "device": device_name(self.device),
+        }
+
 
 def train(
-    model: nn.Module,
+    task_model: TaskModel,
     split: Split,
-    head: Head,
-    collate: Collator,
     settings: Settings,
     accelerator: Accelerator,
     run: Run,
     scorer: Scorer,
     save: Callable[[Path], None],
 ) -> None:
-    """Fine-tune `model` on `split`, scoring and saving on the way as the settings say, and write cost.json.
+    """Fine-tune `task_model` on `split`, scoring and saving on the way as the settings say, and write cost.json.
 
-    One update's gradient is the sum of its rows' losses over their number, however many batches they come in.
     `save` writes the model and its tokenizer into a folder. Raises NumbersError where the loss or a gradient is not finite.
     """
     plan = Plan.of(len(split), settings)
-    optimizer = make_optimizer(model, settings)
+    optimizer = make_optimizer(task_model.model, settings)
     schedule = get_linear_schedule_with_warmup(optimizer, int(settings.warmup_proportion * plan.total), plan.total)
-    model, optimizer = accelerator.prepare(model, optimizer)
-    weights = list(model.parameters())
-    logger.info(
-        "training: %s rows, %d updates of %d rows, %d to an epoch", f"{len(split):,}", plan.total, plan.rows_per_update,
-        plan.updates_per_epoch,
-    )  # fmt: skip
+    model, optimizer = accelerator.prepare(task_model.model, optimizer)
+    task_model = replace(task_model, model=model)
+    logger.info("training: %s rows, %d updates, %d to an epoch", f"{len(split):,}", plan.total, plan.updates_per_epoch)
 
     # fp16 overflows now and then, and the scaler skips such an update: only then is a gradient allowed not to be finite.
     meter = Meter(accelerator.device, check_gradients=accelerator.mixed_precision != "fp16")
@@ -148,22 +150,11 @@ def train(
         if position == 0:
             order = epoch_order(len(split), settings.seed, epoch)
         rows = order[position * plan.rows_per_update : (position + 1) * plan.rows_per_update]
-        batches = [
-            collate(split.features, rows[start : start + settings.train_batch_size])
-            for start in range(0, len(rows), settings.train_batch_size)
-        ]
-        items = sum(batch.items for batch in batches)
-        update_loss = torch.zeros((), device=accelerator.device)
-        for batch in batches:
-            loss = head.summed_loss(forward(model, batch.inputs), batch.labels) / items
-            accelerator.backward(loss)
-            update_loss += loss.detach()
-        grad_norm = accelerator.clip_grad_norm_(weights, settings.max_grad_norm)
         learning_rate = schedule.get_last_lr()[0]
-        optimizer.step()
+        batches = [task_model.collate(split.features, part) for part in slices(rows, settings.train_batch_size)]
+        loss, grad_norm = update(task_model, batches, optimizer, accelerator, settings.max_grad_norm)
         schedule.step()
-        optimizer.zero_grad()
-        meter.add(step, update_loss, grad_norm, len(rows), sum(batch.tokens for batch in batches))
+        meter.add(step, loss, grad_norm, len(rows), sum(batch.tokens for batch in batches))
 
         last = step == plan.total
         if progress.due():
@@ -178,21 +169,32 @@ def train(
         if scores or saves:
             meter.check()
             meter.stop_clock()
-            scorer.score(model, collate, step, due_splits(scores, saves, settings))
+            scorer.score(task_model, step, due_splits(scores, saves, settings))
             if saves:
                 run.save_checkpoint(step, lambda folder: _save(folder, save, optimizer, model, settings.save_optimizer))
                 run.prune()
             meter.start_clock()
     progress.close()
-    run.write_cost(
-        {
-            "training_seconds": round(meter.total_seconds, 3),
-            "evaluation_seconds": round(scorer.seconds, 3),
-            "peak_memory_bytes": peak_memory(accelerator.device),
-            "tokens_per_s": round(meter.total_tokens / max(meter.total_seconds, 1e-9), 1),
-            "device": device_name(accelerator.device),
-        }
-    )
+    run.write_cost(meter.cost() | {"evaluation_seconds": round(scorer.seconds, 3)})
+
+
+def update(
+    task_model: TaskModel, batches: Sequence[Batch], optimizer: Optimizer, accelerator: Accelerator, max_grad_norm: float
+) -> tuple[Tensor, Tensor]:
+    """One update of the weights; its loss and the norm of its gradient before clipping, scalars on the device.
+
+    The gradient is that of the sum of all items' losses over their number, however many batches they come in.
+    """
+    items = sum(batch.items for batch in batches)
+    total = torch.zeros((), device=accelerator.device)
+    for batch in batches:
+        loss = task_model.summed_loss(task_model.logits(batch), batch.labels) / items
+        accelerator.backward(loss)
+        total += loss.detach()
+    grad_norm = accelerator.clip_grad_norm_(task_model.model.parameters(), max_grad_norm)
+    optimizer.step()
+    optimizer.zero_grad()
+    return total, grad_norm
 
 
 def due_splits(scores: bool, saves: bool, settings: Settings) -> list[str]:

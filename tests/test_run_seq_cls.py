@@ -149,7 +149,7 @@ def test_features_alone(tiny, tmp_path):
 
 
 def test_help_names_tasks_config_files_and_every_setting(command):
-    from src.config import Settings
+    from src.settings import Settings
 
     done = command("run_seq_cls.py", "--help")
     assert done.returncode == 0

@@ -7,8 +7,15 @@ import torch
 from transformers import ElectraConfig, ElectraForSequenceClassification
 
 from processor.base import Features
+from src.batches import Collator, TaskModel
+from src.models import cross_entropy
 
 CPU = torch.device("cpu")
+
+
+def task_model(model):
+    """The model as the loop takes it, a classifier on the CPU."""
+    return TaskModel(model, Collator(0, True, CPU), cross_entropy)
 
 
 def small_model(num_labels=2, dropout=0.0, seed=0):

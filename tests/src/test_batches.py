@@ -2,7 +2,7 @@ import numpy as np
 import torch
 
 from processor.base import Features
-from src.batches import Collator, by_length, epoch_order, forward
+from src.batches import Collator, TaskModel, by_length, epoch_order, slices
 
 # Row r has r + 1 tokens, and every one of them is the number r + 1.
 FEATURES = Features(
@@ -56,5 +56,9 @@ def test_the_spot_where_a_batch_meets_the_model():
         def forward(self, input_ids, attention_mask):
             return type("Output", (), {"logits": (input_ids * attention_mask).sum(1)})
 
-    batch = Collator(pad_token_id=9, segments=False, device=CPU)(FEATURES, np.array([0, 3]))
-    assert forward(Model(), batch.inputs).tolist() == [1, 16]
+    task_model = TaskModel(Model(), Collator(pad_token_id=9, segments=False, device=CPU), None)
+    assert task_model.logits(task_model.collate(FEATURES, np.array([0, 3]))).tolist() == [1, 16]
+
+
+def test_slices():
+    assert [part.tolist() for part in slices(np.arange(5), 2)] == [[0, 1], [2, 3], [4]]

@@ -215,7 +215,7 @@ def test_overwriting_removes_a_run_but_nothing_else(settings, tmp_path):
 
 def test_overwriting_takes_the_command_line(settings, tmp_path):
     """The original's KorQuAD files say overwrite_output_dir: true, and nobody expects them to remove anything."""
-    from src.config import COMMAND_LINE
+    from src.settings import COMMAND_LINE
 
     finished(settings)
     chosen = settings(overwrite_output_dir=True)

@@ -2,8 +2,9 @@ import json
 
 import pytest
 
-from src.config import ALIASES, Settings, changes_results, load_settings
+from src.config import load_settings
 from src.errors import ConfigError
+from src.settings import ALIASES, Settings, changes_results
 from tests.conftest import ROOT
 
 EIGHT = ["nsmc", "naver-ner", "paws", "kornli", "korsts", "question-pair", "korquad", "hate-speech"]

@@ -2,15 +2,10 @@ import numpy as np
 import pytest
 import torch
 
-from src.batches import Collator
 from src.checkpoint import find_run
 from src.errors import NumbersError
 from src.evaluate import Scorer, predict
-from src.models import HEADS
-from tests.src.helpers import CPU, RandomSplit, small_model
-
-HEAD = HEADS["classification"]
-COLLATE = Collator(0, True, CPU)
+from tests.src.helpers import RandomSplit, small_model, task_model
 
 
 def test_logits_come_in_the_given_order_whatever_the_batches():
@@ -18,14 +13,14 @@ def test_logits_come_in_the_given_order_whatever_the_batches():
     model.train()
     one_by_one = np.concatenate([predict_row(model, split, row) for row in range(23)])
     for batch_size in (1, 4, 23, 100):
-        logits, _ = predict(model, split, HEAD, COLLATE, batch_size)
+        logits, _ = predict(task_model(model), split, batch_size)
         np.testing.assert_allclose(logits, one_by_one, atol=1e-5)
         assert logits.dtype == np.float32
     assert model.training  # as it was before
 
 
 def predict_row(model, split, row):
-    batch = COLLATE(split.features, np.array([row]))
+    batch = task_model(model).collate(split.features, np.array([row]))
     model.eval()
     with torch.no_grad():
         logits = model(**batch.inputs).logits.numpy()
@@ -35,7 +30,7 @@ def predict_row(model, split, row):
 
 def test_the_loss_is_the_mean_over_rows():
     split, model = RandomSplit(23), small_model()
-    logits, loss = predict(model, split, HEAD, COLLATE, 4)
+    logits, loss = predict(task_model(model), split, 4)
     labels = torch.from_numpy(split.features.tensors["labels"])
     assert loss == pytest.approx(torch.nn.functional.cross_entropy(torch.from_numpy(logits), labels).item(), abs=1e-6)
 
@@ -49,13 +44,12 @@ def run(settings):
 
 def test_a_step_is_scored_once_and_files_are_written(run):
     test = RandomSplit(10, "test")
-    scorer = Scorer(run, {"test": test}, HEAD, 4)
-    model = small_model()
-    scorer.score(model, COLLATE, 5, ["dev", "test"])  # there is no dev split
+    scorer = Scorer(run, {"test": test}, 4)
+    scorer.score(task_model(small_model()), 5, ["dev", "test"])  # there is no dev split
     first = (run.folder / "test" / "test-5.txt").read_text()
     assert first.splitlines() == [f"  {name} = {value}" for name, value in sorted(run.scores[5]["test"].items())]
     assert len((run.folder / "test" / "predictions-5.tsv").read_text().splitlines()) == 10
-    scorer.score(small_model(seed=1), COLLATE, 5, ["test"])  # not scored again
+    scorer.score(task_model(small_model(seed=1)), 5, ["test"])  # not scored again
     assert (run.folder / "test" / "test-5.txt").read_text() == first
     assert list(run.scores) == [5]
 
@@ -64,5 +58,5 @@ def test_logits_that_are_no_numbers_stop_the_run(run):
     model = small_model()
     torch.nn.init.constant_(model.classifier.out_proj.bias, float("nan"))
     with pytest.raises(NumbersError, match="step 5: logits on test"):
-        Scorer(run, {"test": RandomSplit(10, "test")}, HEAD, 4).score(model, COLLATE, 5, ["test"])
+        Scorer(run, {"test": RandomSplit(10, "test")}, 4).score(task_model(model), 5, ["test"])
     assert run.scores == {}

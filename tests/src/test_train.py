@@ -6,13 +6,11 @@ import torch
 from accelerate import Accelerator
 from safetensors.torch import load_file
 
-from src.batches import Collator
 from src.checkpoint import find_run
 from src.errors import NumbersError
 from src.evaluate import Scorer
-from src.models import HEADS
 from src.train import Meter, Plan, due_splits, make_optimizer, train
-from tests.src.helpers import CPU, RandomSplit, small_model
+from tests.src.helpers import CPU, RandomSplit, small_model, task_model
 
 
 def do_train(settings, model=None, rows=20, **changes):
@@ -22,10 +20,8 @@ def do_train(settings, model=None, rows=20, **changes):
     model = model or small_model()
     run = find_run(chosen, "acc", {})
     run.start({}, {})
-    scorer = Scorer(run, {"test": RandomSplit(8, "test")}, HEADS["classification"], 4)
-    collate = Collator(0, True, CPU)
-    accelerator = Accelerator(cpu=True)
-    train(model, RandomSplit(rows), HEADS["classification"], collate, chosen, accelerator, run, scorer, model.save_pretrained)
+    scorer = Scorer(run, {"test": RandomSplit(8, "test")}, 4)
+    train(task_model(model), RandomSplit(rows), chosen, Accelerator(cpu=True), run, scorer, model.save_pretrained)
     return run, model
 
 
@@ -76,7 +72,7 @@ def test_the_first_update_is_what_pytorch_gives(settings):
     chosen = settings(train_batch_size=4, learning_rate=0.01, max_steps=1)
     _, trained = do_train(settings, max_steps=1)
     model, split = small_model(), RandomSplit(20)
-    batch = Collator(0, True, CPU)(split.features, epoch_order(20, chosen.seed, 0)[:4])
+    batch = task_model(model).collate(split.features, epoch_order(20, chosen.seed, 0)[:4])
     torch.nn.functional.cross_entropy(model(**batch.inputs).logits, batch.labels).backward()
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     torch.optim.AdamW(model.parameters(), lr=0.01, eps=1e-8, weight_decay=0.0).step()

@@ -1,0 +1,50 @@
+"""Files that are whole or absent: written beside their place, put on the disk, then given their name."""
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from src.errors import CheckpointError
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file; empty where there is no such file. Raises CheckpointError where it is damaged."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        return {}
+    except ValueError as error:
+        raise CheckpointError(f"{path} is damaged ({error}). Move its folder away and run again.") from None
+    if not isinstance(content, dict):
+        raise CheckpointError(f"{path} is damaged (no JSON object). Move its folder away and run again.")
+    return content
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write an object as indented JSON, whole or not at all."""
+    write_lines(path, [json.dumps(content, ensure_ascii=False, indent=2)])
+
+
+def write_lines(path: Path, lines: Iterable[str]) -> None:
+    """Write lines, whole or not at all, making the folders above where they are missing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.partial")
+    try:
+        with open(temporary, "w", encoding="utf-8", newline="\n") as stream:
+            stream.writelines(line + "\n" for line in lines)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def sync(path: Path) -> None:
+    """Do not return before a file's content, or a folder's list of names, is on the disk."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
