@@ -27,18 +27,23 @@ def main() -> None:
         print(run.report())
         return
 
-    from processor.seq_cls import load_split
-    from src.models import load_config, load_tokenizer
+    from src.device import start_device
+    from src.models import load_model, load_tokenizer
 
-    load_config(settings)
-    tokenizer = load_tokenizer(settings)
+    accelerator = start_device(settings)
+    checkpoint = run.checkpoint_folder(run.checkpoints()[-1]) if run and run.has_checkpoints else None
+    tokenizer = load_tokenizer(settings, checkpoint)
+    model = load_model(settings, task.output_mode, task.labels) if run and not checkpoint else None
+
+    from processor.seq_cls import load_split
+
     splits = {name: load_split(name, file, settings, task, tokenizer) for name, file in files.items()}
     if run is None:
         return
 
     from src.stages import train_and_score
 
-    train_and_score(settings, task, tokenizer, splits, run)
+    train_and_score(settings, task, accelerator, tokenizer, model, splits, run)
     print(run.report())
 
 

@@ -6,12 +6,13 @@ import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save
 
 from processor import Task
 from src.errors import DataError, list_problems
@@ -26,9 +27,8 @@ Tensors = dict[str, np.ndarray]
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """One row of a data file: its line there, one text or two, and its label (a label string, or a score)."""
+    """One row of a data file: one text or two, and its label (a label string, or a score)."""
 
-    line: int
     texts: tuple[str, ...]
     label: str | float
 
@@ -51,6 +51,7 @@ class Features:
     """
 
     tensors: Tensors
+    skipped: int = 0  # rows of the file that were left out
 
     def __len__(self) -> int:
         return len(self.tensors["offsets"]) - 1
@@ -141,23 +142,31 @@ def fingerprint(file: DataFile, task: Task, tokenizer: Any, lengths: Mapping[str
     for state in ("truncation", "padding"):  # left over from the last call, no property of the tokenizer
         backend.pop(state, None)
     facts = [FEATURES_VERSION, file.sha256, asdict(task), backend, dict(lengths)]
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
+    # The keys are not sorted: the order of a task's labels is the order of their ids.
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
 
 
-def cached_features(cache_dir: Path, name: str, build: Callable[[], Tensors]) -> Features:
+def cached_features(cache_dir: Path, name: str, build: Callable[[], Features]) -> Features:
     """The features stored under `name`, or else built and stored there. A torn file is built again; no cache is no error."""
     path = cache_dir / f"{name}.safetensors"
     if path.is_file():
         try:
-            return Features(load_file(path))
+            with safe_open(path, framework="numpy") as stored:
+                tensors = {key: stored.get_tensor(key) for key in stored.keys()}  # noqa: SIM118
+                return Features(tensors, int(stored.metadata()["skipped"]))
         except (SafetensorError, OSError) as error:
             logger.warning("%s cannot be read (%s); the features are built again", path, error)
-    features = Features(build())
+    features = build()
     try:
-        _write_atomically(path, save(features.tensors))
+        _write_atomically(path, save(features.tensors, {"skipped": str(features.skipped)}))
     except OSError as error:
-        logger.warning("features are not cached: %s: %s", cache_dir, error.strerror)
+        _warn_once(f"features are not cached: {cache_dir}: {error.strerror}")
     return features
+
+
+@cache
+def _warn_once(message: str) -> None:
+    logger.warning(message)
 
 
 def _write_atomically(path: Path, content: bytes) -> None:

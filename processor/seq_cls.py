@@ -10,7 +10,17 @@ from typing import Any
 import numpy as np
 
 from processor import Task
-from processor.base import DataFile, Example, Features, FeatureSettings, Tensors, cached_features, fingerprint, read_tsv
+from processor.base import (
+    DataFile,
+    Example,
+    Features,
+    FeatureSettings,
+    Tensors,
+    cached_features,
+    describe_files,
+    fingerprint,
+    read_tsv,
+)
 from src.errors import DataError, list_problems
 from src.metrics import METRICS, Scores
 
@@ -33,8 +43,15 @@ class Split:
 
     @cached_property
     def examples(self) -> list[Example]:
-        """The rows behind the features; read only when predictions are written."""
-        return read_examples(self.file.path, self.task)
+        """The rows behind the features; read only when predictions are written.
+
+        Raises DataError where the file is no longer the one the features came from.
+        """
+        if describe_files({self.name: self.file.path})[self.name].sha256 != self.file.sha256:
+            raise DataError(
+                f"{self.file.path} has changed since the run began; its predictions cannot be written beside its rows."
+            )
+        return read_examples(self.file.path, self.task)[0]
 
     def score(self, logits: np.ndarray) -> Scores:
         """The task's metrics for logits float32 [n, number of labels] ([n, 1] for a score)."""
@@ -59,19 +76,25 @@ def load_split(name: str, file: DataFile, settings: FeatureSettings, task: Task,
     """Build or fetch the features of one split. Raises DataError for a malformed file."""
     key = fingerprint(file, task, tokenizer, {"max_seq_len": settings.max_seq_len})
 
-    def build() -> Tensors:
-        return encode(read_examples(file.path, task), task, tokenizer, settings.max_seq_len)
+    def build() -> Features:
+        examples, skipped = read_examples(file.path, task)
+        return Features(encode(examples, task, tokenizer, settings.max_seq_len), skipped)
 
     features = cached_features(Path(settings.feature_cache_dir), f"{settings.task}-{name}-{key}", build)
     full = int((features.lengths == settings.max_seq_len).sum())
     origin = "the published file" if file.status == "published" else "not the published file: scores will not compare"
     shape = f"{len(features):,} rows, {features.lengths.mean():.1f} tokens a row, {full:,} rows of max_seq_len"
     logger.info("%s: %s (%s), %s", name, file.path, origin, shape)
+    if features.skipped:
+        logger.info("%s: %d rows with an empty %s left out", name, features.skipped, " or ".join(task.text_columns))
     return Split(name, task, file, features)
 
 
-def read_examples(path: Path, task: Task) -> list[Example]:
-    """The rows of a task's file. Raises DataError with file, line, what was found and what was expected."""
+def read_examples(path: Path, task: Task) -> tuple[list[Example], int]:
+    """The rows of a task's file, and how many were left out for an empty text.
+
+    Raises DataError with file, line, what was found and what was expected.
+    """
     where = {column: position for position, column in enumerate(task.columns)}
     text_positions = [where[column] for column in task.text_columns]
     label_position = where[task.label_column]
@@ -82,16 +105,14 @@ def read_examples(path: Path, task: Task) -> list[Example]:
             skipped += 1
             continue
         try:
-            examples.append(Example(line, texts, _parse_label(fields[label_position], task.labels)))
+            examples.append(Example(texts, _parse_label(fields[label_position], task.labels)))
         except ValueError as error:
             problems.append(f"line {line}: {task.label_column}: {error}")
     if problems:
         raise DataError(list_problems(f"{path}: {len(problems)} malformed rows:", problems))
     if not examples:
         raise DataError(f"{path}: every row has an empty {' or '.join(task.text_columns)}; nothing is left.")
-    if skipped:
-        logger.info("%s: %d rows with an empty %s left out", path, skipped, " or ".join(task.text_columns))
-    return examples
+    return examples, skipped
 
 
 def _parse_label(found: str, labels: Mapping[str, str] | None) -> str | float:

@@ -18,7 +18,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
 from src.errors import ConfigError, did_you_mean, list_problems
-from src.settings import ALIASES, COMMAND_LINE, DEFAULT, DERIVED, Settings
+from src.settings import ALIASES, COMMAND_LINE, DEFAULT, DERIVED, OF_THE_MODEL, Settings
 
 logger = logging.getLogger(__name__)
 
@@ -102,17 +102,17 @@ def _parse_command_line(argv: Sequence[str]) -> tuple[dict[str, Any], list[str]]
     names = list(Settings.model_fields) + list(ALIASES)
     for name in names:
         is_bool = bool in _types(Settings.model_fields[ALIASES.get(name, name)])
-        optional_value: dict[str, Any] = {"nargs": "?", "const": "true"} if is_bool else {}
-        parser.add_argument(f"--{name}", dest=ALIASES.get(name, name), **optional_value)
-    known, unknown = parser.parse_known_args(argv)
-    problems = []
+        parser.add_argument(f"--{name}", dest=ALIASES.get(name, name), nargs="?", const="true" if is_bool else None)
+    parsed, unknown = parser.parse_known_args(argv)
+    known = {name: value for name, value in vars(parsed).items() if value is not None}
+    problems = [f"{COMMAND_LINE}: --{name} needs a value" for name, value in vars(parsed).items() if value is None]
     for position, argument in enumerate(unknown):
         if argument.startswith("--"):
             name = argument[2:].split("=")[0]
             problems.append(f"{COMMAND_LINE}: --{name} is no setting.{did_you_mean(name, names)} See --help.")
         elif position == 0 or not unknown[position - 1].startswith("--"):
             problems.append(f"{COMMAND_LINE}: {argument!r} stands without a setting's name in front of it. See --help.")
-    return vars(known), problems
+    return known, problems
 
 
 def _types(field: FieldInfo) -> tuple[Any, ...]:
@@ -175,6 +175,10 @@ def _merge(
     values: dict[str, Any] = {}
     sources: dict[str, str] = {}
     for source, layer in layers:
+        if "model_name_or_path" in layer:
+            for name in OF_THE_MODEL:
+                values.pop(name, None)
+                sources.pop(name, None)
         for written, value in layer.items():
             name = ALIASES.get(written, written)
             field = Settings.model_fields.get(name)
@@ -209,7 +213,7 @@ def _derive(values: dict[str, Any], sources: dict[str, str]) -> None:
         values["model_type"], sources["model_type"] = stem, DERIVED
     if not values.get("output_dir"):
         if sources.get("model_name_or_path") == COMMAND_LINE:
-            stem = Path(values["model_name_or_path"]).resolve().name
+            stem = Path(values["model_name_or_path"]).absolute().name
         values["output_dir"], sources["output_dir"] = f"{stem}-{values['task']}-ckpt", DERIVED
 
 

@@ -2,8 +2,11 @@
 
 import difflib
 import errno
+import logging
 import sys
 from collections.abc import Callable, Iterable, Sequence
+
+logger = logging.getLogger(__name__)
 
 MAX_PROBLEMS_SHOWN = 10
 
@@ -71,11 +74,11 @@ def run_command(main: Callable[[], None]) -> None:
         sys.stderr.close()  # the reader of our output went away (`| head`): nobody is left to tell
         sys.exit(1)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM):
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG):
             raise
         sys.exit(_say(f"error: {error.strerror}: {error.filename or 'unknown file'}. Free the disk or choose another folder.", 1))
 
 
 def _say(message: str, exit_code: int) -> int:
-    print(message, file=sys.stderr, flush=True)
+    logger.error(message)
     return exit_code

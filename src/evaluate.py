@@ -10,9 +10,10 @@ import numpy as np
 import torch
 
 from src.batches import Features, TaskModel, by_length
-from src.checkpoint import Run, Scores
+from src.checkpoint import Run
 from src.errors import NumbersError
 from src.progress import Progress
+from src.results import Scores
 
 logger = logging.getLogger(__name__)
 
@@ -72,7 +73,7 @@ class Scorer:
         Raises NumbersError where a logit is not finite.
         """
         for name in names:
-            if name not in self.splits or self.run.is_scored(step, name):
+            if name not in self.splits or self.run.book.has(step, name):
                 continue
             started = time.monotonic()
             split = self.splits[name]

@@ -1,5 +1,6 @@
 """Files that are whole or absent: written beside their place, put on the disk, then given their name."""
 
+import hashlib
 import json
 import os
 from collections.abc import Iterable, Mapping
@@ -48,3 +49,13 @@ def sync(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def digest_folder(folder: Path) -> str:
+    """sha256 over the names and contents of the files right in `folder`, as hex digits."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.iterdir()):
+        if path.is_file():
+            with open(path, "rb") as stream:
+                digest.update(f"{path.name}\0{hashlib.file_digest(stream, 'sha256').hexdigest()}\n".encode())
+    return digest.hexdigest()

@@ -1,6 +1,7 @@
 """Model families and heads as tables; load a model or tokenizer from a hub id, a folder or a checkpoint."""
 
 import logging
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,8 @@ from src.errors import EnvironmentFailure, ModelError
 from src.settings import Settings
 
 logger = logging.getLogger(__name__)
+# Else a repository that has only a .bin file makes transformers call the hub in the background.
+os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")
 transformers.logging.set_verbosity_error()  # what matters of a load is said below
 transformers.logging.disable_progress_bar()
 hub_logging.set_verbosity_error()  # else five retries are reported twice each
@@ -67,11 +70,13 @@ HEADS: Mapping[str, Head] = {
 }
 
 
-def load_tokenizer(settings: Settings, path: str | Path | None = None) -> Any:
+def load_tokenizer(settings: Settings, path: Path | None = None) -> Any:
     """The tokenizer of `settings.model_name_or_path`, or of the checkpoint at `path`.
 
-    Raises ModelError where there is none, where it has no Rust backend, or where it loses Hangul.
+    Raises ModelError where there is none, where it has no Rust backend, where it loses Hangul, and where it does not fit the
+    model: ids beyond its embeddings, or max_seq_len beyond its positions.
     """
+    config = load_config(settings, path)
     options = {} if settings.do_lower_case is None else {"do_lower_case": settings.do_lower_case}
     tokenizer = _from_pretrained(AutoTokenizer, settings, path, "tokenizer", **options)
     source = path or settings.model_name_or_path
@@ -83,12 +88,20 @@ def load_tokenizer(settings: Settings, path: str | Path | None = None) -> Any:
             f"{source}: its tokenizer turns {HANGUL_PROBE!r} into {tokens}. Lower-casing with accent stripping takes Hangul "
             "apart: try --do_lower_case false. A vocabulary without Korean cannot be used."
         )
+    if len(tokenizer) > config.vocab_size:
+        raise ModelError(
+            f"{source}: its tokenizer has {len(tokenizer):,} pieces, but its config.json embeddings for {config.vocab_size:,}. "
+            "Are its files those of one model?"
+        )
     return tokenizer
 
 
-def load_config(settings: Settings) -> PreTrainedConfig:
-    """The config of `settings.model_name_or_path`. Raises ModelError where there is none or max_seq_len is beyond it."""
-    config = _from_pretrained(AutoConfig, settings, None, "config")
+def load_config(settings: Settings, path: Path | None = None) -> PreTrainedConfig:
+    """The config of `settings.model_name_or_path`, or of the checkpoint at `path`.
+
+    Raises ModelError where there is none or max_seq_len is beyond its positions.
+    """
+    config = _from_pretrained(AutoConfig, settings, path, "config")
     limit = max_positions(config)
     if limit is not None and settings.max_seq_len > limit:
         raise ModelError(
@@ -145,7 +158,7 @@ def uses_segments(config: PreTrainedConfig) -> bool:
     return getattr(config, "type_vocab_size", 0) >= 2
 
 
-def _from_pretrained(loader: Any, settings: Settings, path: str | Path | None, what: str, **options: Any) -> Any:
+def _from_pretrained(loader: Any, settings: Settings, path: Path | None, what: str, **options: Any) -> Any:
     source = str(path or settings.model_name_or_path)
     if path is None and settings.revision is not None:
         options["revision"] = settings.revision

@@ -67,12 +67,15 @@ _early = MemoryHandler(capacity=10_000, flushLevel=logging.CRITICAL, flushOnClos
 
 
 class _Screen(logging.StreamHandler):
-    """Standard error; on a terminal a message first wipes the bar off its line."""
+    """Standard error. On a terminal a message first wipes the bar off its line; an error stands without the time."""
 
     def emit(self, record: logging.LogRecord) -> None:
         if sys.stderr.isatty():
             sys.stderr.write("\r\033[K")
         super().emit(record)
+
+    def format(self, record: logging.LogRecord) -> str:
+        return record.getMessage() if record.levelno >= logging.ERROR else super().format(record)
 
 
 def start_logging() -> None:

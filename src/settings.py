@@ -10,6 +10,9 @@ COMMAND_LINE = "command line"
 DEFAULT = "default"
 DERIVED = "derived"
 
+# Settings that describe the model of their layer: a higher layer that names another model sets them back.
+OF_THE_MODEL = ("revision", "from_scratch", "do_lower_case")
+
 ALIASES = {
     "max_seq_length": "max_seq_len",
     "predict_file": "test_file",
@@ -17,8 +20,9 @@ ALIASES = {
 }
 
 
-def _setting(default: Any, help: str, *, changes_results: bool = True, **constraints: Any) -> Any:
-    return Field(default, description=help, json_schema_extra={"changes_results": changes_results}, **constraints)
+def _setting(default: Any, help: str, *, changes: str = "training", **constraints: Any) -> Any:
+    """A field. `changes`: "training" what is learned, "scores" also how a checkpoint scores, "nothing" neither."""
+    return Field(default, description=help, json_schema_extra={"changes": changes}, **constraints)
 
 
 class Settings(BaseModel):
@@ -27,74 +31,78 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
     # What to run
-    task: str = _setting("", "the task to run")
-    config_file: str = _setting("koelectra-base-v3.json", "the model's file in config_dir", changes_results=False)
-    config_dir: str = _setting("config", "folder of the config files", changes_results=False)
+    task: str = _setting("", "the task to run", changes="scores")
+    config_file: str = _setting("koelectra-base-v3.json", "the model's file in config_dir", changes="nothing")
+    config_dir: str = _setting("config", "folder of the config files", changes="nothing")
 
     # Model
     model_name_or_path: str = _setting("", "hub id or local folder of the encoder", min_length=1)
     revision: str | None = _setting(None, "branch, tag or commit of the hub id")
     from_scratch: bool = _setting(False, "start from random weights; model_name_or_path is a folder with config.json")
-    model_type: str = _setting("", "name of the model, for the record only", changes_results=False)
+    model_type: str = _setting("", "name of the model, for the record only", changes="nothing")
     do_lower_case: bool | None = _setting(None, "lower-case the text; null: as the tokenizer's own files say")
 
     # Data
-    data_dir: str = _setting("data", "folder of the tasks' data folders", changes_results=False)
+    data_dir: str = _setting("data", "folder of the tasks' data folders", changes="nothing")
     train_file: str = _setting("", "training file in <data_dir>/<task>")
-    dev_file: str = _setting("", "development file there; empty: none")
-    test_file: str = _setting("", "test file there (alias: predict_file)", min_length=1)
-    feature_cache_dir: str = _setting("data/cache", "folder of the cached features", changes_results=False)
-    max_seq_len: int = _setting(128, "longest input in tokens, special tokens included (alias: max_seq_length)", ge=8)
-    doc_stride: int = _setting(128, "korquad: step between windows over a context, in tokens", gt=0)
-    max_query_length: int = _setting(64, "korquad: longest question, in tokens", gt=0)
-    max_answer_length: int = _setting(30, "korquad: longest answer, in tokens", gt=0)
-    n_best_size: int = _setting(20, "korquad: number of candidate answers kept", gt=0)
+    dev_file: str = _setting("", "development file there; empty: none", changes="scores")
+    test_file: str = _setting("", "test file there (alias: predict_file)", min_length=1, changes="scores")
+    feature_cache_dir: str = _setting("data/cache", "folder of the cached features", changes="nothing")
+    max_seq_len: int = _setting(
+        128, "longest input in tokens, special tokens included (alias: max_seq_length)", ge=8, changes="scores"
+    )
+    doc_stride: int = _setting(128, "korquad: step between windows over a context, in tokens", gt=0, changes="scores")
+    max_query_length: int = _setting(64, "korquad: longest question, in tokens", gt=0, changes="scores")
+    max_answer_length: int = _setting(30, "korquad: longest answer, in tokens", gt=0, changes="scores")
+    n_best_size: int = _setting(20, "korquad: number of candidate answers kept", gt=0, changes="scores")
 
     # Training
-    do_train: bool = _setting(True, "fine-tune", changes_results=False)
+    do_train: bool = _setting(True, "fine-tune", changes="nothing")
     train_batch_size: int = _setting(32, "rows in a batch", gt=0)
     gradient_accumulation_steps: int = _setting(1, "batches in one update", gt=0)
-    num_train_epochs: float = _setting(10, "passes over the training file", gt=0)
+    num_train_epochs: float = _setting(10, "passes over the training file", gt=0, allow_inf_nan=False)
     max_steps: int = _setting(-1, "number of updates; -1: by num_train_epochs", ge=-1)
     learning_rate: float = _setting(5e-5, "peak learning rate", gt=0, allow_inf_nan=False)
     warmup_proportion: float = _setting(0.0, "share of the updates over which the learning rate rises", ge=0, le=1)
     weight_decay: float = _setting(0.0, "AdamW's decay, not applied to biases and norms", ge=0, allow_inf_nan=False)
     adam_epsilon: float = _setting(1e-8, "AdamW's epsilon", gt=0, allow_inf_nan=False)
     max_grad_norm: float = _setting(1.0, "gradients are clipped to this norm", gt=0)
-    seed: int = _setting(42, "seed of the head's weights, the shuffles and dropout", ge=0)
+    seed: int = _setting(42, "seed of the head's weights, the shuffles and dropout", ge=0, le=2**32 - 1)
     mixed_precision: Literal["auto", "no", "bf16", "fp16"] = _setting("auto", "auto: bf16 on a GPU that has it, else no")
     no_cuda: bool = _setting(False, "stay on the CPU")
 
     # Evaluation
-    do_eval: bool = _setting(True, "score the checkpoints on the test file", changes_results=False)
-    eval_batch_size: int = _setting(64, "rows in a batch of an evaluation", gt=0)
+    do_eval: bool = _setting(True, "score the checkpoints on the test file", changes="nothing")
+    eval_batch_size: int = _setting(64, "rows in a batch of an evaluation", gt=0, changes="nothing")
     logging_steps: int = _setting(1000, "score every so many updates", gt=0)
     evaluate_test_during_training: bool = _setting(
         False, "score test too, not only dev, every logging_steps (alias: evaluate_during_training)"
     )
-    eval_all_checkpoints: bool = _setting(True, "score test at every checkpoint; false: at the selected and the last")
-    log_every: int = _setting(50, "write a line to log.jsonl every so many updates", changes_results=False, gt=0)
+    eval_all_checkpoints: bool = _setting(
+        True, "score test at every checkpoint; false: at the selected and the last", changes="nothing"
+    )
+    log_every: int = _setting(50, "write a line to log.jsonl every so many updates", changes="nothing", gt=0)
 
     # Output
-    ckpt_dir: str = _setting("ckpt", "folder of all runs", changes_results=False)
-    output_dir: str = _setting(
-        "", "the run's folder in ckpt_dir; not given: <config file's stem>-<task>-ckpt", changes_results=False
-    )
+    ckpt_dir: str = _setting("ckpt", "folder of all runs", changes="nothing")
+    output_dir: str = _setting("", "the run's folder in ckpt_dir; not given: <config file's stem>-<task>-ckpt", changes="nothing")
     save_steps: int = _setting(1000, "write a checkpoint every so many updates", gt=0)
     save_total_limit: int = _setting(
-        0, "keep this many checkpoints where more than last, selected and best_on_test; -1: all", changes_results=False, ge=-1
+        0, "keep this many checkpoints where more than last, selected and best_on_test; -1: all", changes="nothing", ge=-1
     )
-    save_optimizer: bool = _setting(False, "put the optimizer's state into every checkpoint", changes_results=False)
-    resume: bool = _setting(True, "false: never continue an earlier run, put it aside", changes_results=False)
+    save_optimizer: bool = _setting(False, "put the optimizer's state into every checkpoint", changes="nothing")
+    resume: bool = _setting(True, "false: never continue an earlier run, put it aside", changes="nothing")
     overwrite_output_dir: bool = _setting(
-        False, "start afresh in place of an earlier run; counts on the command line only", changes_results=False
+        False, "start afresh in place of an earlier run; counts on the command line only", changes="nothing"
     )
 
     # Accepted from the original's files, without effect
-    threads: int = _setting(4, "inert: features are built by the Rust tokenizer", changes_results=False)
-    verbose_logging: bool = _setting(False, "inert", changes_results=False)
-    null_score_diff_threshold: float = _setting(0.0, "inert: KorQuAD 1.0 has an answer to every question", changes_results=False)
-    version_2_with_negative: bool = _setting(False, "must be false: KorQuAD 1.0 has an answer to every question")
+    threads: int = _setting(4, "inert: features are built by the Rust tokenizer", changes="nothing")
+    verbose_logging: bool = _setting(False, "inert", changes="nothing")
+    null_score_diff_threshold: float = _setting(0.0, "inert: KorQuAD 1.0 has an answer to every question", changes="nothing")
+    version_2_with_negative: bool = _setting(
+        False, "must be false: KorQuAD 1.0 has an answer to every question", changes="scores"
+    )
 
     _layers: dict[str, str] = PrivateAttr(default_factory=dict)
 
@@ -114,7 +122,8 @@ class Settings(BaseModel):
         return {split: Path(self.data_dir) / self.task / name for split, name in names.items() if name}
 
 
-def changes_results(name: str) -> bool:
-    """Whether two runs that differ in setting `name` can have different scores."""
+def changes(name: str) -> str:
+    """What another value of setting `name` changes: "training", "scores" (and so training, too) or "nothing"."""
     extra = Settings.model_fields[name].json_schema_extra
-    return isinstance(extra, dict) and bool(extra["changes_results"])
+    assert isinstance(extra, dict)
+    return str(extra["changes"])

@@ -1,15 +1,17 @@
-"""What the run scripts do once the features of every split are there: train, score what is left to score, write the results."""
+"""What the run scripts do once settings and files are known to be good: load the model, train, score, write the results."""
 
 import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
+import torch
 from accelerate import Accelerator
 
 from src.batches import Collator, TaskModel
 from src.checkpoint import Run
-from src.device import describe_environment, start_device
+from src.device import describe_environment
+from src.errors import EnvironmentFailure
 from src.evaluate import Scorer, Split
 from src.models import HEADS, load_model, uses_segments
 from src.progress import log_to
@@ -28,39 +30,52 @@ class Task(Protocol):
     def labels(self) -> Mapping[str, str] | None: ...
 
 
-def train_and_score(settings: Settings, task: Task, tokenizer: Any, splits: Mapping[str, Split], run: Run) -> None:
+def train_and_score(
+    settings: Settings, task: Task, accelerator: Accelerator, tokenizer: Any, model: Any, splits: Mapping[str, Split], run: Run
+) -> None:
     """Bring `run` to its end: its checkpoints, scores, eval_results.* and cost.json.
 
-    The run's folder is not touched before data, tokenizer and model have proved to be good.
+    `model` is the one to train, or None. Raises EnvironmentFailure where memory runs out.
     """
-    accelerator = start_device(settings)
+    environment = describe_environment(accelerator)
+    if model is not None:
+        environment["model_revision"] = getattr(model.config, "_commit_hash", None)
+    run.start(environment, {name: len(split) for name, split in splits.items()})
+    log_to(run.log_file())
     scorer = Scorer(run, dict(splits), settings.eval_batch_size)
-    rows = {name: len(split) for name, split in splits.items()}
-    if run.trained:
-        run.start({}, rows)
-        log_to(run.log_file())
-    else:
-        model = load_model(settings, task.output_mode, task.labels)
-        environment = describe_environment(accelerator) | {"model_revision": getattr(model.config, "_commit_hash", None)}
-        run.start(environment, rows)
-        log_to(run.log_file())
+    try:
+        if model is not None:
 
-        def save(folder: Path) -> None:
-            model.save_pretrained(folder)
-            tokenizer.save_pretrained(folder)
+            def save(folder: Path) -> None:
+                model.save_pretrained(folder)
+                tokenizer.save_pretrained(folder)
 
-        train(_task_model(model, task, accelerator), splits["train"], settings, accelerator, run, scorer, save)
-        run.trained = True
-    if settings.do_eval:
-        while left := run.unscored():
-            step, names = left[0]
-            model = load_model(settings, task.output_mode, task.labels, run.checkpoint_folder(step))
-            model = accelerator.prepare_model(model, evaluation_mode=True)
-            scorer.score(_task_model(model, task, accelerator), step, names)
-        run.prune()
-    run.write_results()
+            train(task_model(model, task, accelerator), splits["train"], settings, accelerator, run, scorer, save)
+            del model, save
+        if settings.do_eval:
+            score_checkpoints(settings, task, accelerator, run, scorer)
+    except torch.OutOfMemoryError as error:
+        raise EnvironmentFailure(
+            "the GPU's memory is full. Halve --train_batch_size and double --gradient_accumulation_steps, which gives the same "
+            f"updates; for scoring, lower --eval_batch_size. ({str(error).split('. ')[0]})"
+        ) from None
+    run.finish(scorer.seconds)
 
 
-def _task_model(model: Any, task: Task, accelerator: Accelerator) -> TaskModel:
+def score_checkpoints(settings: Settings, task: Task, accelerator: Accelerator, run: Run, scorer: Scorer) -> None:
+    """Score the checkpoints in the run's folder that are still to be scored, and remove those that are no longer needed."""
+    if run.state == "partial":
+        logger.warning("%s: its training did not come to its end; the checkpoints that are there are scored", run.folder)
+    while left := run.unscored():
+        step, names = left[0]
+        accelerator.free_memory()  # accelerate holds on to every model it has prepared
+        model = load_model(settings, task.output_mode, task.labels, run.checkpoint_folder(step))
+        model = accelerator.prepare_model(model, evaluation_mode=True)
+        scorer.score(task_model(model, task, accelerator), step, names)
+    run.prune()
+
+
+def task_model(model: Any, task: Task, accelerator: Accelerator) -> TaskModel:
+    """The model as the loop takes it: padded with its own pad id, sent segments exactly when its config has them."""
     collate = Collator(getattr(model.config, "pad_token_id", None) or 0, uses_segments(model.config), accelerator.device)
     return TaskModel(model, collate, HEADS[task.output_mode].summed_loss)

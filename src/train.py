@@ -38,7 +38,7 @@ class Plan:
         """The plan for a training split of `rows` rows; the tail of an epoch is an update too."""
         rows_per_update = settings.train_batch_size * settings.gradient_accumulation_steps
         updates_per_epoch = math.ceil(rows / rows_per_update)
-        by_epochs = math.ceil(settings.num_train_epochs * updates_per_epoch)
+        by_epochs = math.ceil(settings.num_train_epochs * updates_per_epoch - 1e-9)  # 1.1 * 100 is 110.00000000000001
         return cls(rows_per_update, updates_per_epoch, by_epochs if settings.max_steps < 0 else settings.max_steps)
 
 
@@ -175,7 +175,7 @@ def train(
                 run.prune()
             meter.start_clock()
     progress.close()
-    run.write_cost(meter.cost() | {"evaluation_seconds": round(scorer.seconds, 3)})
+    run.finish_training(meter.cost())
 
 
 def update(
@@ -201,11 +201,10 @@ def due_splits(scores: bool, saves: bool, settings: Settings) -> list[str]:
     """The splits to score at a step that is at logging_steps (`scores`) or is saved (`saves`).
 
     A saved checkpoint is scored on dev to choose among them, and, where all are to be scored on test, at once: its weights are
-    at hand, and pruning needs to know.
+    at hand, and pruning needs to know. Without do_eval test is left alone.
     """
-    on_test = (scores and (settings.evaluate_test_during_training or not settings.dev_file)) or (
-        saves and settings.do_eval and settings.eval_all_checkpoints
-    )
+    during = scores and (settings.evaluate_test_during_training or not settings.dev_file)
+    on_test = settings.do_eval and (during or (saves and settings.eval_all_checkpoints))
     return ["dev", "test"] if on_test else ["dev"]
 
 

@@ -26,17 +26,16 @@ def shared():
 
 @pytest.fixture
 def command(tmp_path):
-    """command("run_seq_cls.py", "--task", ...) runs it in the checkout as a user would; results land in tmp_path."""
+    """command("run_seq_cls.py", "--task", ...) runs it in the checkout as a user would; wait=False only starts it."""
 
-    def run(script, *arguments, **environment):
-        return subprocess.run(
-            [sys.executable, script, *arguments],
-            cwd=ROOT,
-            env={**os.environ, **environment},
-            capture_output=True,
-            text=True,
-            timeout=300,
+    def run(script, *arguments, wait=True):
+        process = subprocess.Popen(
+            [sys.executable, script, *arguments], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
         )
+        if not wait:
+            return process
+        output, errors = process.communicate(timeout=300)
+        return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
 
     return run
 
@@ -45,10 +44,10 @@ def command(tmp_path):
 def tiny(command, tmp_path):
     """tiny("--max_steps", "5") runs nsmc on the sample with the tiny model; the run lands in tmp_path/ckpt/tiny-nsmc-ckpt."""
 
-    def run(*arguments, task="nsmc", **environment):
+    def run(*arguments, task="nsmc", **options):
         places = ["--ckpt_dir", str(tmp_path / "ckpt"), "--feature_cache_dir", str(tmp_path / "cache")]
         common = ["--task", task, "--config_file", "tiny.json", "--data_dir", "data/sample"]
-        return command("run_seq_cls.py", *common, *places, *arguments, **environment)
+        return command("run_seq_cls.py", *common, *places, *arguments, **options)
 
     return run
 
@@ -65,7 +64,7 @@ def settings(tmp_path):
             "data_dir": SAMPLE,
             "config_dir": ROOT / "config",
         }
-        given |= {"model_name_or_path": SAMPLE / "tiny-electra", "output_dir": "run"} | changes
+        given |= {"model_name_or_path": SAMPLE / "tiny-electra", "output_dir": "run", "from_scratch": True} | changes
         flags = [
             word
             for name, value in given.items()

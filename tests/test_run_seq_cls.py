@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 
 import pytest
 import torch
@@ -15,7 +16,7 @@ def results_of(tmp_path, name="tiny-nsmc-ckpt"):
 
 
 def names_in(folder):
-    return sorted(path.name for path in folder.iterdir())
+    return sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
 
 
 def test_a_whole_run_on_the_sample(tiny, tmp_path):
@@ -115,7 +116,9 @@ def test_training_and_scoring_apart_give_what_they_give_together(tiny, tmp_path)
     trained = tiny(*steps, "--output_dir", "apart", "--do_eval", "false", task="korsts")
     assert trained.returncode == 0, trained.stderr
     assert "test" not in json.dumps(results_of(tmp_path, "apart")["scores"])
-    scored = tiny(*steps, "--output_dir", "apart", "--do_train", "false", task="korsts")
+    assert not (tmp_path / "ckpt" / "apart" / "test").exists()
+    # What is scored is what lies in the checkpoints: the flags of training are not needed again.
+    scored = tiny("--output_dir", "apart", "--do_train", "false", "--model_name_or_path", "./gone", task="korsts")
     assert scored.returncode == 0, scored.stderr
     together, apart = results_of(tmp_path, "together"), results_of(tmp_path, "apart")
     assert apart["selected"] == together["selected"]
@@ -178,7 +181,8 @@ def test_printed_settings_are_json_and_nothing_else(command):
             ["--task", "nsmc", "--config_file", "tiny.json", "--data_dir", "data/sample", "--max_seq_len", "513"],
             "takes at most 512",
         ),
-        (["--task", "nsmc", "--data_dir", "data/sample", "--do_train", "false"], "has no checkpoint to score"),
+        (["--task", "nsmc", "--data_dir", "data/sample", "--do_train", "false"], "holds no checkpoint to score"),
+        (["--task", "nsmc", "--data_dir", "data/sample", "--no_cuda", "--mixed_precision", "fp16"], "needs a GPU"),
     ],
 )
 def test_wrong_commands_end_with_one_message_and_code_2(command, tmp_path, arguments, expected):
@@ -202,6 +206,62 @@ def test_a_command_that_fails_leaves_the_earlier_run_alone(tiny, tmp_path):
     assert "ratings_train.txt: 1 malformed rows:\n  - line 2: found 2 columns, expected 3 (id, document, label)" in done.stderr
     assert results_of(tmp_path) == before
     assert names_in(tmp_path / "ckpt") == ["tiny-nsmc-ckpt"]
+
+
+def test_a_killed_run_is_not_a_finished_one(tiny, tmp_path):
+    """Scoring what a killed run left behind does not make it finished: the same command trains again."""
+    folder = tmp_path / "ckpt" / "tiny-nsmc-ckpt"
+
+    def kill_when(exists):
+        """Start a long run and kill it once the given file or folder is there; what it has said."""
+        process = tiny("--max_steps", "100000", "--save_steps", "20", "--logging_steps", "100000", wait=False)
+        deadline = time.monotonic() + 120
+        while not exists.exists():
+            assert process.poll() is None and time.monotonic() < deadline, process.stderr.read()
+            time.sleep(0.05)
+        process.kill()
+        return process.communicate()[1]
+
+    kill_when(folder / "checkpoint-40")
+    assert not (folder / "eval_results.json").exists()
+    scored = tiny("--do_train", "false", "--eval_all_checkpoints", "false")
+    assert scored.returncode == 0, scored.stderr
+    assert "did not come to its end" in scored.stderr
+    assert "did not finish training" in kill_when(tmp_path / "ckpt" / "tiny-nsmc-ckpt.1")
+    assert results_of(tmp_path, "tiny-nsmc-ckpt.1")["selected"]["step"] < 100_000
+
+
+def test_a_roberta_from_scratch(tiny, tmp_path):
+    """No segments, padding with 1, two reserved positions: another family's rules."""
+    model = tmp_path / "roberta"
+    model.mkdir()
+    vocabulary = (SAMPLE / "tiny-electra" / "vocab.txt").read_text().splitlines()
+    assert vocabulary[:2] == ["[PAD]", "[UNK]"]
+    (model / "vocab.txt").write_text("\n".join(["[UNK]", "[PAD]", *vocabulary[2:]]))
+    (model / "tokenizer_config.json").write_text('{"tokenizer_class": "BertTokenizer", "do_lower_case": false}')
+    shape = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 32, "vocab_size": 3000}
+    config = {"model_type": "roberta", "pad_token_id": 1, "type_vocab_size": 1, "max_position_embeddings": 130, **shape}
+    (model / "config.json").write_text(json.dumps(config))
+    done = tiny("--model_name_or_path", str(model), "--from_scratch", "--max_steps", "100", task="question-pair")
+    assert done.returncode == 0, done.stderr
+    assert results_of(tmp_path, "roberta-question-pair-ckpt")["selected"]["test"]["acc"] > 0.85
+    too_long = tiny("--model_name_or_path", str(model), "--from_scratch", "--max_seq_len", "129", task="question-pair")
+    assert (too_long.returncode, "takes at most 128 tokens" in too_long.stderr) == (2, True)
+
+
+def test_a_hub_that_cannot_be_reached_ends_with_code_1(tiny):
+    done = tiny("--model_name_or_path", "org/no-such-model")
+    assert done.returncode == 1
+    assert "error: the config of 'org/no-such-model' cannot be loaded" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("task", [task for task in TASKS if task != "nsmc"])
+def test_every_sample_task_can_be_learned(tiny, tmp_path, task):
+    assert tiny(task=task).returncode == 0
+    selected = results_of(tmp_path, f"tiny-{task}-ckpt")["selected"]
+    assert selected["test"][TASKS[task].headline] >= 0.85
 
 
 def test_a_loss_that_is_no_number_ends_with_code_1(tiny, tmp_path):

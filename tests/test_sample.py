@@ -29,7 +29,7 @@ def test_sample_rows_are_well_formed_and_balanced(task):
 
     files = json.loads((ROOT / "config" / "tasks" / f"{task}.json").read_text())
     for name in (value for key, value in files.items() if key.endswith("_file")):
-        examples = read_examples(SAMPLE / task / name, TASKS[task])
+        examples, _ = read_examples(SAMPLE / task / name, TASKS[task])
         assert len(examples) >= 100
         if labels := TASKS[task].labels:
             counts = [sum(example.label == label for example in examples) for label in labels]
@@ -37,5 +37,5 @@ def test_sample_rows_are_well_formed_and_balanced(task):
 
 
 def test_test_rows_are_not_train_rows():
-    train, test = (read_examples(SAMPLE / "korsts" / f"sts-{split}.tsv", TASKS["korsts"]) for split in ("train", "test"))
+    train, test = (read_examples(SAMPLE / "korsts" / f"sts-{split}.tsv", TASKS["korsts"])[0] for split in ("train", "test"))
     assert len({example.texts for example in train} & {example.texts for example in test}) < len(test) / 2

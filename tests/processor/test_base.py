@@ -1,11 +1,12 @@
 import hashlib
 import stat
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
 from processor import TASKS
-from processor.base import DataFile, cached_features, describe_files, fingerprint, read_lines, read_tsv
+from processor.base import DataFile, Features, cached_features, describe_files, fingerprint, read_lines, read_tsv
 from src.errors import DataError
 from tests.conftest import SAMPLE
 
@@ -66,10 +67,11 @@ def test_a_file_is_hashed_and_compared_with_the_published_one(tmp_path, shared):
 
 
 def test_features_come_from_the_cache_the_second_time(tmp_path):
-    first = cached_features(tmp_path / "cache", "rows", lambda: ROWS)
+    first = cached_features(tmp_path / "cache", "rows", lambda: Features(ROWS, skipped=3))
     second = cached_features(tmp_path / "cache", "rows", pytest.fail)
     assert len(first) == len(second) == 2
     assert second.lengths.tolist() == [2, 3]
+    assert second.skipped == 3
     assert {name: (array.dtype, array.tolist()) for name, array in second.tensors.items()} == {
         name: (array.dtype, array.tolist()) for name, array in ROWS.items()
     }
@@ -78,17 +80,18 @@ def test_features_come_from_the_cache_the_second_time(tmp_path):
 
 @pytest.mark.parametrize("size", [0, 7, 100])
 def test_a_torn_cache_is_built_again(tmp_path, size, caplog):
-    cached_features(tmp_path, "rows", lambda: ROWS)
+    cached_features(tmp_path, "rows", lambda: Features(ROWS, skipped=3))
     path = tmp_path / "rows.safetensors"
     path.write_bytes(path.read_bytes()[:size])
-    assert len(cached_features(tmp_path, "rows", lambda: ROWS)) == 2
+    assert len(cached_features(tmp_path, "rows", lambda: Features(ROWS, skipped=3))) == 2
     assert "cannot be read" in caplog.text
     assert len(cached_features(tmp_path, "rows", pytest.fail)) == 2
 
 
 def test_a_cache_that_cannot_be_written_is_one_line(tmp_path, caplog):
     folder = write(tmp_path / "a-file", "in the way")
-    assert len(cached_features(folder, "rows", lambda: ROWS)) == 2
+    for _ in ("train", "test"):
+        assert len(cached_features(folder, "rows", lambda: Features(ROWS))) == 2
     assert caplog.text.count("not cached") == 1
     assert not stat.S_ISDIR(folder.stat().st_mode)
 
@@ -108,5 +111,6 @@ def test_the_fingerprint_covers_what_decides_features(tmp_path):
         fingerprint(file, TASKS["hate-speech"], tokenizer, lengths),
         fingerprint(file, nsmc, lowered, lengths),
         fingerprint(file, nsmc, tokenizer, {"max_seq_len": 64}),
+        fingerprint(file, replace(nsmc, labels=dict(reversed(nsmc.labels.items()))), tokenizer, lengths),  # other ids
     }
-    assert len(others | {base}) == 5
+    assert len(others | {base}) == 6

@@ -25,7 +25,7 @@ def tokenizer(tmp_path):
 def read(tmp_path, task, *rows):
     path = tmp_path / "f.tsv"
     path.write_text("\n".join([HEADERS[task], *rows]) + "\n")
-    return read_examples(path, TASKS[task])
+    return read_examples(path, TASKS[task])[0]
 
 
 def rows_of(tensors, name="input_ids"):
@@ -33,20 +33,34 @@ def rows_of(tensors, name="input_ids"):
 
 
 def test_rows_of_each_task(tmp_path):
-    assert read(tmp_path, "nsmc", "1\t좋다\t1", "2\t\t0") == [Example(2, ("좋다",), "1"), Example(3, ("",), "0")]
-    assert read(tmp_path, "kornli", "가\t나\tneutral") == [Example(2, ("가", "나"), "neutral")]
-    assert read(tmp_path, "korsts", "g\tf\t2012\t0001\t3.80\t가\t나") == [Example(2, ("가", "나"), 3.8)]
-    assert read(tmp_path, "hate-speech", "제목\t댓글\tnone\thate") == [Example(2, ("댓글",), "hate")]
+    assert read(tmp_path, "nsmc", "1\t좋다\t1", "2\t\t0") == [Example(("좋다",), "1"), Example(("",), "0")]
+    assert read(tmp_path, "kornli", "가\t나\tneutral") == [Example(("가", "나"), "neutral")]
+    assert read(tmp_path, "korsts", "g\tf\t2012\t0001\t3.80\t가\t나") == [Example(("가", "나"), 3.8)]
+    assert read(tmp_path, "hate-speech", "제목\t댓글\tnone\thate") == [Example(("댓글",), "hate")]
 
 
 @pytest.mark.parametrize(
     ("task", "rows"),
     [("paws", ["1\t\t나\t0", "2\t가\t\t1", "3\t가\t나\t1"]), ("question-pair", ["\t나\t0", "가\t\t1", "가\t나\t1"])],
 )
-def test_pairs_with_an_empty_side_are_left_out_and_counted(tmp_path, caplog, task, rows):
-    with caplog.at_level("INFO"):
-        assert read(tmp_path, task, *rows) == [Example(4, ("가", "나"), "1")]
-    assert "2 rows with an empty" in caplog.text
+def test_pairs_with_an_empty_side_are_left_out_and_counted(tmp_path, task, rows, tokenizer, settings, caplog):
+    assert read(tmp_path, task, *rows) == [Example(("가", "나"), "1")]
+    file = DataFile(tmp_path / "f.tsv", "0" * 64, "other")
+    for _ in range(2):  # built, and from the cache
+        caplog.clear()
+        with caplog.at_level("INFO"):
+            assert len(load_split("dev", file, settings(task), TASKS[task], tokenizer)) == 1
+        assert "dev: 2 rows with an empty" in caplog.text
+
+
+def test_predictions_are_not_written_beside_other_rows(tmp_path, tokenizer, settings):
+    read(tmp_path, "nsmc", "1\t좋다\t1")
+    path = tmp_path / "f.tsv"
+    file = DataFile(path, hashlib.sha256(path.read_bytes()).hexdigest(), "other")
+    split = load_split("test", file, settings(), TASKS["nsmc"], tokenizer)
+    read(tmp_path, "nsmc", "1\t나쁘다\t0")
+    with pytest.raises(DataError, match="has changed since the run began"):
+        list(split.prediction_lines(np.zeros((1, 2), np.float32)))
 
 
 @pytest.mark.parametrize(
@@ -68,7 +82,7 @@ def test_mistakes_in_a_row(tmp_path, task, row, expected):
 
 
 def test_ids_segments_and_labels(tokenizer):
-    pairs = encode([Example(2, ("a b", "c"), "0"), Example(3, ("", "c"), "1")], TASKS["paws"], tokenizer, 128)
+    pairs = encode([Example(("a b", "c"), "0"), Example(("", "c"), "1")], TASKS["paws"], tokenizer, 128)
     assert rows_of(pairs) == [[2, 5, 6, 3, 7, 3], [2, 3, 7, 3]]
     assert rows_of(pairs, "token_type_ids") == [[0, 0, 0, 0, 1, 1], [0, 0, 1, 1]]
     assert pairs["labels"].tolist() == [0, 1]
@@ -81,12 +95,12 @@ def test_ids_segments_and_labels(tokenizer):
 
 
 def test_a_blank_review_becomes_cls_sep(tokenizer):
-    tensors = encode([Example(2, ("",), "0"), Example(3, ("a",), "1")], TASKS["nsmc"], tokenizer, 128)
+    tensors = encode([Example(("",), "0"), Example(("a",), "1")], TASKS["nsmc"], tokenizer, 128)
     assert rows_of(tensors) == [[2, 3], [2, 5, 3]]
 
 
 def test_scores_are_floats(tokenizer):
-    tensors = encode([Example(2, ("a", "b"), 3.8)], TASKS["korsts"], tokenizer, 128)
+    tensors = encode([Example(("a", "b"), 3.8)], TASKS["korsts"], tokenizer, 128)
     assert (tensors["labels"].dtype, tensors["labels"].tolist()) == (np.float32, [np.float32(3.8)])
 
 
@@ -101,20 +115,20 @@ def test_scores_are_floats(tokenizer):
     ],
 )
 def test_pairs_are_cut_as_the_original_cut_them(tokenizer, texts, expected):
-    assert rows_of(encode([Example(2, texts, "0")], TASKS["paws"], tokenizer, 7)) == [expected]
+    assert rows_of(encode([Example(texts, "0")], TASKS["paws"], tokenizer, 7)) == [expected]
 
 
 def test_the_second_of_two_equal_texts_is_cut_first(tokenizer):
-    assert rows_of(encode([Example(2, ("a a a", "b b b"), "0")], TASKS["paws"], tokenizer, 8)) == [[2, 5, 5, 5, 3, 6, 6, 3]]
+    assert rows_of(encode([Example(("a a a", "b b b"), "0")], TASKS["paws"], tokenizer, 8)) == [[2, 5, 5, 5, 3, 6, 6, 3]]
     assert _longest_first([None, 0, 0, None, 1, 1, None], 6) == [0, 1, 2, 3, 4, 6]
 
 
 def test_one_text_is_cut_at_its_end(tokenizer):
-    assert rows_of(encode([Example(2, ("a b c d e a",), "0")], TASKS["nsmc"], tokenizer, 5)) == [[2, 5, 6, 7, 3]]
+    assert rows_of(encode([Example(("a b c d e a",), "0")], TASKS["nsmc"], tokenizer, 5)) == [[2, 5, 6, 7, 3]]
 
 
 def test_rows_beyond_one_call_of_the_tokenizer(tokenizer):
-    examples = [Example(row, ("abcde"[row % 5],), "0") for row in range(ROWS_PER_CALL + 3)]
+    examples = [Example(("abcde"[row % 5],), "0") for row in range(ROWS_PER_CALL + 3)]
     tensors = encode(examples, TASKS["nsmc"], tokenizer, 128)
     assert rows_of(tensors)[-3:] == [[2, 5 + row % 5, 3] for row in range(ROWS_PER_CALL, ROWS_PER_CALL + 3)]
 
@@ -131,7 +145,7 @@ def split_of(task, labels, examples=()):
 
 
 def test_predictions_of_classes():
-    split = split_of("paws", [0, 1], [Example(2, ("가", "나"), "0"), Example(3, ("다", "라"), "1")])
+    split = split_of("paws", [0, 1], [Example(("가", "나"), "0"), Example(("다", "라"), "1")])
     logits = np.array([[0.0, 0.0], [0.0, np.log(3.0)]], np.float32)
     assert list(split.prediction_lines(logits)) == [
         "index\tsentence1\tsentence2\tlabel\tprediction\tprob_0\tprob_1",
@@ -142,7 +156,7 @@ def test_predictions_of_classes():
 
 
 def test_predictions_of_scores():
-    split = split_of("korsts", [1.0, 2.0, 3.0], [Example(row, ("가", "나"), float(row - 1)) for row in (2, 3, 4)])
+    split = split_of("korsts", [1.0, 2.0, 3.0], [Example(("가", "나"), float(row - 1)) for row in (2, 3, 4)])
     logits = np.array([[0.1], [0.2], [0.3]], np.float32)
     assert next(iter(split.prediction_lines(logits))) == "index\tsentence1\tsentence2\tlabel\tprediction"
     assert list(split.prediction_lines(logits))[1] == "0\t가\t나\t1.0\t0.100000"

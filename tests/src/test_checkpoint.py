@@ -1,4 +1,6 @@
 import json
+import os
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -6,6 +8,7 @@ import pytest
 
 from src.checkpoint import find_run
 from src.errors import CheckpointError, EnvironmentFailure
+from tests.conftest import SAMPLE
 
 
 @dataclass
@@ -33,8 +36,9 @@ def save(run, step, **accuracies):
 
 
 def finish(run):
-    run.trained = True
-    run.write_results()
+    run.finish_training({"evaluation_seconds": 0.0})
+    run.finish(1.5)
+    os.close(run.lock)  # as at the end of the process
     return json.loads((run.folder / "eval_results.json").read_text())
 
 
@@ -109,7 +113,8 @@ def test_a_checkpoint_that_is_still_to_be_scored_is_not_pruned(settings):
         run.prune()
     assert run.checkpoints() == [1, 2, 3]
     assert run.unscored() == [(1, ["test"]), (2, ["test"]), (3, ["test"])]
-    run = start(settings, do_eval=False, eval_all_checkpoints=False)
+    os.close(run.lock)
+    run = start(settings, do_eval=False, eval_all_checkpoints=False, resume=False)
     for step, dev in ((1, 0.9), (2, 0.1), (3, 0.1)):
         save(run, step, dev=dev)
         run.prune()
@@ -163,7 +168,7 @@ def test_a_finished_run_is_found_again(settings):
     first = finished(settings)
     run = find_run(settings(), "acc", FILES)
     assert run.complete
-    assert run.scores == first.scores
+    assert run.book.scores == first.book.scores
     assert run.report() == first.report()
 
 
@@ -179,73 +184,135 @@ def test_settings_that_change_nothing_find_it_too(settings):
         ({}, {**FILES, "train": File(sha256="2" * 64)}, "other settings (another train file)"),
         ({"resume": False}, FILES, "--resume false"),
         ({"overwrite_output_dir": True}, FILES, "holds an earlier run"),
+        ({"num_train_epochs": 3}, FILES, "num_train_epochs 10.0, now 3.0"),
     ],
 )
 def test_when_an_earlier_run_gives_way(settings, changes, files, why):
     finished(settings)
     run = find_run(settings(**changes), "acc", files)
-    assert why in run.put_aside
+    assert why in run.why
+    assert run.state == "in the way"
     assert not run.complete
     assert (run.folder / "checkpoint-1").is_dir()  # looking changes nothing
 
 
-def test_an_unfinished_run_is_put_aside(settings):
+def test_a_run_whose_training_did_not_finish_is_put_aside(settings):
     first = start(settings)
     save(first, 1, dev=0.5, test=0.5)
+    first.finish(0.0)  # scored, but its training never came to its end
+    os.close(first.lock)
     run = find_run(settings(), "acc", FILES)
-    assert run.put_aside == "holds a run that did not finish"
+    assert run.why == "holds a run that did not finish training"
     run.start({}, {})
-    again = find_run(settings(), "acc", FILES)
-    again.start({}, {})
-    assert sorted(path.name for path in first.folder.parent.iterdir()) == ["run", "run.1", "run.2"]
+    os.close(run.lock)
+    find_run(settings(), "acc", FILES).start({}, {})
+    assert visible(first.folder.parent) == ["run", "run.1", "run.2"]
     assert (first.folder.parent / "run.1" / "checkpoint-1").is_dir()
 
 
-def test_overwriting_removes_a_run_but_nothing_else(settings, tmp_path):
-    first = finished(settings)
-    find_run(settings(overwrite_output_dir=True), "acc", FILES).start({}, {})
-    assert [path.name for path in first.folder.iterdir()] == ["settings.json"]
+def visible(folder):
+    return sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
+
+
+def test_a_folder_that_is_no_run_s_is_left_alone(settings, tmp_path):
     foreign = tmp_path / "ckpt" / "mine"
-    foreign.mkdir()
+    foreign.mkdir(parents=True)
     (foreign / "thesis.txt").write_text("precious")
-    with pytest.raises(CheckpointError, match="not written by a run"):
-        find_run(settings(overwrite_output_dir=True, output_dir="mine"), "acc", FILES).start({}, {})
+    for changes in ({}, {"overwrite_output_dir": True}, {"resume": False}):
+        with pytest.raises(CheckpointError, match="holds files, but none of a run"):
+            find_run(settings(output_dir="mine", **changes), "acc", FILES)
     assert (foreign / "thesis.txt").read_text() == "precious"
 
 
-def test_overwriting_takes_the_command_line(settings, tmp_path):
-    """The original's KorQuAD files say overwrite_output_dir: true, and nobody expects them to remove anything."""
-    from src.settings import COMMAND_LINE
+def test_overwriting_removes_an_earlier_run(settings):
+    first = finished(settings)
+    find_run(settings(overwrite_output_dir=True), "acc", FILES).start({}, {})
+    assert visible(first.folder) == ["settings.json"]
 
+
+def test_overwriting_takes_the_command_line(settings):
+    """The original's KorQuAD files say overwrite_output_dir: true, and nobody expects them to remove anything."""
     finished(settings)
     chosen = settings(overwrite_output_dir=True)
     chosen._layers["overwrite_output_dir"] = "config/tasks/korquad.json"
     assert find_run(chosen, "acc", FILES).complete
-    assert settings(overwrite_output_dir=True).layer_of("overwrite_output_dir") == COMMAND_LINE
 
 
-def test_scoring_without_training(settings):
-    with pytest.raises(CheckpointError, match="has no checkpoint to score"):
-        find_run(settings(do_train=False), "acc", FILES)
-    run = start(settings, do_eval=False)
-    save(run, 1, dev=0.5)
+def test_two_processes_do_not_share_a_folder(settings):
+    first = start(settings)
+    with pytest.raises(CheckpointError, match=rf"process {os.getpid()} is at work in {first.folder}"):
+        find_run(settings(seed=2), "acc", FILES).start({}, {})
+    assert visible(first.folder.parent) == ["run"]
+    os.close(first.lock)  # a process that has ended, however it did, blocks nobody
+    find_run(settings(seed=2), "acc", FILES).start({}, {})
+    assert visible(first.folder.parent) == ["run", "run.1"]
+
+
+def test_a_folder_that_changes_between_looking_and_starting(settings):
+    late = find_run(settings(seed=2), "acc", FILES)
+    finished(settings)
+    with pytest.raises(CheckpointError, match="changed by another process meanwhile"):
+        late.start({}, {})
+
+
+def test_the_report_of_a_finished_run_is_its_record_even_without_checkpoints(settings):
+    run = start(settings)
+    save(run, 1, dev=0.9, test=0.9)
+    save(run, 2, dev=0.5, test=0.5)
     finish(run)
-    run = find_run(settings(do_train=False), "acc", NO_DEV)
-    assert run.trained
+    report = run.report()
+    shutil.rmtree(run.checkpoint_folder(1))
+    again = find_run(settings(), "acc", FILES)
+    assert again.complete
+    assert again.report() == report
+    assert "selected      step 1       dev 0.9000  test 0.9000" in report
+
+
+def test_other_weights_in_the_model_s_folder_are_another_run(settings, tmp_path):
+    model = shutil.copytree(SAMPLE / "tiny-electra", tmp_path / "model")
+    run = start(settings, model_name_or_path=model)
+    save(run, 1, dev=0.5, test=0.5)
+    finish(run)
+    assert find_run(settings(model_name_or_path=model), "acc", FILES).complete
+    (model / "vocab.txt").write_text("another")
+    assert "other files in" in find_run(settings(model_name_or_path=model), "acc", FILES).why
+
+
+def test_scoring_without_training(settings, tmp_path):
+    with pytest.raises(CheckpointError, match="holds no checkpoint to score"):
+        find_run(settings(do_train=False), "acc", FILES)
+    run = start(settings, do_eval=False, learning_rate=0.5)
+    save(run, 1, dev=0.5)
+    assert find_run(settings(do_train=False), "acc", NO_DEV).state == "partial"
+    finish(run)
+    run = find_run(settings(do_train=False, learning_rate=0.1, no_cuda=True), "acc", NO_DEV)  # not what scoring depends on
+    assert (run.state, run.complete) == ("trained", False)
     assert run.unscored() == [(1, ["test"])]
     assert run.data["train"]["rows"] == 3
     with pytest.raises(CheckpointError, match="other settings"):
         find_run(settings(do_train=False, max_seq_len=64), "acc", FILES)
+    with pytest.raises(CheckpointError, match="another test file"):
+        find_run(settings(do_train=False), "acc", {"test": File(sha256="2" * 64)})
 
 
-def test_a_damaged_record_is_one_clear_error(settings):
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [("{", r"settings\.json is damaged"), ("{}", "holds files, but none"), ('{"a": 1}', "is not a run's")],
+)
+def test_a_damaged_record_is_one_clear_error(settings, content, expected):
     run = finished(settings)
-    (run.folder / "settings.json").write_text("{")
-    with pytest.raises(CheckpointError, match=r"settings\.json is damaged"):
+    (run.folder / "settings.json").write_text(content)
+    with pytest.raises(CheckpointError, match=expected):
         find_run(settings(), "acc", FILES)
+
+
+def test_what_scoring_costs_is_added(settings):
+    run = finished(settings)
+    run.finish(2.0)
+    assert json.loads((run.folder / "cost.json").read_text()) == {"evaluation_seconds": 3.5}
 
 
 def test_a_folder_that_cannot_be_made(settings, tmp_path):
     (tmp_path / "ckpt").write_text("a file in the way")
-    with pytest.raises(EnvironmentFailure, match="cannot be made: Not a directory"):
+    with pytest.raises(EnvironmentFailure, match=r"cannot be made: (Not a directory|File exists)"):
         start(settings)

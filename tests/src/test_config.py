@@ -4,7 +4,7 @@ import pytest
 
 from src.config import load_settings
 from src.errors import ConfigError
-from src.settings import ALIASES, Settings, changes_results
+from src.settings import ALIASES, Settings, changes
 from tests.conftest import ROOT
 
 EIGHT = ["nsmc", "naver-ner", "paws", "kornli", "korsts", "question-pair", "korquad", "hate-speech"]
@@ -120,7 +120,17 @@ def test_values_of_the_command_line():
 def test_all_problems_are_told_at_once_with_their_source(folder):
     (folder / "m.json").write_text('{"model_name_or_path": "m", "learning_rat": 1e-5, "seed": "many", "tasks": {"nsms": {}}}')
     text = problem(
-        "--task", "nsmc", "--config_file", "m.json", "--train_bach_size", "8", "--max_seq_len", "many", "stray", config_dir=folder
+        "--task",
+        "nsmc",
+        "--config_file",
+        "m.json",
+        "--train_bach_size",
+        "8",
+        "--max_seq_len",
+        "many",
+        "stray",
+        "--seed",
+        config_dir=folder,
     )
     for expected in (
         f"{folder}/m.json: 'learning_rat' is no setting. Did you mean 'learning_rate'?",
@@ -128,6 +138,7 @@ def test_all_problems_are_told_at_once_with_their_source(folder):
         f"{folder}/m.json: \"tasks\" names the unknown task 'nsms'. Did you mean 'nsmc'?",
         "command line: --train_bach_size is no setting. Did you mean 'train_batch_size'?",
         'command line: max_seq_len = "many": Input should be a valid integer',
+        "command line: --seed needs a value",
         "command line: 'stray' stands without a setting's name",
     ):
         assert expected in text
@@ -139,7 +150,9 @@ def test_all_problems_are_told_at_once_with_their_source(folder):
         (["--task", "nsmcc"], "Did you mean 'nsmc'?"),
         ([], "--task is missing; choose from nsmc"),
         (["--task", "nsmc", "--config_file", "koelectra-bse.json"], "Did you mean 'koelectra-base.json'?"),
-        (["--task", "nsmc", "--learning_rate"], "expected one argument"),
+        (["--task", "nsmc", "--learning_rate"], "--learning_rate needs a value"),
+        (["--task", "nsmc", "--seed", "4294967296"], "less than or equal to 4294967295"),
+        (["--task", "nsmc", "--num_train_epochs", "inf"], "finite"),
         (["--task", "nsmc", "--learning_rate", "-1"], "greater than 0"),
         (["--task", "nsmc", "--learning_rate", "nan"], "finite"),
         (["--task", "nsmc", "--seed", "1.5"], "valid integer"),
@@ -179,8 +192,26 @@ def test_settings_cannot_be_changed():
         settings.seed = 1
 
 
-def test_which_settings_change_results():
-    assert changes_results("learning_rate")
-    assert changes_results("max_seq_len")
-    assert not changes_results("ckpt_dir")
-    assert all(isinstance(changes_results(name), bool) for name in Settings.model_fields)
+def test_which_settings_change_what():
+    kinds = {name: changes(name) for name in Settings.model_fields}
+    assert set(kinds.values()) == {"training", "scores", "nothing"}
+    assert (kinds["learning_rate"], kinds["max_seq_len"], kinds["ckpt_dir"]) == ("training", "scores", "nothing")
+
+
+def test_what_describes_a_model_does_not_stay_for_another(folder):
+    (folder / "m.json").write_text(
+        '{"model_name_or_path": "org/m", "revision": "abc", "from_scratch": true, "do_lower_case": false}'
+    )
+    same = load("--task", "nsmc", "--config_file", "m.json", config_dir=folder)
+    assert (same.revision, same.from_scratch, same.do_lower_case) == ("abc", True, False)
+    other = load("--task", "nsmc", "--config_file", "m.json", "--model_name_or_path", "org/n", config_dir=folder)
+    assert (other.revision, other.from_scratch, other.do_lower_case) == (None, False, None)
+    given = load("--task", "nsmc", "--config_file", "m.json", "--model_name_or_path", "n", "--revision", "x", config_dir=folder)
+    assert given.revision == "x"
+
+
+def test_the_name_of_a_link_is_kept(folder):
+    (folder / "model-2026").mkdir()
+    (folder / "current").symlink_to(folder / "model-2026")
+    settings = load("--task", "nsmc", "--config_file", "m.json", "--model_name_or_path", f"{folder}/current", config_dir=folder)
+    assert settings.output_dir == "current-nsmc-ckpt"

@@ -19,22 +19,23 @@ def test_a_long_list_is_cut_and_counted():
 @pytest.mark.parametrize(
     ("error", "code", "message"),
     [
-        (ConfigError("wrong"), 2, "error: wrong\n"),
-        (EnvironmentFailure("no network"), 1, "error: no network\n"),
-        (KeyboardInterrupt(), 130, "interrupted\n"),
+        (ConfigError("wrong"), 2, "error: wrong"),
+        (EnvironmentFailure("no network"), 1, "error: no network"),
+        (KeyboardInterrupt(), 130, "interrupted"),
+        (OSError(errno.ENAMETOOLONG, "File name too long", "ckpt/xxx"), 1, "error: File name too long: ckpt/xxx."),
         (OSError(errno.ENOSPC, "No space left on device", "ckpt/x"), 1, "error: No space left on device: ckpt/x."),
     ],
 )
-def test_errors_end_the_command_with_one_message(error, code, message, capsys):
+def test_errors_end_the_command_with_one_message(error, code, message, caplog):
     def main():
         raise error
 
     with pytest.raises(SystemExit) as caught:
         run_command(main)
     assert caught.value.code == code
-    shown = capsys.readouterr().err
-    assert shown.startswith(message)
-    assert "Traceback" not in shown
+    assert len(caplog.messages) == 1
+    assert caplog.messages[0].startswith(message)
+    assert caplog.records[0].exc_info is None
 
 
 def test_a_bug_keeps_its_traceback():

@@ -4,7 +4,7 @@ import shutil
 import pytest
 import torch
 
-from src.errors import ModelError
+from src.errors import EnvironmentFailure, ModelError
 from src.models import HEADS, cross_entropy, load_config, load_model, load_tokenizer, max_positions, squared_error, uses_segments
 from tests.conftest import SAMPLE
 
@@ -92,6 +92,43 @@ def test_a_tokenizer_that_loses_hangul_is_an_error(settings, folder):
 
 def test_the_tokenizer_s_own_files_decide_by_default(settings):
     assert load_tokenizer(settings()).tokenize("ABC서울") == load_tokenizer(settings(do_lower_case=False)).tokenize("ABC서울")
+
+
+def test_a_tokenizer_larger_than_the_model_is_an_error(settings, folder):
+    with open(folder / "vocab.txt", "a") as stream:
+        stream.write("하나더\n")
+    with pytest.raises(ModelError, match=r"tokenizer has 3,001 pieces, but its config\.json embeddings for 3,000"):
+        load_tokenizer(settings(model_name_or_path=folder))
+
+
+def test_a_checkpoint_brings_its_own_tokenizer_and_limits(settings, folder):
+    gone = settings(model_name_or_path="/no/such/folder")
+    assert len(load_tokenizer(gone, folder)) == 3000
+    change(folder, "config.json", max_position_embeddings=100)
+    with pytest.raises(ModelError, match="takes at most 100"):
+        load_tokenizer(gone, folder)
+
+
+def test_a_hub_that_cannot_be_reached_is_the_machine_s_fault(settings):
+    """The tests run offline. Any other failure to load is the user's."""
+    with pytest.raises(EnvironmentFailure, match="the config of 'org/no-such-model' cannot be loaded"):
+        load_config(settings(model_name_or_path="org/no-such-model", from_scratch=False))
+
+
+def test_the_revision_is_asked_for_of_the_hub_and_not_of_a_checkpoint(settings, folder, monkeypatch):
+    import transformers
+
+    asked, config = [], load_config(settings())
+
+    def from_pretrained(source, **options):
+        asked.append(options.get("revision"))
+        return config
+
+    monkeypatch.setattr(transformers.AutoConfig, "from_pretrained", from_pretrained)
+    chosen = settings(model_name_or_path="org/m", revision="abc", from_scratch=False)
+    load_config(chosen)
+    load_config(chosen, folder)
+    assert asked == ["abc", None]
 
 
 @pytest.mark.parametrize("name", ["./no-such-folder", "no/such/folder", "/no/such/folder"])

@@ -1,11 +1,13 @@
 import json
 import math
+import os
 
 import pytest
 import torch
 from accelerate import Accelerator
 from safetensors.torch import load_file
 
+from src.batches import epoch_order
 from src.checkpoint import find_run
 from src.errors import NumbersError
 from src.evaluate import Scorer
@@ -22,6 +24,8 @@ def do_train(settings, model=None, rows=20, **changes):
     run.start({}, {})
     scorer = Scorer(run, {"test": RandomSplit(8, "test")}, 4)
     train(task_model(model), RandomSplit(rows), chosen, Accelerator(cpu=True), run, scorer, model.save_pretrained)
+    run.finish(0.0)
+    os.close(run.lock)  # as at the end of the process
     return run, model
 
 
@@ -38,6 +42,7 @@ def log_of(run):
         (21, {"gradient_accumulation_steps": 3}, Plan(12, 2, 2)),
         (3, {"gradient_accumulation_steps": 3}, Plan(12, 1, 1)),  # fewer batches than accumulation steps
         (21, {"max_steps": 1000}, Plan(4, 6, 1000)),
+        (400, {"num_train_epochs": 1.1}, Plan(4, 100, 110)),  # 1.1 * 100 is a little more than 110
     ],
 )
 def test_the_plan(settings, rows, changes, expected):
@@ -66,16 +71,27 @@ def test_an_update_does_not_depend_on_how_it_is_split(settings, batch, accumulat
         torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-4)
 
 
-def test_the_first_update_is_what_pytorch_gives(settings):
-    from src.batches import epoch_order
-
-    chosen = settings(train_batch_size=4, learning_rate=0.01, max_steps=1)
-    _, trained = do_train(settings, max_steps=1)
-    model, split = small_model(), RandomSplit(20)
-    batch = task_model(model).collate(split.features, epoch_order(20, chosen.seed, 0)[:4])
-    torch.nn.functional.cross_entropy(model(**batch.inputs).logits, batch.labels).backward()
-    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-    torch.optim.AdamW(model.parameters(), lr=0.01, eps=1e-8, weight_decay=0.0).step()
+def test_the_weights_are_those_of_a_loop_written_by_hand(settings):
+    """Six updates over two epochs, with clipping that bites and an epsilon at which the size of a gradient matters."""
+    changes = {"num_train_epochs": 2, "adam_epsilon": 1e-3, "max_grad_norm": 0.05, "warmup_proportion": 0.5, "weight_decay": 0.1}
+    run, trained = do_train(settings, rows=11, **changes)
+    assert all(line["grad_norm"] > 0.05 for line in log_of(run))
+    model, split = small_model(), RandomSplit(11)
+    decaying = [weight for weight in model.parameters() if weight.ndim > 1]
+    others = [weight for weight in model.parameters() if weight.ndim == 1]
+    groups = [{"params": decaying, "weight_decay": 0.1}, {"params": others, "weight_decay": 0.0}]
+    optimizer = torch.optim.AdamW(groups, lr=0.01, eps=1e-3)
+    rates = iter([0.0, 0.01 / 3, 0.02 / 3, 0.01, 0.02 / 3, 0.01 / 3])
+    for epoch in (0, 1):
+        order = epoch_order(11, 42, epoch)
+        for rows in (order[:4], order[4:8], order[8:]):
+            for group in optimizer.param_groups:
+                group["lr"] = next(rates) if group is optimizer.param_groups[0] else optimizer.param_groups[0]["lr"]
+            batch = task_model(model).collate(split.features, rows)
+            optimizer.zero_grad()
+            torch.nn.functional.cross_entropy(model(**batch.inputs).logits, batch.labels).backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 0.05)
+            optimizer.step()
     for one, other in zip(trained.parameters(), model.parameters(), strict=True):
         torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-4)
 
@@ -110,7 +126,7 @@ def test_a_line_every_log_every_updates_and_at_the_end(settings):
 def test_scores_and_checkpoints_come_when_the_settings_say(settings):
     run, _ = do_train(settings, max_steps=7, logging_steps=2, save_steps=3, save_total_limit=-1)
     assert run.checkpoints() == [3, 6, 7]
-    assert sorted(run.scores) == [2, 3, 4, 6, 7]
+    assert sorted(run.book.scores) == [2, 3, 4, 6, 7]
     cost = json.loads((run.folder / "cost.json").read_text())
     assert set(cost) == {"training_seconds", "evaluation_seconds", "peak_memory_bytes", "tokens_per_s", "device"}
 
@@ -124,6 +140,7 @@ def test_scores_and_checkpoints_come_when_the_settings_say(settings):
         (False, True, {"dev_file": "dev"}, ["dev", "test"]),
         (False, True, {"dev_file": "dev", "eval_all_checkpoints": False}, ["dev"]),
         (False, True, {"dev_file": "dev", "do_eval": False}, ["dev"]),
+        (True, True, {"do_eval": False}, ["dev"]),  # test is left alone
     ],
 )
 def test_what_is_scored_when(settings, scores, saves, changes, expected):
