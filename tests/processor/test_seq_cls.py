@@ -6,7 +6,7 @@ import pytest
 from transformers import BertTokenizer
 
 from processor import TASKS
-from processor.base import DataFile, Example, Features
+from processor.base import DataFile, Example, Features, describe_files
 from processor.seq_cls import ROWS_PER_CALL, Split, _longest_first, encode, load_split, read_examples
 from src.errors import DataError
 
@@ -178,7 +178,7 @@ def test_rows_equal_the_original_s(shared, tmp_path, settings, task, split, name
     (tmp_path / "vocab.txt").write_bytes((shared / "vocab" / "koelectra-vocab.txt").read_bytes())
     tokenizer = BertTokenizer.from_pretrained(tmp_path, do_lower_case=False)
     expected = json.loads((shared / "reference" / "features" / f"{task}.{split}.128.json").read_text())["rows"]
-    file = DataFile(shared / "data" / "standin" / task / name, "0" * 64, "other")
+    file = describe_files({split: shared / "data" / "standin" / task / name})[split]
     loaded = load_split(split, file, settings(task), TASKS[task], tokenizer)
     tensors = loaded.features.tensors
     # a score is compared as the file has it: the features hold it in float32
