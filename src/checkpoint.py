@@ -1,9 +1,7 @@
 """A run's folder, ckpt/<output_dir>/: the only file that knows the names in it. Every file and checkpoint is whole or absent."""
 
-import fcntl
 import json
 import logging
-import os
 import re
 import shutil
 from collections.abc import Callable, Iterable, Mapping
@@ -14,7 +12,7 @@ from typing import Any, Literal, Protocol
 from safetensors import SafetensorError
 
 from src.errors import CheckpointError, EnvironmentFailure
-from src.files import digest_folder, read_json, sync, write_json, write_lines
+from src.files import digest_folder, hold, read_json, sync, write_json, write_lines
 from src.results import ScoreBook, Scores, report
 from src.settings import COMMAND_LINE, Settings, changes
 
@@ -82,7 +80,7 @@ class Run:
         """
         try:
             self.folder.parent.mkdir(parents=True, exist_ok=True)
-            self.lock = _lock(self.folder)
+            self.lock = hold(self.folder.with_name(f".{self.folder.name}.lock"), str(self.folder))
             if _look(self.settings, self.files, self.weights)[:2] != (self.state, self.why):
                 raise CheckpointError(f"{self.folder} has been changed by another process meanwhile. Give the command again.")
             if self.state == "in the way":
@@ -95,14 +93,8 @@ class Run:
         if not self.has_checkpoints:
             values = self.settings.model_dump()
             layers = {name: self.settings.layer_of(name) for name in values}
-            record = {
-                "settings": values,
-                "layers": layers,
-                "seed": self.settings.seed,
-                "data": self.data,
-                "weights": self.weights,
-            }
-            write_json(self.folder / SETTINGS, record | dict(environment))
+            record = {"settings": values, "layers": layers, "seed": self.settings.seed, "data": self.data}
+            write_json(self.folder / SETTINGS, {**record, "weights": self.weights, **environment})
 
     def _make_room(self) -> None:
         if _overwrites(self.settings):
@@ -289,20 +281,3 @@ def _checkpoints(folder: Path) -> list[int]:
     if not folder.is_dir():
         return []
     return sorted(int(match[1]) for path in folder.iterdir() if (match := CHECKPOINT.fullmatch(path.name)) and path.is_dir())
-
-
-def _lock(folder: Path) -> int:
-    """Hold the run's folder until this process ends, however it ends; the descriptor that holds it.
-
-    Raises CheckpointError where another process does.
-    """
-    descriptor = os.open(folder.with_name(f".{folder.name}.lock"), os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        holder = os.read(descriptor, 20).decode()
-        os.close(descriptor)
-        raise CheckpointError(f"process {holder} is at work in {folder}. Wait for it, or give another --output_dir.") from None
-    os.truncate(descriptor, 0)
-    os.write(descriptor, str(os.getpid()).encode())
-    return descriptor

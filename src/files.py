@@ -1,5 +1,6 @@
-"""Files that are whole or absent: written beside their place, put on the disk, then given their name."""
+"""Files that are whole or absent: written beside their place, put on the disk, then given their name; digests and locks."""
 
+import fcntl
 import hashlib
 import json
 import os
@@ -59,3 +60,20 @@ def digest_folder(folder: Path) -> str:
             with open(path, "rb") as stream:
                 digest.update(f"{path.name}\0{hashlib.file_digest(stream, 'sha256').hexdigest()}\n".encode())
     return digest.hexdigest()
+
+
+def hold(lock: Path, what: str) -> int:
+    """Hold the file at `lock` until this process ends, however it ends; the descriptor that holds it.
+
+    Raises CheckpointError, naming the process, where another one is at work in `what`.
+    """
+    descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        holder = os.read(descriptor, 20).decode()
+        os.close(descriptor)
+        raise CheckpointError(f"process {holder} is at work in {what}. Wait for it, or give another --output_dir.") from None
+    os.truncate(descriptor, 0)
+    os.write(descriptor, str(os.getpid()).encode())
+    return descriptor

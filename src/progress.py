@@ -13,6 +13,7 @@ from fastprogress.fastprogress import ConsoleProgressBar
 logger = logging.getLogger(__name__)
 
 SECONDS_BETWEEN_LINES = 5.0
+SECONDS_BETWEEN_BARS = 1.0  # showing the loss makes a GPU wait, so not more often
 
 
 class Progress:
@@ -32,7 +33,7 @@ class Progress:
 
     def due(self) -> bool:
         """Whether it is time to show something again."""
-        interval = ConsoleProgressBar.update_every if self.bar else SECONDS_BETWEEN_LINES
+        interval = SECONDS_BETWEEN_BARS if self.bar else SECONDS_BETWEEN_LINES
         return time.monotonic() - self.last_shown >= interval
 
     def show(self, done: int, comment: str = "") -> None:

@@ -218,12 +218,8 @@ Maker = Callable[[random.Random, int], Row]
 TSV_FILES: dict[str, tuple[str, Maker, dict[str, int]]] = {
     "nsmc": ("id document label", nsmc, {"ratings_train.txt": 400, "ratings_test.txt": 200}),
     "paws": ("id sentence1 sentence2 label", paws, {"translated_train.tsv": 400, "dev_2k.tsv": 100, "test_2k.tsv": 100}),
-    "kornli": (
-        "sentence1 sentence2 gold_label", kornli, {"multinli.train.ko.tsv": 450, "xnli.dev.ko.tsv": 120, "xnli.test.ko.tsv": 120},
-    ),
-    "korsts": (
-        "genre filename year id score sentence1 sentence2", korsts, {"sts-train.tsv": 400, "sts-dev.tsv": 100, "sts-test.tsv": 100},
-    ),
+    "kornli": ("sentence1 sentence2 gold_label", kornli, {"multinli.train.ko.tsv": 450, "xnli.dev.ko.tsv": 120, "xnli.test.ko.tsv": 120}),
+    "korsts": ("genre filename year id score sentence1 sentence2", korsts, {"sts-train.tsv": 400, "sts-dev.tsv": 100, "sts-test.tsv": 100}),
     "question-pair": ("question1 question2 is_duplicate", question_pair, {"train.tsv": 400, "dev.tsv": 100, "test.tsv": 100}),
     "hate-speech": ("title comment bias hate", hate_speech, {"train.tsv": 450, "val.tsv": 120}),
     "naver-ner": ("", naver_ner, {"train.tsv": 540, "test.tsv": 180}),

@@ -14,7 +14,7 @@ SHOW = """
 import time
 from src.progress import Progress, start_logging
 import logging, src.progress
-src.progress.SECONDS_BETWEEN_LINES = 0
+src.progress.SECONDS_BETWEEN_LINES = src.progress.SECONDS_BETWEEN_BARS = 0
 start_logging()
 progress = Progress("step", 3)
 for step in (1, 2, 3):
