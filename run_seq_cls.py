@@ -19,30 +19,21 @@ def main() -> None:
     from processor.base import describe_files
     from src.checkpoint import find_run
 
-    features_only = not settings.do_train and not settings.do_eval
-    names = [name for name in settings.data_files if settings.do_train or features_only or name != "train"]
-    files = describe_files({name: settings.data_files[name] for name in names})
-    run = None if features_only else find_run(settings, task.headline, files)
-    if run and run.complete:
+    files = describe_files(settings.data_files)
+    run = find_run(settings, task.headline, files)
+    if run.complete:
         print(run.report())
         return
 
-    from src.device import start_device
-    from src.models import load_model, load_tokenizer
+    from src.stages import prepare, train_and_score
 
-    accelerator = start_device(settings)
-    checkpoint = run.checkpoint_folder(run.checkpoints()[-1]) if run and run.has_checkpoints else None
-    tokenizer = load_tokenizer(settings, checkpoint)
-    model = load_model(settings, task.output_mode, task.labels) if run and not checkpoint else None
+    accelerator, tokenizer, model = prepare(settings, task, run)
 
     from processor.seq_cls import load_split
 
     splits = {name: load_split(name, file, settings, task, tokenizer) for name, file in files.items()}
-    if run is None:
+    if settings.features_only:
         return
-
-    from src.stages import train_and_score
-
     train_and_score(settings, task, accelerator, tokenizer, model, splits, run)
     print(run.report())
 

@@ -10,7 +10,7 @@ class Task:
 
     title: str  # as in the published table
     script: str  # the command that runs it
-    columns: tuple[str, ...]  # the header of its files
+    columns: tuple[str, ...]  # of its files
     text_columns: tuple[str, ...]  # one or two of them: the text, or the pair
     label_column: str
     output_mode: str  # which head and loss: a key of src.models.HEADS
@@ -19,6 +19,11 @@ class Task:
     scale: float  # what a perfect headline score is
     labels: Mapping[str, str] | None = None  # label in the file -> its readable name, in the order of ids; None: a number
     skip_empty_text: bool = False  # leave out rows with an empty text, as the original does
+    has_header: bool = True  # whether the first line of a file names its columns
+
+
+# The 14 types of entities in Naver NER, in the order of the original's label ids.
+ENTITY_TYPES = ("PER", "FLD", "AFW", "ORG", "LOC", "CVL", "DAT", "TIM", "NUM", "EVT", "ANM", "PLT", "MAT", "TRM")
 
 
 TASKS: Mapping[str, Task] = {
@@ -95,6 +100,20 @@ TASKS: Mapping[str, Task] = {
         headline="f1",
         scale=1.0,
         labels={"none": "none", "offensive": "offensive", "hate": "hate"},
+    ),
+    "naver-ner": Task(
+        title="Naver NER",
+        script="run_ner.py",
+        columns=("sentence", "tags"),
+        has_header=False,
+        text_columns=("sentence",),
+        label_column="tags",
+        output_mode="tagging",
+        metric="entity_f1",
+        headline="f1",
+        scale=1.0,
+        # The files have PER-B; pipelines find whole entities by names like B-PER.
+        labels={"O": "O"} | {f"{kind}-{place}": f"{place}-{kind}" for kind in ENTITY_TYPES for place in "BI"},
     ),
 }
 

@@ -5,7 +5,7 @@ import json
 import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
@@ -51,7 +51,7 @@ class Features:
     """
 
     tensors: Tensors
-    skipped: int = 0  # rows of the file that were left out
+    counts: dict[str, int] = field(default_factory=dict)  # what was left out or cut off, for the log
 
     def __len__(self) -> int:
         return len(self.tensors["offsets"]) - 1
@@ -98,15 +98,14 @@ def read_lines(path: Path) -> Iterator[tuple[int, str]]:
     return enumerate((line.removesuffix("\r") for line in lines), start=1)
 
 
-def read_tsv(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, list[str]]]:
-    """(line number, fields) of every row behind the header. Tabs separate, nothing quotes, nothing is stripped.
+def read_tsv(path: Path, columns: Sequence[str], has_header: bool = True) -> Iterator[tuple[int, list[str]]]:
+    """(line number, fields) of every row, behind the header where there is one. Tabs separate, nothing quotes or is stripped.
 
     Raises DataError, at the end of the file and with all of them, for rows with another number of fields than `columns`, and at
     once for a missing or different header or a file without rows.
     """
     rows = read_lines(path)
-    header = next(rows, (1, ""))[1].split("\t")
-    if header != list(columns):
+    if has_header and (header := next(rows, (1, ""))[1].split("\t")) != list(columns):
         raise DataError(
             f"{path}, line 1: found the header {header}, expected {list(columns)}, separated by tabs. "
             "The first line must name the columns."
@@ -123,6 +122,20 @@ def read_tsv(path: Path, columns: Sequence[str]) -> Iterator[tuple[int, list[str
         raise DataError(list_problems(f"{path}: {len(problems)} malformed rows:", problems))
     if not seen:
         raise DataError(f"{path}: found a header and no rows. Fetch the file again.")
+
+
+def require_unchanged(split: str, file: DataFile) -> None:
+    """Raise DataError where a data file is no longer the one that was hashed: its rows would stand beside others' predictions."""
+    if describe_files({split: file.path})[split].sha256 != file.sha256:
+        raise DataError(f"{file.path} has changed since the run began; its rows no longer belong to the predictions.")
+
+
+def log_split(name: str, file: DataFile, features: Features, max_seq_len: int) -> None:
+    """Say what a split is: its file, whether that is the published one, rows, lengths."""
+    origin = "the published file" if file.status == "published" else "not the published file: scores will not compare"
+    full = int((features.lengths == max_seq_len).sum())
+    shape = f"{len(features):,} rows, {features.lengths.mean():.1f} tokens a row, {full:,} rows of max_seq_len"
+    logger.info("%s: %s (%s), %s", name, file.path, origin, shape)
 
 
 class FeatureSettings(Protocol):
@@ -153,12 +166,12 @@ def cached_features(cache_dir: Path, name: str, build: Callable[[], Features]) -
         try:
             with safe_open(path, framework="numpy") as stored:
                 tensors = {key: stored.get_tensor(key) for key in stored.keys()}  # noqa: SIM118
-                return Features(tensors, int(stored.metadata()["skipped"]))
+                return Features(tensors, {key: int(value) for key, value in (stored.metadata() or {}).items()})
         except (SafetensorError, OSError) as error:
             logger.warning("%s cannot be read (%s); the features are built again", path, error)
     features = build()
     try:
-        _write_atomically(path, save(features.tensors, {"skipped": str(features.skipped)}))
+        _write_atomically(path, save(features.tensors, {key: str(value) for key, value in features.counts.items()}))
     except OSError as error:
         _warn_once(f"features are not cached: {cache_dir}: {error.strerror}")
     return features

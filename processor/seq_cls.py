@@ -17,9 +17,10 @@ from processor.base import (
     FeatureSettings,
     Tensors,
     cached_features,
-    describe_files,
     fingerprint,
+    log_split,
     read_tsv,
+    require_unchanged,
 )
 from src.errors import DataError, list_problems
 from src.metrics import METRICS, Scores
@@ -47,10 +48,7 @@ class Split:
 
         Raises DataError where the file is no longer the one the features came from.
         """
-        if describe_files({self.name: self.file.path})[self.name].sha256 != self.file.sha256:
-            raise DataError(
-                f"{self.file.path} has changed since the run began; its predictions cannot be written beside its rows."
-            )
+        require_unchanged(self.name, self.file)
         return read_examples(self.file.path, self.task)[0]
 
     def score(self, logits: np.ndarray) -> Scores:
@@ -58,6 +56,10 @@ class Split:
         labels = self.features.tensors["labels"]
         preds = logits[:, 0] if self.task.labels is None else logits.argmax(axis=1)
         return METRICS[self.task.metric](labels, preds)
+
+    def report(self, logits: np.ndarray) -> str:
+        """Nothing beyond the scores."""
+        return ""
 
     def prediction_lines(self, logits: np.ndarray) -> Iterator[str]:
         """Lines of predictions-<step>.tsv: index, text columns, label, prediction, and prob_<label> where there are classes."""
@@ -78,15 +80,12 @@ def load_split(name: str, file: DataFile, settings: FeatureSettings, task: Task,
 
     def build() -> Features:
         examples, skipped = read_examples(file.path, task)
-        return Features(encode(examples, task, tokenizer, settings.max_seq_len), skipped)
+        return Features(encode(examples, task, tokenizer, settings.max_seq_len), {"skipped": skipped})
 
     features = cached_features(Path(settings.feature_cache_dir), f"{settings.task}-{name}-{key}", build)
-    full = int((features.lengths == settings.max_seq_len).sum())
-    origin = "the published file" if file.status == "published" else "not the published file: scores will not compare"
-    shape = f"{len(features):,} rows, {features.lengths.mean():.1f} tokens a row, {full:,} rows of max_seq_len"
-    logger.info("%s: %s (%s), %s", name, file.path, origin, shape)
-    if features.skipped:
-        logger.info("%s: %d rows with an empty %s left out", name, features.skipped, " or ".join(task.text_columns))
+    log_split(name, file, features, settings.max_seq_len)
+    if skipped := features.counts["skipped"]:
+        logger.info("%s: %d rows with an empty %s left out", name, skipped, " or ".join(task.text_columns))
     return Split(name, task, file, features)
 
 

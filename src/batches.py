@@ -1,12 +1,14 @@
 """How rows become batches, and the one spot where a batch meets the model."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+
+from src.models import NO_LABEL, Head
 
 
 class Features(Protocol):
@@ -25,7 +27,8 @@ class Batch:
     """B rows for one forward pass.
 
     inputs: `input_ids` and `attention_mask` int64 [B, L], and `token_type_ids` int64 [B, L] where the model has segments.
-    labels: int64 or float32 [B]. tokens: how many of the B x L are real. items: labelled items, the divisor of the mean loss.
+    labels: int64 or float32 [B], or int64 [B, L] where every token has one or NO_LABEL. tokens: how many of the B x L are real.
+    items: labelled items, the divisor of the mean loss.
     """
 
     inputs: dict[str, Tensor]
@@ -49,6 +52,15 @@ def by_length(features: Features, batch_size: int) -> Iterator[np.ndarray]:
     return slices(np.argsort(-features.lengths, kind="stable"), batch_size)
 
 
+def token_positions(features: Features, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Where the tokens of a padded batch lie in the flat arrays: positions int64 [B, L] and which are real, bool [B, L]."""
+    offsets = features.tensors["offsets"]
+    starts, lengths = offsets[rows], offsets[rows + 1] - offsets[rows]
+    columns = np.arange(lengths.max())
+    real = columns < lengths[:, None]
+    return np.where(real, starts[:, None] + columns, 0), real
+
+
 @dataclass(frozen=True)
 class Collator:
     """Makes the batches of one model: its pad id, whether it has segments, its device."""
@@ -60,16 +72,17 @@ class Collator:
     def __call__(self, features: Features, rows: np.ndarray) -> Batch:
         """The batch of the given rows (int64 [B]), padded on the right to the longest of them."""
         tensors = features.tensors
-        starts = tensors["offsets"][rows]
-        lengths = tensors["offsets"][rows + 1] - starts
-        columns = np.arange(lengths.max())
-        real = columns < lengths[:, None]
-        positions = np.where(real, starts[:, None] + columns, 0)
+        positions, real = token_positions(features, rows)
         arrays = {"input_ids": np.where(real, tensors["input_ids"][positions], self.pad_token_id), "attention_mask": real}
         if self.segments:
             arrays["token_type_ids"] = np.where(real, tensors["token_type_ids"][positions], 0)
         inputs = {name: self._to_device(array.astype(np.int64)) for name, array in arrays.items()}
-        return Batch(inputs, self._to_device(tensors["labels"][rows]), tokens=int(lengths.sum()), items=len(rows))
+        if "label_ids" in tensors:
+            labels = np.where(real, tensors["label_ids"][positions], NO_LABEL).astype(np.int64)
+            items = int((labels != NO_LABEL).sum())
+        else:
+            labels, items = tensors["labels"][rows], len(rows)
+        return Batch(inputs, self._to_device(labels), tokens=int(real.sum()), items=items)
 
     def _to_device(self, array: np.ndarray) -> Tensor:
         tensor = torch.from_numpy(array)
@@ -79,12 +92,15 @@ class Collator:
 
 @dataclass(frozen=True)
 class TaskModel:
-    """A model on its device, with how its batches are made and its loss: the sum over the labelled items of a batch."""
+    """A model on its device, with how its batches are made and its head's loss."""
 
     model: nn.Module
     collate: Collator
-    summed_loss: Callable[[Tensor, Tensor], Tensor]
+    head: Head
 
     def logits(self, batch: Batch) -> Tensor:
-        """Logits of a batch, float [B, C]. Training and evaluation come through here and nowhere else."""
+        """Logits of a batch, float [B, C], or [B, L, C] where every token has an output.
+
+        Training and evaluation come through here and nowhere else.
+        """
         return self.model(**batch.inputs).logits

@@ -136,11 +136,11 @@ class Run:
 
     # -- scores -----------------------------------------------------------------------------------------------------
 
-    def add_scores(self, step: int, split: str, scores: Scores) -> None:
-        """Keep scores and write <split>/<split>-<step>.txt, a line a score, sorted by name."""
+    def add_scores(self, step: int, split: str, scores: Scores, report: str = "") -> None:
+        """Keep scores and write <split>/<split>-<step>.txt: a line a score, sorted by name, and the report below them."""
         self.book.scores.setdefault(step, {})[split] = scores
         lines = [f"  {name} = {value}" for name, value in sorted(scores.items())]
-        write_lines(self.folder / split / f"{split}-{step}.txt", lines)
+        write_lines(self.folder / split / f"{split}-{step}.txt", [*lines, *(["", report] if report else [])])
 
     def write_predictions(self, step: int, split: str, lines: Iterable[str]) -> None:
         """Write <split>/predictions-<step>.tsv."""
@@ -230,6 +230,8 @@ def find_run(settings: Settings, headline: str, files: Mapping[str, DataFile]) -
 
 def _look(settings: Settings, files: Mapping[str, DataFile], weights: str | None) -> tuple[State, str, dict[str, Any]]:
     """The state of the run's folder, why a run there has to give way, and its settings.json."""
+    if settings.features_only:
+        return "absent", "", {}
     folder = settings.run_folder
     earlier = read_json(folder / SETTINGS)
     trained = (folder / COST).is_file() and (folder / RESULTS).is_file()

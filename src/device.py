@@ -18,7 +18,7 @@ from src.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-RECORDED_PACKAGES = ("torch", "transformers", "tokenizers", "accelerate", "numpy", "scikit-learn", "scipy")
+RECORDED_PACKAGES = ("torch", "transformers", "tokenizers", "accelerate", "numpy", "scikit-learn", "scipy", "seqeval")
 
 
 def start_device(settings: Settings) -> Accelerator:

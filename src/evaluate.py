@@ -1,6 +1,7 @@
-"""Evaluation: logits of a split in the file's order, its loss, its scores, and the results of one checkpoint."""
+"""Evaluation: outputs for a split in the file's order, its loss, its scores, and the results of one checkpoint."""
 
 import logging
+import math
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from src.batches import Features, TaskModel, by_length
+from src.batches import Features, TaskModel, by_length, token_positions
 from src.checkpoint import Run
 from src.errors import NumbersError
 from src.progress import Progress
@@ -26,36 +27,42 @@ class Split(Protocol):
     @property
     def features(self) -> Features: ...
     def __len__(self) -> int: ...
-    def score(self, logits: np.ndarray) -> Scores: ...
-    def prediction_lines(self, logits: np.ndarray) -> Iterable[str]: ...
+    def score(self, outputs: np.ndarray) -> Scores: ...
+    def report(self, outputs: np.ndarray) -> str: ...
+    def prediction_lines(self, outputs: np.ndarray) -> Iterable[str]: ...
 
 
 def predict(task_model: TaskModel, split: Split, batch_size: int) -> tuple[np.ndarray, float]:
-    """Logits float32 [n, C] in the split's order, and the mean loss over its rows. Leaves the model's mode as it was.
+    """The outputs of a split in its order, and the mean loss over its items. Leaves the model's mode as it was.
 
-    Rows are sorted by length, so that little is padded; each batch's logits go straight to their rows of the one result.
+    Outputs: logits float32 [n, C]; where every token has one, the best label id int64 [total], flat like the features' ids.
+    Rows are sorted by length, so that little is padded; each batch's outputs go straight to their places in the one result.
     """
-    model, collate = task_model.model, task_model.collate
+    model, features = task_model.model, split.features
     was_training = model.training
     model.eval()
-    logits: np.ndarray | None = None
-    loss = torch.zeros((), dtype=torch.float64, device=collate.device)
-    done, progress = 0, Progress(f"scoring {split.name}", len(split))
+    outputs: np.ndarray | None = None
+    loss = torch.zeros((), dtype=torch.float64, device=task_model.collate.device)
+    done, items, progress = 0, 0, Progress(f"scoring {split.name}", len(split))
     with torch.inference_mode():
-        for rows in by_length(split.features, batch_size):
-            batch = collate(split.features, rows)
-            output = task_model.logits(batch).float()
-            loss += task_model.summed_loss(output, batch.labels)
-            if logits is None:
-                logits = np.empty((len(split), output.shape[-1]), np.float32)
-            logits[rows] = output.cpu().numpy()
-            done += len(rows)
+        for rows in by_length(features, batch_size):
+            batch = task_model.collate(features, rows)
+            logits = task_model.logits(batch).float()
+            loss += task_model.head.summed_loss(logits, batch.labels)
+            if task_model.head.per_token:
+                outputs = np.empty(int(features.lengths.sum()), np.int64) if outputs is None else outputs
+                positions, real = token_positions(features, rows)
+                outputs[positions[real]] = logits.argmax(dim=-1).cpu().numpy()[real]
+            else:
+                outputs = np.empty((len(split), logits.shape[-1]), np.float32) if outputs is None else outputs
+                outputs[rows] = logits.cpu().numpy()
+            done, items = done + len(rows), items + batch.items
             if progress.due():
                 progress.show(done)
     progress.close()
     model.train(was_training)
-    assert logits is not None  # a split has rows
-    return logits, float(loss) / len(split)
+    assert outputs is not None  # a split has rows
+    return outputs, float(loss) / items
 
 
 @dataclass
@@ -70,20 +77,20 @@ class Scorer:
     def score(self, task_model: TaskModel, step: int, names: Iterable[str]) -> None:
         """Score `task_model`, the weights of `step`, on the named splits unless that has been done.
 
-        Raises NumbersError where a logit is not finite.
+        Raises NumbersError where the loss is not finite.
         """
         for name in names:
             if name not in self.splits or self.run.book.has(step, name):
                 continue
             started = time.monotonic()
             split = self.splits[name]
-            logits, loss = predict(task_model, split, self.batch_size)
-            if not np.isfinite(logits).all():
-                raise NumbersError(f"step {step}: logits on {name} are not finite numbers; train with a smaller learning_rate.")
-            scores = {**split.score(logits), "loss": loss}
+            outputs, loss = predict(task_model, split, self.batch_size)
+            if not math.isfinite(loss):
+                raise NumbersError(f"step {step}: the loss on {name} is not a finite number; train with a smaller learning_rate.")
+            scores = {**split.score(outputs), "loss": loss}
             if name == "test":
-                self.run.write_predictions(step, name, split.prediction_lines(logits))
-            self.run.add_scores(step, name, scores)
+                self.run.write_predictions(step, name, split.prediction_lines(outputs))
+            self.run.add_scores(step, name, scores, split.report(outputs))
             spent = time.monotonic() - started
             self.seconds += spent
             shown = ", ".join(f"{metric} {value:.4f}" for metric, value in scores.items())

@@ -2,9 +2,11 @@
 
 import logging
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 from scipy.stats import pearsonr, spearmanr
+from seqeval.metrics import classification_report, f1_score, precision_score, recall_score
 from sklearn.metrics import accuracy_score, precision_recall_fscore_support
 
 logger = logging.getLogger(__name__)
@@ -40,8 +42,27 @@ def correlation(labels: np.ndarray, preds: np.ndarray) -> Scores:
     return {"pearson": pearson, "spearmanr": spearman, "corr": (pearson + spearman) / 2}
 
 
-METRICS: Mapping[str, Callable[[np.ndarray, np.ndarray], Scores]] = {
+Tags = list[list[str]]  # of each sentence the tag of each word: "PER-B", "PER-I", "O"
+
+
+def entity_f1(gold: Tags, preds: Tags) -> Scores:
+    """`f1`, `precision`, `recall` (0..1) over whole entities, as the published ones: seqeval with the prefix at the end."""
+    options = {"suffix": True, "zero_division": 0}
+    return {
+        "f1": float(f1_score(gold, preds, **options)),
+        "precision": float(precision_score(gold, preds, **options)),
+        "recall": float(recall_score(gold, preds, **options)),
+    }
+
+
+def entity_report(gold: Tags, preds: Tags) -> str:
+    """The scores of every entity type as a table, by seqeval."""
+    return str(classification_report(gold, preds, suffix=True, zero_division=0, digits=4))
+
+
+METRICS: Mapping[str, Callable[[Any, Any], Scores]] = {
     "accuracy": accuracy,
     "macro_f1": macro_f1,
     "correlation": correlation,
+    "entity_f1": entity_f1,
 }

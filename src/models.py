@@ -28,6 +28,7 @@ transformers.logging.disable_progress_bar()
 hub_logging.set_verbosity_error()  # else five retries are reported twice each
 
 HANGUL_PROBE = "한국어"
+NO_LABEL = -100  # the label id of a token that has none
 
 
 @dataclass(frozen=True)
@@ -47,16 +48,17 @@ MODEL_TYPES: Mapping[str, Family] = {
 
 @dataclass(frozen=True)
 class Head:
-    """How one kind of output is modelled: the class that carries the head, and the summed loss of a batch."""
+    """How one kind of output is modelled: the class that carries the head, the summed loss of a batch, what is kept of logits."""
 
     auto_class: str
-    problem_type: str
     summed_loss: Callable[[Tensor, Tensor], Tensor]
+    problem_type: str | None = None
+    per_token: bool = False  # an output for every token: its label is kept, not its logits
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Sum over rows of the cross entropy. logits float [B, C], labels int64 [B]; a scalar."""
-    return functional.cross_entropy(logits, labels, reduction="sum")
+    """Sum over items of the cross entropy; a scalar. logits float [..., C], labels int64 [...], where -100 is no item."""
+    return functional.cross_entropy(logits.flatten(0, -2), labels.flatten(), reduction="sum", ignore_index=NO_LABEL)
 
 
 def squared_error(logits: Tensor, labels: Tensor) -> Tensor:
@@ -65,13 +67,14 @@ def squared_error(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 HEADS: Mapping[str, Head] = {
-    "classification": Head("AutoModelForSequenceClassification", "single_label_classification", cross_entropy),
-    "regression": Head("AutoModelForSequenceClassification", "regression", squared_error),
+    "classification": Head("AutoModelForSequenceClassification", cross_entropy, "single_label_classification"),
+    "regression": Head("AutoModelForSequenceClassification", squared_error, "regression"),
+    "tagging": Head("AutoModelForTokenClassification", cross_entropy, per_token=True),
 }
 
 
-def load_tokenizer(settings: Settings, path: Path | None = None) -> Any:
-    """The tokenizer of `settings.model_name_or_path`, or of the checkpoint at `path`.
+def load_tokenizer(settings: Settings, path: Path | None = None, takes_words: bool = False) -> Any:
+    """The tokenizer of `settings.model_name_or_path`, or of the checkpoint at `path`; `takes_words`: it will be given words.
 
     Raises ModelError where there is none, where it has no Rust backend, where it loses Hangul, and where it does not fit the
     model: ids beyond its embeddings, or max_seq_len beyond its positions.
@@ -82,6 +85,13 @@ def load_tokenizer(settings: Settings, path: Path | None = None) -> Any:
     source = path or settings.model_name_or_path
     if not tokenizer.is_fast:
         raise ModelError(f"{source}: its tokenizer, {type(tokenizer).__name__}, has no Rust implementation; one is needed.")
+    if (
+        takes_words
+        and '"ByteLevel"' in tokenizer.backend_tokenizer.to_str()
+        and not getattr(tokenizer, "add_prefix_space", False)
+    ):
+        # A word's bytes depend on the space before it: every word gets one, here and, as it is saved with the tokenizer, later.
+        tokenizer = _from_pretrained(AutoTokenizer, settings, path, "tokenizer", **options, add_prefix_space=True)
     tokens = tokenizer.tokenize(HANGUL_PROBE)
     if not tokens or all(token == tokenizer.unk_token for token in tokens):
         raise ModelError(

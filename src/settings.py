@@ -116,9 +116,16 @@ class Settings(BaseModel):
         return Path(self.ckpt_dir) / self.output_dir
 
     @property
+    def features_only(self) -> bool:
+        """Whether every split's features are wanted and nothing else."""
+        return not self.do_train and not self.do_eval
+
+    @property
     def data_files(self) -> dict[str, Path]:
-        """Split name -> data file, for the splits this task has, in the order train, dev, test."""
+        """Split name -> data file, for the splits this run needs, in the order train, dev, test."""
         names = {"train": self.train_file, "dev": self.dev_file, "test": self.test_file}
+        if not self.do_train and not self.features_only:
+            del names["train"]
         return {split: Path(self.data_dir) / self.task / name for split, name in names.items() if name}
 
 

@@ -10,10 +10,10 @@ from accelerate import Accelerator
 
 from src.batches import Collator, TaskModel
 from src.checkpoint import Run
-from src.device import describe_environment
+from src.device import describe_environment, start_device
 from src.errors import EnvironmentFailure
 from src.evaluate import Scorer, Split
-from src.models import HEADS, load_model, uses_segments
+from src.models import HEADS, load_model, load_tokenizer, uses_segments
 from src.progress import log_to
 from src.settings import Settings
 from src.train import train
@@ -28,6 +28,19 @@ class Task(Protocol):
     def output_mode(self) -> str: ...
     @property
     def labels(self) -> Mapping[str, str] | None: ...
+
+
+def prepare(settings: Settings, task: Task, run: Run) -> tuple[Accelerator, Any, Any]:
+    """The device, the tokenizer, and the model to train; None in its place where there is nothing to train.
+
+    What is there to be scored comes with the tokenizer of its checkpoints.
+    """
+    accelerator = start_device(settings)
+    checkpoint = run.checkpoint_folder(run.checkpoints()[-1]) if run.has_checkpoints else None
+    tokenizer = load_tokenizer(settings, checkpoint, takes_words=HEADS[task.output_mode].per_token)
+    trains = settings.do_train and not run.has_checkpoints
+    model = load_model(settings, task.output_mode, task.labels) if trains else None
+    return accelerator, tokenizer, model
 
 
 def train_and_score(
@@ -78,4 +91,4 @@ def score_checkpoints(settings: Settings, task: Task, accelerator: Accelerator, 
 def task_model(model: Any, task: Task, accelerator: Accelerator) -> TaskModel:
     """The model as the loop takes it: padded with its own pad id, sent segments exactly when its config has them."""
     collate = Collator(getattr(model.config, "pad_token_id", None) or 0, uses_segments(model.config), accelerator.device)
-    return TaskModel(model, collate, HEADS[task.output_mode].summed_loss)
+    return TaskModel(model, collate, HEADS[task.output_mode])

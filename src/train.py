@@ -188,7 +188,7 @@ def update(
     items = sum(batch.items for batch in batches)
     total = torch.zeros((), device=accelerator.device)
     for batch in batches:
-        loss = task_model.summed_loss(task_model.logits(batch), batch.labels) / items
+        loss = task_model.head.summed_loss(task_model.logits(batch), batch.labels) / items
         accelerator.backward(loss)
         total += loss.detach()
     grad_norm = accelerator.clip_grad_norm_(task_model.model.parameters(), max_grad_norm)

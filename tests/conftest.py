@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from processor import TASKS
+
 ROOT = Path(__file__).resolve().parent.parent
 SAMPLE = ROOT / "data" / "sample"
 SHARED = ROOT.parent / "shared"  # real data and reference outputs, beside the checkout where there are any
@@ -47,7 +49,7 @@ def tiny(command, tmp_path):
     def run(*arguments, task="nsmc", **options):
         places = ["--ckpt_dir", str(tmp_path / "ckpt"), "--feature_cache_dir", str(tmp_path / "cache")]
         common = ["--task", task, "--config_file", "tiny.json", "--data_dir", "data/sample"]
-        return command("run_seq_cls.py", *common, *places, *arguments, **options)
+        return command(TASKS[task].script, *common, *places, *arguments, **options)
 
     return run
 

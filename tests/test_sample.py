@@ -4,7 +4,8 @@ import sys
 
 import pytest
 
-from processor import TASKS
+from processor import ENTITY_TYPES, TASKS, tasks_of
+from processor.ner import read_sentences
 from processor.seq_cls import read_examples
 from tests.conftest import ROOT, SAMPLE
 
@@ -23,7 +24,7 @@ def test_the_script_makes_the_same_bytes_again(tmp_path):
         assert (differ, errors) == ([], [])
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", tasks_of("run_seq_cls.py"))
 def test_sample_rows_are_well_formed_and_balanced(task):
     import json
 
@@ -39,3 +40,10 @@ def test_sample_rows_are_well_formed_and_balanced(task):
 def test_test_rows_are_not_train_rows():
     train, test = (read_examples(SAMPLE / "korsts" / f"sts-{split}.tsv", TASKS["korsts"])[0] for split in ("train", "test"))
     assert len({example.texts for example in train} & {example.texts for example in test}) < len(test) / 2
+
+
+def test_the_tagged_sample_has_every_type():
+    for name in ("train.tsv", "test.tsv"):
+        sentences = read_sentences(SAMPLE / "naver-ner" / name, TASKS["naver-ner"])
+        assert len(sentences) >= 100
+        assert {tag.split("-")[0] for sentence in sentences for tag in sentence.tags} == {"O", *ENTITY_TYPES}

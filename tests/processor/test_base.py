@@ -27,6 +27,11 @@ def test_a_byte_order_mark_and_a_missing_last_newline_do_no_harm(tmp_path):
     assert list(read_lines(write(tmp_path / "f", b"\xef\xbb\xbfx\ty\n1\t2"))) == [(1, "x\ty"), (2, "1\t2")]
 
 
+def test_a_file_without_a_header(tmp_path):
+    path = write(tmp_path / "f", "1\t2\n3\t4\n")
+    assert list(read_tsv(path, ["x", "y"], has_header=False)) == [(1, ["1", "2"]), (2, ["3", "4"])]
+
+
 def test_quotes_and_spaces_are_text(tmp_path):
     path = write(tmp_path / "f", 'x\ty\n"a\t b \n\t\n')
     assert list(read_tsv(path, ["x", "y"])) == [(2, ['"a', " b "]), (3, ["", ""])]
@@ -67,11 +72,11 @@ def test_a_file_is_hashed_and_compared_with_the_published_one(tmp_path, shared):
 
 
 def test_features_come_from_the_cache_the_second_time(tmp_path):
-    first = cached_features(tmp_path / "cache", "rows", lambda: Features(ROWS, skipped=3))
+    first = cached_features(tmp_path / "cache", "rows", lambda: Features(ROWS, {"skipped": 3}))
     second = cached_features(tmp_path / "cache", "rows", pytest.fail)
     assert len(first) == len(second) == 2
     assert second.lengths.tolist() == [2, 3]
-    assert second.skipped == 3
+    assert second.counts == {"skipped": 3}
     assert {name: (array.dtype, array.tolist()) for name, array in second.tensors.items()} == {
         name: (array.dtype, array.tolist()) for name, array in ROWS.items()
     }
@@ -80,10 +85,10 @@ def test_features_come_from_the_cache_the_second_time(tmp_path):
 
 @pytest.mark.parametrize("size", [0, 7, 100])
 def test_a_torn_cache_is_built_again(tmp_path, size, caplog):
-    cached_features(tmp_path, "rows", lambda: Features(ROWS, skipped=3))
+    cached_features(tmp_path, "rows", lambda: Features(ROWS, {"skipped": 3}))
     path = tmp_path / "rows.safetensors"
     path.write_bytes(path.read_bytes()[:size])
-    assert len(cached_features(tmp_path, "rows", lambda: Features(ROWS, skipped=3))) == 2
+    assert len(cached_features(tmp_path, "rows", lambda: Features(ROWS, {"skipped": 3}))) == 2
     assert "cannot be read" in caplog.text
     assert len(cached_features(tmp_path, "rows", pytest.fail)) == 2
 

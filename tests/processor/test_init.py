@@ -16,7 +16,7 @@ def test_every_row_of_the_table_names_things_that_exist():
         assert task.output_mode in HEADS
         assert task.metric in METRICS
         assert (task.labels is None) == (task.output_mode == "regression")
-    assert seen == 6
+    assert seen == 7
 
 
 def test_every_task_has_its_settings_and_published_files():
@@ -28,6 +28,8 @@ def test_every_task_has_its_settings_and_published_files():
 
 
 def test_the_meaning_of_the_labels():
+    assert len(TASKS["naver-ner"].labels) == 29
+    assert list(TASKS["naver-ner"].labels.items())[:3] == [("O", "O"), ("PER-B", "B-PER"), ("PER-I", "I-PER")]
     assert TASKS["question-pair"].labels == {"0": "same", "1": "different"}
     assert list(TASKS["kornli"].labels) == ["contradiction", "entailment", "neutral"]
-    assert tasks_of("run_seq_cls.py") == list(TASKS)
+    assert tasks_of("run_seq_cls.py") + tasks_of("run_ner.py") == list(TASKS)

@@ -3,6 +3,7 @@ import torch
 
 from processor.base import Features
 from src.batches import Collator, TaskModel, by_length, epoch_order, slices
+from src.models import HEADS
 
 # Row r has r + 1 tokens, and every one of them is the number r + 1.
 FEATURES = Features(
@@ -38,6 +39,13 @@ def test_rows_are_padded_to_the_longest_of_their_batch():
     assert (batch.labels.tolist(), batch.tokens, batch.items) == ([30, 10], 4, 2)
 
 
+def test_labels_of_tokens_are_padded_with_no_label():
+    tagged = Features({**FEATURES.tensors, "label_ids": np.array([-100, -100, 5, -100, 6, -100, -100, 7, 8, -100], np.int32)})
+    batch = Collator(pad_token_id=9, segments=False, device=CPU)(tagged, np.array([1, 3]))
+    assert batch.labels.tolist() == [[-100, 5, -100, -100], [-100, 7, 8, -100]]
+    assert (batch.items, batch.tokens, batch.labels.dtype) == (3, 6, torch.int64)
+
+
 def test_the_last_row_is_whole():
     batch = Collator(pad_token_id=9, segments=False, device=CPU)(FEATURES, np.array([3, 1]))
     assert batch.inputs["input_ids"].tolist() == [[4, 4, 4, 4], [2, 2, 9, 9]]
@@ -56,7 +64,7 @@ def test_the_spot_where_a_batch_meets_the_model():
         def forward(self, input_ids, attention_mask):
             return type("Output", (), {"logits": (input_ids * attention_mask).sum(1)})
 
-    task_model = TaskModel(Model(), Collator(pad_token_id=9, segments=False, device=CPU), None)
+    task_model = TaskModel(Model(), Collator(pad_token_id=9, segments=False, device=CPU), HEADS["regression"])
     assert task_model.logits(task_model.collate(FEATURES, np.array([0, 3]))).tolist() == [1, 16]
 
 

@@ -57,6 +57,6 @@ def test_a_step_is_scored_once_and_files_are_written(run):
 def test_logits_that_are_no_numbers_stop_the_run(run):
     model = small_model()
     torch.nn.init.constant_(model.classifier.out_proj.bias, float("nan"))
-    with pytest.raises(NumbersError, match="step 5: logits on test"):
+    with pytest.raises(NumbersError, match="step 5: the loss on test is not a finite number"):
         Scorer(run, {"test": RandomSplit(10, "test")}, 4).score(task_model(model), 5, ["test"])
     assert run.book.scores == {}

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from src.metrics import METRICS, accuracy, correlation, macro_f1
+from src.metrics import METRICS, accuracy, correlation, entity_f1, entity_report, macro_f1
 
 
 def test_accuracy_by_hand():
@@ -33,6 +33,26 @@ def test_a_constant_has_correlation_zero_and_a_warning(labels, preds, caplog):
     assert "constant" in caplog.text
 
 
+def test_entities_by_hand():
+    gold = [["PER-B", "PER-I", "O", "LOC-B"], ["DAT-B", "O"]]
+    preds = [["PER-B", "PER-I", "O", "O"], ["DAT-B", "DAT-I"]]  # the first is right, the second is missed, the third too long
+    assert entity_f1(gold, preds) == pytest.approx({"precision": 1 / 2, "recall": 1 / 3, "f1": 2 / 5})
+
+
+def test_an_entity_of_another_type_is_wrong_and_o_is_no_entity():
+    assert entity_f1([["PER-B", "O"]], [["LOC-B", "O"]]) == {"f1": 0.0, "precision": 0.0, "recall": 0.0}
+    assert entity_f1([["O", "O"]], [["O", "O"]]) == {"f1": 0.0, "precision": 0.0, "recall": 0.0}
+
+
+def test_the_report_names_every_type():
+    lines = entity_report([["PER-B", "LOC-B"]], [["PER-B", "O"]]).splitlines()
+    assert [line.split() for line in lines if "PER" in line or "LOC" in line] == [
+        ["LOC", "0.0000", "0.0000", "0.0000", "1"],
+        ["PER", "1.0000", "1.0000", "1.0000", "1"],
+    ]
+
+
 def test_metrics_are_plain_floats():
-    for metric in METRICS.values():
-        assert {type(value) for value in metric(np.array([0, 1, 1]), np.array([0, 1, 0])).values()} == {float}
+    for name, metric in METRICS.items():
+        labels = ([["PER-B"]], [["PER-B"]]) if name == "entity_f1" else (np.array([0, 1, 1]), np.array([0, 1, 0]))
+        assert {type(value) for value in metric(*labels).values()} == {float}

@@ -25,6 +25,8 @@ def change(folder, name, **changes):
 def test_losses_are_sums_over_rows():
     logits = torch.tensor([[0.0, 0.0], [0.0, 0.0], [5.0, 5.0]])
     assert cross_entropy(logits, torch.tensor([0, 1, 1])).item() == pytest.approx(3 * torch.log(torch.tensor(2.0)).item())
+    tagged = cross_entropy(torch.zeros(1, 3, 2), torch.tensor([[-100, 1, -100]]))  # one word among three tokens
+    assert tagged.item() == pytest.approx(torch.log(torch.tensor(2.0)).item())
     assert squared_error(torch.tensor([[1.0], [2.0]]), torch.tensor([3.0, 2.5])).item() == pytest.approx(4.25)
 
 
@@ -99,6 +101,28 @@ def test_a_tokenizer_larger_than_the_model_is_an_error(settings, folder):
         stream.write("하나더\n")
     with pytest.raises(ModelError, match=r"tokenizer has 3,001 pieces, but its config\.json embeddings for 3,000"):
         load_tokenizer(settings(model_name_or_path=folder))
+
+
+def test_words_get_a_space_before_them_in_byte_level_bpe(settings, tmp_path):
+    """Else a word inside a sentence and the same word alone are other tokens; and a pipeline must do as training did."""
+    from tokenizers import ByteLevelBPETokenizer
+    from transformers import RobertaConfig, RobertaTokenizer
+
+    bpe = ByteLevelBPETokenizer()
+    bpe.train_from_iterator(
+        ["한국어 모델 한국어 모델"] * 3, vocab_size=300, special_tokens=["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+    )
+    bpe.save_model(str(tmp_path))
+    RobertaTokenizer.from_pretrained(tmp_path).save_pretrained(tmp_path)
+    RobertaConfig(vocab_size=300, max_position_embeddings=130).save_pretrained(tmp_path)
+    chosen = settings(model_name_or_path=tmp_path)
+    words = load_tokenizer(chosen, takes_words=True)
+    assert words(["한국어", "모델"], is_split_into_words=True)["input_ids"] == load_tokenizer(chosen)(" 한국어 모델")["input_ids"]
+    words.save_pretrained(tmp_path / "checkpoint")
+    from transformers import AutoTokenizer
+
+    assert AutoTokenizer.from_pretrained(tmp_path / "checkpoint")("한국어 모델")["input_ids"] == words("한국어 모델")["input_ids"]
+    assert words("한국어 모델")["input_ids"] == load_tokenizer(chosen)(" 한국어 모델")["input_ids"]
 
 
 def test_a_checkpoint_brings_its_own_tokenizer_and_limits(settings, folder):

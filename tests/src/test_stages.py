@@ -3,7 +3,7 @@ from accelerate import Accelerator
 from transformers import ElectraConfig, RobertaConfig, RobertaForSequenceClassification
 
 from processor import TASKS
-from src.models import cross_entropy, squared_error
+from src.models import HEADS
 from src.stages import task_model
 from tests.src.helpers import small_model
 
@@ -17,5 +17,5 @@ def test_a_model_gets_its_own_pad_id_and_segments_only_where_it_has_them():
         RobertaForSequenceClassification(RobertaConfig(type_vocab_size=1, **shape)), TASKS["korsts"], accelerator
     )
     assert (roberta.collate.pad_token_id, roberta.collate.segments) == (1, False)  # positions hang on the pad id
-    assert (electra.summed_loss, roberta.summed_loss) == (cross_entropy, squared_error)
+    assert (electra.head, roberta.head) == (HEADS["classification"], HEADS["regression"])
     assert roberta.collate.device == torch.device("cpu")

@@ -1,0 +1,171 @@
+"""Tagging: a sentence of words, each with a tag, becomes features; predicted label ids become scores and predictions."""
+
+import itertools
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from processor import Task
+from processor.base import (
+    DataFile,
+    Features,
+    FeatureSettings,
+    Tensors,
+    cached_features,
+    fingerprint,
+    log_split,
+    read_tsv,
+    require_unchanged,
+)  # fmt: skip
+from src.errors import DataError, list_problems
+from src.metrics import METRICS, Scores, entity_report
+
+logger = logging.getLogger(__name__)
+
+SENTENCES_PER_CALL = 1024
+NO_LABEL = -100  # of special tokens, and of all but the first piece of a word
+
+
+@dataclass(frozen=True, slots=True)
+class Sentence:
+    """One row of a data file: its words, and a tag for each."""
+
+    words: list[str]
+    tags: list[str]
+
+
+@dataclass(frozen=True)
+class Split:
+    """One data file of a tagging task as the loop sees it: features in, a label id for every token out."""
+
+    name: str
+    task: Task
+    file: DataFile
+    features: Features
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+    @cached_property
+    def sentences(self) -> list[Sentence]:
+        """The rows behind the features, read when the first prediction is scored. Raises DataError where the file has changed."""
+        require_unchanged(self.name, self.file)
+        return read_sentences(self.file.path, self.task)
+
+    def tags(self, preds: np.ndarray) -> list[list[str]]:
+        """The predicted tags of the words that were not cut off, by sentence. preds: int64 [total], flat like the features."""
+        names = list(self.task.labels or ())
+        labelled = self.features.tensors["label_ids"] != NO_LABEL
+        offsets = self.features.tensors["offsets"]
+        found = (preds[start:end][labelled[start:end]] for start, end in itertools.pairwise(offsets))
+        return [[names[label] for label in row] for row in found]
+
+    def score(self, preds: np.ndarray) -> Scores:
+        """The published scores, over the words that were not cut off, and `f1_full`, where words cut off are predicted "O"."""
+        metric, preds_seen = METRICS[self.task.metric], self.tags(preds)
+        gold = [sentence.tags for sentence in self.sentences]
+        gold_seen = [tags[: len(seen)] for tags, seen in zip(gold, preds_seen, strict=True)]
+        preds_full = [[*seen, *["O"] * (len(tags) - len(seen))] for tags, seen in zip(gold, preds_seen, strict=True)]
+        return {**metric(gold_seen, preds_seen), "f1_full": metric(gold, preds_full)["f1"]}
+
+    def report(self, preds: np.ndarray) -> str:
+        """The published scores of every entity type."""
+        preds_seen = self.tags(preds)
+        gold_seen = [sentence.tags[: len(seen)] for sentence, seen in zip(self.sentences, preds_seen, strict=True)]
+        return entity_report(gold_seen, preds_seen)
+
+    def prediction_lines(self, preds: np.ndarray) -> Iterator[str]:
+        """Lines of predictions-<step>.tsv, one a word: sentence, word, label, prediction ("O" where the word was cut off)."""
+        yield "\t".join(["sentence", "word", "label", "prediction"])
+        for index, (sentence, seen) in enumerate(zip(self.sentences, self.tags(preds), strict=True)):
+            tags = [*seen, *["O"] * (len(sentence.words) - len(seen))]
+            for word, gold, predicted in zip(sentence.words, sentence.tags, tags, strict=True):
+                yield f"{index}\t{word}\t{gold}\t{predicted}"
+
+
+def load_split(name: str, file: DataFile, settings: FeatureSettings, task: Task, tokenizer: Any) -> Split:
+    """Build or fetch the features of one split. Raises DataError for a malformed file."""
+    key = fingerprint(file, task, tokenizer, {"max_seq_len": settings.max_seq_len})
+
+    def build() -> Features:
+        sentences = read_sentences(file.path, task)
+        tensors = encode(sentences, task, tokenizer, settings.max_seq_len)
+        seen = np.add.reduceat(tensors["label_ids"] != NO_LABEL, tensors["offsets"][:-1])
+        cut = np.array([len(sentence.words) for sentence in sentences]) - seen
+        return Features(tensors, {"cut_sentences": int((cut > 0).sum()), "cut_words": int(cut.sum())})
+
+    features = cached_features(Path(settings.feature_cache_dir), f"{settings.task}-{name}-{key}", build)
+    log_split(name, file, features, settings.max_seq_len)
+    counts = features.counts
+    if counts["cut_words"]:
+        logger.info("%s: %d sentences lose %d words to max_seq_len", name, counts["cut_sentences"], counts["cut_words"])
+    return Split(name, task, file, features)
+
+
+def read_sentences(path: Path, task: Task) -> list[Sentence]:
+    """The sentences of a task's file. Raises DataError with file, line, and what is wrong with its words or tags."""
+    sentences, problems = [], []
+    for line, fields in read_tsv(path, task.columns, task.has_header):
+        words, tags = (field.split(" ") for field in fields)
+        unknown = [tag for tag in tags if tag not in (task.labels or ())]
+        if len(words) != len(tags):
+            problems.append(f"line {line}: found {len(words)} words and {len(tags)} tags, expected as many")
+        elif unknown:
+            problems.append(f"line {line}: found the tag {unknown[0]!r}, expected one of {', '.join(task.labels or ())}")
+        sentences.append(Sentence(words, tags))
+    if problems:
+        raise DataError(list_problems(f"{path}: {len(problems)} malformed rows:", problems))
+    return sentences
+
+
+def encode(sentences: Sequence[Sentence], task: Task, tokenizer: Any, max_seq_len: int) -> Tensors:
+    """Features of `sentences`; see Features. `label_ids` int32 [total]: on the first piece of each word, NO_LABEL elsewhere.
+
+    A word that the tokenizer makes nothing of becomes the unknown token, so that every word has a label. Sentences are cut at
+    their end.
+    """
+    ids_of = {label: position for position, label in enumerate(task.labels or ())}
+    before, segment, after = _frame(tokenizer)
+    room = max_seq_len - len(before) - len(after)
+    input_ids: list[int] = []
+    token_type_ids: list[int] = []
+    label_ids: list[int] = []
+    offsets = [0]
+    for start in range(0, len(sentences), SENTENCES_PER_CALL):
+        chunk = sentences[start : start + SENTENCES_PER_CALL]
+        words = [sentence.words for sentence in chunk]
+        rows = tokenizer(words, is_split_into_words=True, add_special_tokens=False, return_attention_mask=False, verbose=False)
+        for row, sentence in enumerate(chunk):
+            pieces: list[list[int]] = [[] for _ in sentence.words]
+            for piece, word in zip(rows["input_ids"][row], rows.word_ids(row), strict=True):
+                pieces[word].append(piece)
+            body: list[int] = []
+            labels: list[int] = []
+            for tag, found in zip(sentence.tags, pieces, strict=True):
+                body += found or [tokenizer.unk_token_id]
+                labels += [ids_of[tag], *[NO_LABEL] * (len(found) - 1)]
+            body, labels = body[:room], labels[:room]
+            input_ids += [*(token for token, _ in before), *body, *(token for token, _ in after)]
+            token_type_ids += [*(kind for _, kind in before), *[segment] * len(body), *(kind for _, kind in after)]
+            label_ids += [*[NO_LABEL] * len(before), *labels, *[NO_LABEL] * len(after)]
+            offsets.append(len(input_ids))
+    return {
+        "input_ids": np.array(input_ids, np.int32),
+        "token_type_ids": np.array(token_type_ids, np.uint8),
+        "offsets": np.array(offsets, np.int64),
+        "label_ids": np.array(label_ids, np.int32),
+    }
+
+
+def _frame(tokenizer: Any) -> tuple[list[tuple[int, int]], int, list[tuple[int, int]]]:
+    """What the tokenizer puts around one text: (id, segment) of the special tokens before it, its segment, those after it."""
+    row = tokenizer(["가"], is_split_into_words=True, return_token_type_ids=True, return_special_tokens_mask=True)
+    tokens = list(zip(row["input_ids"], row["token_type_ids"], strict=True))
+    first = row["special_tokens_mask"].index(0)
+    last = len(tokens) - 1 - row["special_tokens_mask"][::-1].index(0)
+    return tokens[:first], tokens[first][1], tokens[last + 1 :]
