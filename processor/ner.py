@@ -95,7 +95,7 @@ def load_split(name: str, file: DataFile, settings: FeatureSettings, task: Task,
     def build() -> Features:
         sentences = read_sentences(file.path, task)
         tensors = encode(sentences, task, tokenizer, settings.max_seq_len)
-        seen = np.add.reduceat(tensors["label_ids"] != NO_LABEL, tensors["offsets"][:-1])
+        seen = np.add.reduceat((tensors["label_ids"] != NO_LABEL).astype(np.int64), tensors["offsets"][:-1])
         cut = np.array([len(sentence.words) for sentence in sentences]) - seen
         return Features(tensors, {"cut_sentences": int((cut > 0).sum()), "cut_words": int(cut.sum())})
 
