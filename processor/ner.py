@@ -101,9 +101,8 @@ def load_split(name: str, file: DataFile, settings: FeatureSettings, task: Task,
 
     features = cached_features(Path(settings.feature_cache_dir), f"{settings.task}-{name}-{key}", build)
     log_split(name, file, features, settings.max_seq_len)
-    counts = features.counts
-    if counts["cut_words"]:
-        logger.info("%s: %d sentences lose %d words to max_seq_len", name, counts["cut_sentences"], counts["cut_words"])
+    if words := features.counts.get("cut_words"):
+        logger.info("%s: %d sentences lose %d words to max_seq_len", name, features.counts["cut_sentences"], words)
     return Split(name, task, file, features)
 
 

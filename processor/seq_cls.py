@@ -84,7 +84,7 @@ def load_split(name: str, file: DataFile, settings: FeatureSettings, task: Task,
 
     features = cached_features(Path(settings.feature_cache_dir), f"{settings.task}-{name}-{key}", build)
     log_split(name, file, features, settings.max_seq_len)
-    if skipped := features.counts["skipped"]:
+    if skipped := features.counts.get("skipped"):
         logger.info("%s: %d rows with an empty %s left out", name, skipped, " or ".join(task.text_columns))
     return Split(name, task, file, features)
 
