@@ -1,13 +1,13 @@
-"""Metrics: pure functions (labels, preds) -> {name: value}, computed by scikit-learn and scipy. No torch."""
+"""Metrics: pure functions (labels, preds) -> {name: value}. No torch.
+
+scikit-learn, scipy and seqeval compute them, and are imported where they do: they take a second, which --help need not wait.
+"""
 
 import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
-from scipy.stats import pearsonr, spearmanr
-from seqeval.metrics import classification_report, f1_score, precision_score, recall_score
-from sklearn.metrics import accuracy_score, precision_recall_fscore_support
 
 logger = logging.getLogger(__name__)
 
@@ -16,6 +16,8 @@ Scores = dict[str, float]
 
 def accuracy(labels: np.ndarray, preds: np.ndarray) -> Scores:
     """`acc`, the share of rows (0..1) whose predicted label id equals the gold one. Both int [n]."""
+    from sklearn.metrics import accuracy_score
+
     return {"acc": float(accuracy_score(labels, preds))}
 
 
@@ -24,6 +26,8 @@ def macro_f1(labels: np.ndarray, preds: np.ndarray) -> Scores:
 
     A label that is never predicted has precision 0, as in the published hate-speech score.
     """
+    from sklearn.metrics import precision_recall_fscore_support
+
     precision, recall, f1, _ = precision_recall_fscore_support(labels, preds, average="macro", zero_division=0.0)
     return {"f1": float(f1), "precision": float(precision), "recall": float(recall)}
 
@@ -33,6 +37,8 @@ def correlation(labels: np.ndarray, preds: np.ndarray) -> Scores:
 
     A correlation with a constant is undefined; it counts as 0.0 and a warning says so.
     """
+    from scipy.stats import pearsonr, spearmanr
+
     if len(labels) < 2 or np.ptp(labels) == 0 or np.ptp(preds) == 0:
         logger.warning("the labels or the predictions are constant: their correlation is undefined and counts as 0.0")
         return {"pearson": 0.0, "spearmanr": 0.0, "corr": 0.0}
@@ -47,6 +53,8 @@ Tags = list[list[str]]  # of each sentence the tag of each word: "PER-B", "PER-I
 
 def entity_f1(gold: Tags, preds: Tags) -> Scores:
     """`f1`, `precision`, `recall` (0..1) over whole entities, as the published ones: seqeval with the prefix at the end."""
+    from seqeval.metrics import f1_score, precision_score, recall_score
+
     options = {"suffix": True, "zero_division": 0}
     return {
         "f1": float(f1_score(gold, preds, **options)),
@@ -57,6 +65,8 @@ def entity_f1(gold: Tags, preds: Tags) -> Scores:
 
 def entity_report(gold: Tags, preds: Tags) -> str:
     """The scores of every entity type as a table, by seqeval."""
+    from seqeval.metrics import classification_report
+
     return str(classification_report(gold, preds, suffix=True, zero_division=0, digits=4))
 
 

@@ -1,9 +1,9 @@
-"""What the run scripts do once settings and files are known to be good: load the model, train, score, write the results."""
+"""The heavy stages of a run, once settings and files are known to be good: load the model, train, score, write the results."""
 
 import logging
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -15,19 +15,11 @@ from src.errors import EnvironmentFailure
 from src.evaluate import Scorer, Split
 from src.models import HEADS, load_model, load_tokenizer, uses_segments
 from src.progress import log_to
+from src.run import Task
 from src.settings import Settings
 from src.train import train
 
 logger = logging.getLogger(__name__)
-
-
-class Task(Protocol):
-    """What the loop needs to know of a task; processor.Task says more."""
-
-    @property
-    def output_mode(self) -> str: ...
-    @property
-    def labels(self) -> Mapping[str, str] | None: ...
 
 
 def prepare(settings: Settings, task: Task, run: Run) -> tuple[Accelerator, Any, Any]:

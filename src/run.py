@@ -1,0 +1,47 @@
+"""The stages of one run, top to bottom, whatever the task: the run scripts hand in how its files become features."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from src.checkpoint import DataFile, find_run
+from src.settings import Settings
+
+
+class Task(Protocol):
+    """What a run needs to know of a task; processor.Task says more."""
+
+    @property
+    def headline(self) -> str: ...
+    @property
+    def output_mode(self) -> str: ...
+    @property
+    def labels(self) -> Mapping[str, str] | None: ...
+
+
+def run_task(
+    settings: Settings,
+    task: Task,
+    describe_files: Callable[[Mapping[str, Path]], Mapping[str, DataFile]],
+    load_split: Callable[[str, Any, Settings, Any, Any], Any],
+) -> None:
+    """Do what the settings ask and print the scores.
+
+    `describe_files` hashes the data file of each split; `load_split(name, file, settings, task, tokenizer)` makes its features.
+    Nothing on disk but the feature cache changes before files, tokenizer and model have proved to be good.
+    """
+    files = describe_files(settings.data_files)
+    run = find_run(settings, task.headline, files)
+    if run.complete:
+        print(run.report())
+        return
+
+    # Here and not above, so that a mistake in the arguments or files is answered at once: torch and transformers take seconds.
+    from src.stages import prepare, train_and_score
+
+    accelerator, tokenizer, model = prepare(settings, task, run)
+    splits = {name: load_split(name, file, settings, task, tokenizer) for name, file in files.items()}
+    if settings.features_only:
+        return
+    train_and_score(settings, task, accelerator, tokenizer, model, splits, run)
+    print(run.report())
