@@ -80,7 +80,8 @@ def load_tokenizer(settings: Settings, path: Path | None = None, takes_words: bo
     model: ids beyond its embeddings, or max_seq_len beyond its positions.
     """
     config = load_config(settings, path)
-    options = {} if settings.do_lower_case is None else {"do_lower_case": settings.do_lower_case}
+    # A checkpoint's own files hold what it was trained with, whatever the settings say now.
+    options = {} if path or settings.do_lower_case is None else {"do_lower_case": settings.do_lower_case}
     tokenizer = _from_pretrained(AutoTokenizer, settings, path, "tokenizer", **options)
     source = path or settings.model_name_or_path
     if not tokenizer.is_fast:

@@ -125,6 +125,15 @@ def test_words_get_a_space_before_them_in_byte_level_bpe(settings, tmp_path):
     assert words("한국어 모델")["input_ids"] == load_tokenizer(chosen)(" 한국어 모델")["input_ids"]
 
 
+def test_a_checkpoint_keeps_the_casing_it_was_trained_with(settings, tmp_path):
+    upper = load_tokenizer(settings(do_lower_case=False))
+    upper.save_pretrained(tmp_path)
+    shutil.copy(SAMPLE / "tiny-electra" / "config.json", tmp_path)
+    assert (
+        load_tokenizer(settings(do_lower_case=True), tmp_path).tokenize("ABC") == upper.tokenize("ABC") != upper.tokenize("abc")
+    )
+
+
 def test_a_checkpoint_brings_its_own_tokenizer_and_limits(settings, folder):
     gone = settings(model_name_or_path="/no/such/folder")
     assert len(load_tokenizer(gone, folder)) == 3000
