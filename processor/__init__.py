@@ -17,7 +17,7 @@ class Task:
     metric: str  # a key of src.metrics.METRICS
     headline: str  # the score that stands in the table and selects the checkpoint
     scale: float  # what a perfect headline score is
-    labels: Mapping[str, str] | None = None  # label in the file -> its readable name, in the order of ids; None: a number
+    labels: Mapping[str, str] | None = None  # label in the file -> its readable name, in the order of ids; None: no class
     skip_empty_text: bool = False  # leave out rows with an empty text, as the original does
     has_header: bool = True  # whether the first line of a file names its columns
 
@@ -114,6 +114,17 @@ TASKS: Mapping[str, Task] = {
         scale=1.0,
         # The files have PER-B; pipelines find whole entities by names like B-PER.
         labels={"O": "O"} | {f"{kind}-{place}": f"{place}-{kind}" for kind in ENTITY_TYPES for place in "BI"},
+    ),
+    "korquad": Task(
+        title="KorQuAD",
+        script="run_squad.py",
+        columns=("id", "question", "context", "answers"),  # keys, in the levels of SQuAD's JSON
+        text_columns=("question", "context"),
+        label_column="answers",
+        output_mode="span",
+        metric="answer_f1",
+        headline="f1",
+        scale=100.0,
     ),
 }
 

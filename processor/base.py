@@ -62,6 +62,35 @@ class Features:
         return np.diff(self.tensors["offsets"])
 
 
+@dataclass(frozen=True)
+class Frame:
+    """What a tokenizer puts around a row's texts.
+
+    special: (id, segment) of the special tokens before the first text, behind it, and so on. segments: of each text.
+    """
+
+    special: tuple[tuple[tuple[int, int], ...], ...]
+    segments: tuple[int, ...]
+
+    @property
+    def size(self) -> int:
+        """How many special tokens a row has."""
+        return sum(len(part) for part in self.special)
+
+    @classmethod
+    def of(cls, tokenizer: Any, texts: int) -> "Frame":
+        """The frame of rows of one text or two, seen on a row of one syllable each."""
+        row = tokenizer(*[["가"]] * texts, is_split_into_words=True, return_token_type_ids=True)
+        special: list[list[tuple[int, int]]] = [[] for _ in range(texts + 1)]
+        segments: dict[int, int] = {}
+        for token, segment, text in zip(row["input_ids"], row["token_type_ids"], row.sequence_ids(), strict=True):
+            if text is None:
+                special[len(segments)].append((token, segment))
+            else:
+                segments[text] = segment
+        return cls(tuple(tuple(part) for part in special), tuple(segments.values()))
+
+
 def describe_files(paths: Mapping[str, Path]) -> dict[str, DataFile]:
     """Hash the data file of each split. Raises DataError naming every file that is missing or empty."""
     published = json.loads(Path(__file__).with_name("published.json").read_text(encoding="utf-8"))
@@ -130,11 +159,11 @@ def require_unchanged(split: str, file: DataFile) -> None:
         raise DataError(f"{file.path} has changed since the run began; its rows no longer belong to the predictions.")
 
 
-def log_split(name: str, file: DataFile, features: Features, max_seq_len: int) -> None:
+def log_split(name: str, file: DataFile, features: Features, max_seq_len: int, unit: str = "row") -> None:
     """Say what a split is: its file, whether that is the published one, rows, lengths."""
     origin = "the published file" if file.status == "published" else "not the published file: scores will not compare"
     full = int((features.lengths == max_seq_len).sum())
-    shape = f"{len(features):,} rows, {features.lengths.mean():.1f} tokens a row, {full:,} rows of max_seq_len"
+    shape = f"{len(features):,} {unit}s, {features.lengths.mean():.1f} tokens a {unit}, {full:,} {unit}s of max_seq_len"
     logger.info("%s: %s (%s), %s", name, file.path, origin, shape)
 
 
@@ -193,3 +222,18 @@ def _write_atomically(path: Path, content: bytes) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def require_text(name: str, value: Any) -> str:
+    """`value` where it is a text; else ValueError says what it is."""
+    if not isinstance(value, str):
+        raise ValueError(f"{name}: found {json.dumps(value, ensure_ascii=False)[:40]}, expected a text")
+    if any("\ud800" <= character <= "\udfff" for character in value):
+        raise ValueError(f"{name}: holds half a character, a surrogate without its other half")
+    return value
+
+
+def softmax(scores: np.ndarray) -> np.ndarray:
+    """Scores float [n] as probabilities, float64 [n]."""
+    weights = np.exp(scores.astype(np.float64) - scores.max())
+    return weights / weights.sum()

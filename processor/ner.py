@@ -1,6 +1,7 @@
 """Tagging: a sentence of words, each with a tag, becomes features; predicted label ids become scores and predictions."""
 
 import itertools
+import json
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,11 +16,13 @@ from processor.base import (
     DataFile,
     Features,
     FeatureSettings,
+    Frame,
     Tensors,
     cached_features,
     fingerprint,
     log_split,
     read_tsv,
+    require_text,
     require_unchanged,
 )  # fmt: skip
 from src.errors import DataError, list_problems
@@ -51,6 +54,11 @@ class Split:
     def __len__(self) -> int:
         return len(self.features)
 
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What the record of a run says of it."""
+        return {"rows": len(self)}
+
     @cached_property
     def sentences(self) -> list[Sentence]:
         """The rows behind the features, read when the first prediction is scored. Raises DataError where the file has changed."""
@@ -59,11 +67,7 @@ class Split:
 
     def tags(self, preds: np.ndarray) -> list[list[str]]:
         """The predicted tags of the words that were not cut off, by sentence. preds: int64 [total], flat like the features."""
-        names = list(self.task.labels or ())
-        labelled = self.features.tensors["label_ids"] != NO_LABEL
-        offsets = self.features.tensors["offsets"]
-        found = (preds[start:end][labelled[start:end]] for start, end in itertools.pairwise(offsets))
-        return [[names[label] for label in row] for row in found]
+        return tags_of(self.features, preds, self.task)
 
     def score(self, preds: np.ndarray) -> Scores:
         """The published scores, over the words that were not cut off, and `f1_full`, where words cut off are predicted "O"."""
@@ -79,13 +83,51 @@ class Split:
         gold_seen = [sentence.tags[: len(seen)] for sentence, seen in zip(self.sentences, preds_seen, strict=True)]
         return entity_report(gold_seen, preds_seen)
 
-    def prediction_lines(self, preds: np.ndarray) -> Iterator[str]:
-        """Lines of predictions-<step>.tsv, one a word: sentence, word, label, prediction ("O" where the word was cut off)."""
+    def predictions(self, preds: np.ndarray) -> dict[str, Iterator[str]]:
+        """predictions.tsv, one a word: sentence, word, label, prediction ("O" where the word was cut off)."""
+        return {"predictions.tsv": self._prediction_lines(preds)}
+
+    def _prediction_lines(self, preds: np.ndarray) -> Iterator[str]:
         yield "\t".join(["sentence", "word", "label", "prediction"])
         for index, (sentence, seen) in enumerate(zip(self.sentences, self.tags(preds), strict=True)):
             tags = [*seen, *["O"] * (len(sentence.words) - len(seen))]
             for word, gold, predicted in zip(sentence.words, sentence.tags, tags, strict=True):
                 yield f"{index}\t{word}\t{gold}\t{predicted}"
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Sentences that nobody has tagged, as predict.py reads them."""
+
+    task: Task
+    tokenizer: Any
+    settings: FeatureSettings
+    keys = ("words",)
+
+    def example(self, values: Sequence[Any]) -> Sentence:
+        """The sentence of a list of words, or of a text with spaces between them. Raises ValueError for anything else."""
+        words = values[0].split() if isinstance(values[0], str) else values[0]
+        if not isinstance(words, list) or not words:
+            raise ValueError(f"words: found {json.dumps(values[0], ensure_ascii=False)[:40]}, expected a list of words")
+        return Sentence([require_text("words", word) for word in words], [next(iter(self.task.labels or ()))] * len(words))
+
+    def encode(self, examples: Sequence[Sentence]) -> Features:
+        """Their features; the labels mean nothing."""
+        return Features(encode(examples, self.task, self.tokenizer, self.settings.max_seq_len))
+
+    def results(self, examples: Sequence[Sentence], features: Features, preds: np.ndarray) -> Iterator[dict[str, Any]]:
+        """For each a tag for every word; "O" for words that max_seq_len cuts off, and how many those are."""
+        for sentence, tags in zip(examples, tags_of(features, preds, self.task), strict=True):
+            cut = len(sentence.words) - len(tags)
+            yield {"tags": [*tags, *["O"] * cut]} | ({"cut_words": cut} if cut else {})
+
+
+def tags_of(features: Features, preds: np.ndarray, task: Task) -> list[list[str]]:
+    """The predicted tags of the words that were not cut off, by sentence. preds: int64 [total], flat like the features."""
+    names = list(task.labels or ())
+    labelled = features.tensors["label_ids"] != NO_LABEL
+    found = (preds[start:end][labelled[start:end]] for start, end in itertools.pairwise(features.tensors["offsets"]))
+    return [[names[label] for label in row] for row in found]
 
 
 def load_split(name: str, file: DataFile, settings: FeatureSettings, task: Task, tokenizer: Any) -> Split:
@@ -129,7 +171,9 @@ def encode(sentences: Sequence[Sentence], task: Task, tokenizer: Any, max_seq_le
     their end.
     """
     ids_of = {label: position for position, label in enumerate(task.labels or ())}
-    before, segment, after = _frame(tokenizer)
+    frame = Frame.of(tokenizer, texts=1)
+    before, after = frame.special
+    segment = frame.segments[0]
     room = max_seq_len - len(before) - len(after)
     input_ids: list[int] = []
     token_type_ids: list[int] = []
@@ -159,12 +203,3 @@ def encode(sentences: Sequence[Sentence], task: Task, tokenizer: Any, max_seq_le
         "offsets": np.array(offsets, np.int64),
         "label_ids": np.array(label_ids, np.int32),
     }
-
-
-def _frame(tokenizer: Any) -> tuple[list[tuple[int, int]], int, list[tuple[int, int]]]:
-    """What the tokenizer puts around one text: (id, segment) of the special tokens before it, its segment, those after it."""
-    row = tokenizer(["가"], is_split_into_words=True, return_token_type_ids=True, return_special_tokens_mask=True)
-    tokens = list(zip(row["input_ids"], row["token_type_ids"], strict=True))
-    first = row["special_tokens_mask"].index(0)
-    last = len(tokens) - 1 - row["special_tokens_mask"][::-1].index(0)
-    return tokens[:first], tokens[first][1], tokens[last + 1 :]

@@ -20,7 +20,9 @@ from processor.base import (
     fingerprint,
     log_split,
     read_tsv,
+    require_text,
     require_unchanged,
+    softmax,
 )
 from src.errors import DataError, list_problems
 from src.metrics import METRICS, Scores
@@ -42,6 +44,11 @@ class Split:
     def __len__(self) -> int:
         return len(self.features)
 
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What the record of a run says of it."""
+        return {"rows": len(self)}
+
     @cached_property
     def examples(self) -> list[Example]:
         """The rows behind the features; read only when predictions are written.
@@ -61,17 +68,51 @@ class Split:
         """Nothing beyond the scores."""
         return ""
 
-    def prediction_lines(self, logits: np.ndarray) -> Iterator[str]:
-        """Lines of predictions-<step>.tsv: index, text columns, label, prediction, and prob_<label> where there are classes."""
+    def predictions(self, logits: np.ndarray) -> dict[str, Iterator[str]]:
+        """predictions.tsv: index, text columns, label, prediction, and prob_<label> where there are classes."""
+        return {"predictions.tsv": self._prediction_lines(logits)}
+
+    def _prediction_lines(self, logits: np.ndarray) -> Iterator[str]:
         names = list(self.task.labels or ())
         yield "\t".join(["index", *self.task.text_columns, "label", "prediction", *(f"prob_{name}" for name in names)])
         for index, (example, row) in enumerate(zip(self.examples, logits, strict=True)):
-            if names:
-                weights = np.exp(row.astype(np.float64) - row.max())
-                found = [names[int(row.argmax())], *(f"{prob:.6f}" for prob in weights / weights.sum())]
-            else:
-                found = [f"{row[0]:.6f}"]
+            found = [names[int(row.argmax())], *(f"{share:.6f}" for share in softmax(row))] if names else [f"{row[0]:.6f}"]
             yield "\t".join([str(index), *example.texts, str(example.label), *found])
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Texts that nobody has labelled, as predict.py reads them."""
+
+    task: Task
+    tokenizer: Any
+    settings: FeatureSettings
+
+    @property
+    def keys(self) -> tuple[str, ...]:
+        """What an input holds."""
+        return ("text", "pair")[: len(self.task.text_columns)]
+
+    def example(self, values: Sequence[Any]) -> Example:
+        """The row of an input's values. Raises ValueError for what is no text."""
+        texts = tuple(require_text(key, value) for key, value in zip(self.keys, values, strict=True))
+        return Example(texts, next(iter(self.task.labels)) if self.task.labels else 0.0)
+
+    def encode(self, examples: Sequence[Example]) -> Features:
+        """Their features; the labels mean nothing."""
+        return Features(encode(examples, self.task, self.tokenizer, self.settings.max_seq_len))
+
+    def results(self, examples: Sequence[Example], features: Features, logits: np.ndarray) -> Iterator[dict[str, Any]]:
+        """For each the label and the probability of every label, or the score; a label's readable name where it has one."""
+        labels = self.task.labels
+        for row in logits:
+            if labels is None:
+                yield {"score": round(float(row[0]), 6)}
+                continue
+            label = list(labels)[int(row.argmax())]
+            name = {} if labels[label] == label else {"name": labels[label]}
+            shares = {each: round(float(share), 6) for each, share in zip(labels, softmax(row), strict=True)}
+            yield {"label": label, **name, "probabilities": shares}
 
 
 def load_split(name: str, file: DataFile, settings: FeatureSettings, task: Task, tokenizer: Any) -> Split:

@@ -1,4 +1,4 @@
-"""How rows become batches, and the one spot where a batch meets the model."""
+"""How rows become batches."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -6,9 +6,9 @@ from typing import Protocol
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from src.models import NO_LABEL, Head
+NO_LABEL = -100  # the label id of a token that has none
 
 
 class Features(Protocol):
@@ -27,14 +27,16 @@ class Batch:
     """B rows for one forward pass.
 
     inputs: `input_ids` and `attention_mask` int64 [B, L], and `token_type_ids` int64 [B, L] where the model has segments.
-    labels: int64 or float32 [B], or int64 [B, L] where every token has one or NO_LABEL. tokens: how many of the B x L are real.
-    items: labelled items, the divisor of the mean loss.
+    labels: int64 or float32 [B]; int64 [B, L] where every token has one or NO_LABEL; int64 [B, 2] for a span's first and last
+    token. tokens: how many of the B x L are real. items: labelled items, the divisor of the mean loss.
+    context: uint8 [B, L] for spans: 0 where none can be, 2 where one can begin and end, 1 where it can only end.
     """
 
     inputs: dict[str, Tensor]
     labels: Tensor
     tokens: int
     items: int
+    context: Tensor | None = None
 
 
 def epoch_order(rows: int, seed: int, epoch: int) -> np.ndarray:
@@ -77,30 +79,18 @@ class Collator:
         if self.segments:
             arrays["token_type_ids"] = np.where(real, tensors["token_type_ids"][positions], 0)
         inputs = {name: self._to_device(array.astype(np.int64)) for name, array in arrays.items()}
+        items, context = len(rows), None
         if "label_ids" in tensors:
             labels = np.where(real, tensors["label_ids"][positions], NO_LABEL).astype(np.int64)
             items = int((labels != NO_LABEL).sum())
+        elif "context" in tensors:
+            labels = np.stack([tensors["start_positions"][rows], tensors["end_positions"][rows]], axis=1).astype(np.int64)
+            context = self._to_device(np.where(real, tensors["context"][positions], 0).astype(np.uint8))
         else:
-            labels, items = tensors["labels"][rows], len(rows)
-        return Batch(inputs, self._to_device(labels), tokens=int(real.sum()), items=items)
+            labels = tensors["labels"][rows]
+        return Batch(inputs, self._to_device(labels), int(real.sum()), items, context)
 
     def _to_device(self, array: np.ndarray) -> Tensor:
         tensor = torch.from_numpy(array)
         # A copy from pinned memory does not make the CPU wait for the GPU.
         return tensor.pin_memory().to(self.device, non_blocking=True) if self.device.type == "cuda" else tensor.to(self.device)
-
-
-@dataclass(frozen=True)
-class TaskModel:
-    """A model on its device, with how its batches are made and its head's loss."""
-
-    model: nn.Module
-    collate: Collator
-    head: Head
-
-    def logits(self, batch: Batch) -> Tensor:
-        """Logits of a batch, float [B, C], or [B, L, C] where every token has an output.
-
-        Training and evaluation come through here and nowhere else.
-        """
-        return self.model(**batch.inputs).logits

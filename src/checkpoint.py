@@ -53,7 +53,7 @@ class Run:
     state: State
     why: str  # what is in the way
     book: ScoreBook
-    data: dict[str, dict[str, Any]]  # split -> file, status, sha256, rows, as settings.json holds them
+    data: dict[str, dict[str, Any]]  # split -> file, status, sha256, rows ..., as settings.json holds them
     lock: int | None = None
 
     @property
@@ -73,8 +73,8 @@ class Run:
 
     # -- the folder -------------------------------------------------------------------------------------------------
 
-    def start(self, environment: Mapping[str, Any], rows: Mapping[str, int]) -> None:
-        """Take the folder: lock it, make room, write settings.json. `environment`: versions, device, ...; `rows`: of each split.
+    def start(self, environment: Mapping[str, Any], facts: Mapping[str, Mapping[str, Any]]) -> None:
+        """Take the folder: lock it, make room, write settings.json. `environment`: versions, device, ...; `facts`: of each split.
 
         Raises CheckpointError where another process has it, EnvironmentFailure where it cannot be made.
         """
@@ -88,8 +88,8 @@ class Run:
             self.folder.mkdir(exist_ok=True)
         except OSError as error:
             raise EnvironmentFailure(f"{self.folder} cannot be made: {error.strerror}. Choose another --ckpt_dir.") from None
-        for split, count in rows.items():
-            self.data[split]["rows"] = count
+        for split, found in facts.items():
+            self.data[split] |= found
         if not self.has_checkpoints:
             values = self.settings.model_dump()
             layers = {name: self.settings.layer_of(name) for name in values}
@@ -121,7 +121,7 @@ class Run:
 
     def finish(self, evaluation_seconds: float) -> None:
         """Write eval_results.json and eval_results.txt, the same bytes for the same run, and add to cost.json."""
-        data = {split: {key: facts[key] for key in ("status", "sha256", "rows")} for split, facts in self.data.items()}
+        data = {split: {key: fact for key, fact in facts.items() if key != "file"} for split, facts in self.data.items()}
         head = {"task": self.settings.task, "model": self.settings.model_name_or_path, "data": data}
         write_lines(self.folder / RESULT_LINES, self.book.lines())
         write_json(self.folder / RESULTS, head | self.book.results(self.checkpoints()))
@@ -142,9 +142,11 @@ class Run:
         lines = [f"  {name} = {value}" for name, value in sorted(scores.items())]
         write_lines(self.folder / split / f"{split}-{step}.txt", [*lines, *(["", report] if report else [])])
 
-    def write_predictions(self, step: int, split: str, lines: Iterable[str]) -> None:
-        """Write <split>/predictions-<step>.tsv."""
-        write_lines(self.folder / split / f"predictions-{step}.tsv", lines)
+    def write_predictions(self, step: int, split: str, files: Mapping[str, Iterable[str]]) -> None:
+        """Write the lines of each file: those of "predictions.tsv" become <split>/predictions-<step>.tsv."""
+        for name, lines in files.items():
+            stem, suffix = name.split(".")
+            write_lines(self.folder / split / f"{stem}-{step}.{suffix}", lines)
 
     def unscored(self) -> list[tuple[int, list[str]]]:
         """(step, splits) of what the settings want scored and is not."""
@@ -201,6 +203,21 @@ class Run:
             doomed = self.folder / f".checkpoint-{step}{PARTIAL}"
             self.checkpoint_folder(step).rename(doomed)
             shutil.rmtree(doomed)
+
+
+def read_settings(checkpoint: Path) -> Settings:
+    """The settings that the checkpoint in a folder was trained with. Raises CheckpointError where none is there."""
+    record = read_json(checkpoint / SETTINGS)
+    steps = _checkpoints(checkpoint)
+    if steps:
+        chosen = read_json(checkpoint / RESULTS).get("selected", {}).get("step", steps[-1])
+        raise CheckpointError(
+            f"{checkpoint} is the folder of a run. Name one of its checkpoints: {checkpoint}/checkpoint-{chosen}"
+        )
+    if "settings" not in record or not (checkpoint / "config.json").is_file():
+        raise CheckpointError(f"{checkpoint} is no checkpoint of a run: {SETTINGS} and config.json belong there.")
+    known = {name: value for name, value in record["settings"].items() if name in Settings.model_fields}
+    return Settings(**known)
 
 
 def find_run(settings: Settings, headline: str, files: Mapping[str, DataFile]) -> Run:

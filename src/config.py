@@ -89,14 +89,16 @@ def _type_name(field: FieldInfo) -> str:
     return text.replace(" | None", "|null").replace("None", "null")
 
 
-class _Parser(argparse.ArgumentParser):
+class Parser(argparse.ArgumentParser):
+    """argparse, but a wrong command line is a ConfigError."""
+
     def error(self, message: str) -> NoReturn:
         raise ConfigError(f"{message}. See --help.")
 
 
 def _parse_command_line(argv: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
     """Values as strings by canonical name, and a problem for each argument that is no setting."""
-    parser = _Parser(add_help=False, allow_abbrev=False, argument_default=argparse.SUPPRESS)
+    parser = Parser(add_help=False, allow_abbrev=False, argument_default=argparse.SUPPRESS)
     parser.add_argument("-h", "--help", action="store_true")
     parser.add_argument("--print_settings", action="store_true")
     names = list(Settings.model_fields) + list(ALIASES)

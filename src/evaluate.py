@@ -3,16 +3,17 @@
 import logging
 import math
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 
-from src.batches import Features, TaskModel, by_length, token_positions
+from src.batches import Features, by_length, token_positions
 from src.checkpoint import Run
 from src.errors import NumbersError
+from src.heads import TaskModel
 from src.progress import Progress
 from src.results import Scores
 
@@ -26,42 +27,49 @@ class Split(Protocol):
     def name(self) -> str: ...
     @property
     def features(self) -> Features: ...
+    @property
+    def facts(self) -> Mapping[str, Any]: ...
     def __len__(self) -> int: ...
     def score(self, outputs: np.ndarray) -> Scores: ...
     def report(self, outputs: np.ndarray) -> str: ...
-    def prediction_lines(self, outputs: np.ndarray) -> Iterable[str]: ...
+    def predictions(self, outputs: np.ndarray) -> Mapping[str, Iterable[str]]: ...
 
 
-def predict(task_model: TaskModel, split: Split, batch_size: int) -> tuple[np.ndarray, float]:
-    """The outputs of a split in its order, and the mean loss over its items. Leaves the model's mode as it was.
+def predict(
+    task_model: TaskModel, features: Features, batch_size: int, progress: Progress | None = None
+) -> tuple[np.ndarray, float]:
+    """The outputs of n rows in their order, and the mean loss over their items. Leaves the model's mode as it was.
 
-    Outputs: logits float32 [n, C]; where every token has one, the best label id int64 [total], flat like the features' ids.
+    Outputs: logits float32 [n, C]; where every token has a label, the best label id int64 [total], flat like the features' ids;
+    for spans the best of each window, float32 [n, n_best_size, 4] (src.heads.best_spans).
     Rows are sorted by length, so that little is padded; each batch's outputs go straight to their places in the one result.
     """
-    model, features = task_model.model, split.features
+    model = task_model.model
     was_training = model.training
     model.eval()
     outputs: np.ndarray | None = None
     loss = torch.zeros((), dtype=torch.float64, device=task_model.collate.device)
-    done, items, progress = 0, 0, Progress(f"scoring {split.name}", len(split))
+    done, items = 0, 0
     with torch.inference_mode():
         for rows in by_length(features, batch_size):
             batch = task_model.collate(features, rows)
-            logits = task_model.logits(batch).float()
-            loss += task_model.head.summed_loss(logits, batch.labels)
+            logits = task_model.logits(batch)
+            loss += task_model.head.summed_loss(logits.float(), batch.labels)
+            kept = task_model.kept(logits, batch).cpu().numpy()
+            places, size = rows, len(features)
             if task_model.head.per_token:
-                outputs = np.empty(int(features.lengths.sum()), np.int64) if outputs is None else outputs
                 positions, real = token_positions(features, rows)
-                outputs[positions[real]] = logits.argmax(dim=-1).cpu().numpy()[real]
-            else:
-                outputs = np.empty((len(split), logits.shape[-1]), np.float32) if outputs is None else outputs
-                outputs[rows] = logits.cpu().numpy()
+                places, size = positions[real], int(features.lengths.sum())
+            if outputs is None:
+                outputs = np.empty((size, *kept.shape[1:]), kept.dtype)
+            outputs[places] = kept
             done, items = done + len(rows), items + batch.items
-            if progress.due():
+            if progress and progress.due():
                 progress.show(done)
-    progress.close()
+    if progress:
+        progress.close()
     model.train(was_training)
-    assert outputs is not None  # a split has rows
+    assert outputs is not None  # there are rows
     return outputs, float(loss) / items
 
 
@@ -84,12 +92,13 @@ class Scorer:
                 continue
             started = time.monotonic()
             split = self.splits[name]
-            outputs, loss = predict(task_model, split, self.batch_size)
+            progress = Progress(f"scoring {name}", len(split))
+            outputs, loss = predict(task_model, split.features, self.batch_size, progress)
             if not math.isfinite(loss):
                 raise NumbersError(f"step {step}: the loss on {name} is not a finite number; train with a smaller learning_rate.")
             scores = {**split.score(outputs), "loss": loss}
             if name == "test":
-                self.run.write_predictions(step, name, split.prediction_lines(outputs))
+                self.run.write_predictions(step, name, split.predictions(outputs))
             self.run.add_scores(step, name, scores, split.report(outputs))
             spent = time.monotonic() - started
             self.seconds += spent

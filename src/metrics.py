@@ -4,7 +4,9 @@ scikit-learn, scipy and seqeval compute them, and are imported where they do: th
 """
 
 import logging
-from collections.abc import Callable, Mapping
+import string
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -70,9 +72,39 @@ def entity_report(gold: Tags, preds: Tags) -> str:
     return str(classification_report(gold, preds, suffix=True, zero_division=0, digits=4))
 
 
+# Signs that the official KorQuAD 1.0 script reads as spaces; the rest of ASCII's punctuation it leaves out.
+ANSWER_SPACES = "'\"《》<>〈〉()‘’"
+ANSWER_SIGNS = str.maketrans(dict.fromkeys(string.punctuation, "") | dict.fromkeys(ANSWER_SPACES, " "))
+
+
+def normalize_answer(text: str) -> str:
+    """An answer as KorQuAD 1.0 compares it: lower case, without punctuation, words with one space between them."""
+    return " ".join(text.lower().translate(ANSWER_SIGNS).split())
+
+
+def answer_f1(gold: Sequence[Sequence[str]], preds: Sequence[str]) -> Scores:
+    """`exact_match` and `f1`, both 0..100, by the official rules of KorQuAD 1.0: means over questions, F1 by character.
+
+    gold: the answers to each question, of which the one nearest to the prediction counts. An answer of nothing but signs has
+    F1 0 even where it matches.
+    """
+    exact, overlap = 0, 0.0
+    for answers, pred in zip(gold, preds, strict=True):
+        exact += max(normalize_answer(answer) == normalize_answer(pred) for answer in answers)
+        overlap += max(_character_f1(answer, pred) for answer in answers)
+    return {"exact_match": 100 * exact / len(preds), "f1": 100 * overlap / len(preds)}
+
+
+def _character_f1(gold: str, pred: str) -> float:
+    one, other = (Counter(normalize_answer(text).replace(" ", "")) for text in (gold, pred))
+    same = (one & other).total()
+    return 2 * same / (one.total() + other.total()) if same else 0.0
+
+
 METRICS: Mapping[str, Callable[[Any, Any], Scores]] = {
     "accuracy": accuracy,
     "macro_f1": macro_f1,
     "correlation": correlation,
     "entity_f1": entity_f1,
+    "answer_f1": answer_f1,
 }

@@ -1,8 +1,8 @@
-"""Model families and heads as tables; load a model or tokenizer from a hub id, a folder or a checkpoint."""
+"""Model families as a table; load a model or tokenizer from a hub id, a folder or a checkpoint."""
 
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError  # what torch.load raises for a damaged .bin file
@@ -13,11 +13,10 @@ import transformers
 from huggingface_hub.errors import LocalEntryNotFoundError
 from huggingface_hub.utils import logging as hub_logging
 from safetensors import SafetensorError
-from torch import Tensor
-from torch.nn import functional
 from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrainedModel
 
 from src.errors import EnvironmentFailure, ModelError
+from src.heads import HEADS
 from src.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -28,7 +27,6 @@ transformers.logging.disable_progress_bar()
 hub_logging.set_verbosity_error()  # else five retries are reported twice each
 
 HANGUL_PROBE = "한국어"
-NO_LABEL = -100  # the label id of a token that has none
 
 
 @dataclass(frozen=True)
@@ -43,33 +41,6 @@ MODEL_TYPES: Mapping[str, Family] = {
     "roberta": Family(reserved_positions=2),
     "xlm-roberta": Family(reserved_positions=2),
     "camembert": Family(reserved_positions=2),
-}
-
-
-@dataclass(frozen=True)
-class Head:
-    """How one kind of output is modelled: the class that carries the head, the summed loss of a batch, what is kept of logits."""
-
-    auto_class: str
-    summed_loss: Callable[[Tensor, Tensor], Tensor]
-    problem_type: str | None = None
-    per_token: bool = False  # an output for every token: its label is kept, not its logits
-
-
-def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Sum over items of the cross entropy; a scalar. logits float [..., C], labels int64 [...], where -100 is no item."""
-    return functional.cross_entropy(logits.flatten(0, -2), labels.flatten(), reduction="sum", ignore_index=NO_LABEL)
-
-
-def squared_error(logits: Tensor, labels: Tensor) -> Tensor:
-    """Sum over rows of the squared error. logits float [B, 1], labels float [B]; a scalar."""
-    return functional.mse_loss(logits.squeeze(-1), labels, reduction="sum")
-
-
-HEADS: Mapping[str, Head] = {
-    "classification": Head("AutoModelForSequenceClassification", cross_entropy, "single_label_classification"),
-    "regression": Head("AutoModelForSequenceClassification", squared_error, "regression"),
-    "tagging": Head("AutoModelForTokenClassification", cross_entropy, per_token=True),
 }
 
 
@@ -135,15 +106,15 @@ def load_model(
 ) -> PreTrainedModel:
     """A float32 model on the CPU: the encoder with a new head for `output_mode`, or what the checkpoint at `path` holds.
 
-    `labels`: label -> readable name in the order of ids; None for one output without a name. A new head is drawn from
-    torch's global random state. Raises ModelError.
+    `labels`: label -> readable name in the order of ids; None where the head has outputs of its own. A new head is drawn
+    from torch's global random state. Raises ModelError.
     """
     head = HEADS[output_mode]
     auto_class = getattr(transformers, head.auto_class)
     if path is not None:
         return _from_pretrained(auto_class, settings, path, "model", dtype=torch.float32)
     config = load_config(settings)
-    names = list(labels.values()) if labels else ["score"]
+    names = list(labels.values()) if labels else list(head.outputs)
     config.id2label = dict(enumerate(names))
     config.label2id = {name: position for position, name in enumerate(names)}
     config.problem_type = head.problem_type

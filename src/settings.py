@@ -56,6 +56,11 @@ class Settings(BaseModel):
     max_answer_length: int = _setting(30, "korquad: longest answer, in tokens", gt=0, changes="scores")
     n_best_size: int = _setting(20, "korquad: number of candidate answers kept", gt=0, changes="scores")
 
+    answer_text: Literal["offsets", "legacy"] = _setting(
+        "offsets", "korquad: answers by their characters, or joined from pieces as published scores were", changes="scores"
+    )
+    strict_data: bool = _setting(True, "korquad: false goes on where ids or answer positions are wrong", changes="scores")
+
     # Training
     do_train: bool = _setting(True, "fine-tune", changes="nothing")
     train_batch_size: int = _setting(32, "rows in a batch", gt=0)

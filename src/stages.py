@@ -8,12 +8,13 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
-from src.batches import Collator, TaskModel
+from src.batches import Collator
 from src.checkpoint import Run
 from src.device import describe_environment, start_device
 from src.errors import EnvironmentFailure
 from src.evaluate import Scorer, Split
-from src.models import HEADS, load_model, load_tokenizer, uses_segments
+from src.heads import HEADS, TaskModel
+from src.models import load_model, load_tokenizer, uses_segments
 from src.progress import log_to
 from src.run import Task
 from src.settings import Settings
@@ -29,10 +30,19 @@ def prepare(settings: Settings, task: Task, run: Run) -> tuple[Accelerator, Any,
     """
     accelerator = start_device(settings)
     checkpoint = run.checkpoint_folder(run.checkpoints()[-1]) if run.has_checkpoints else None
-    tokenizer = load_tokenizer(settings, checkpoint, takes_words=HEADS[task.output_mode].per_token)
+    tokenizer = load_tokenizer(settings, checkpoint, takes_words=HEADS[task.output_mode].sees_words)
     trains = settings.do_train and not run.has_checkpoints
     model = load_model(settings, task.output_mode, task.labels) if trains else None
     return accelerator, tokenizer, model
+
+
+def load_checkpoint(settings: Settings, task: Task, checkpoint: Path) -> tuple[Any, TaskModel]:
+    """The tokenizer and the model of a checkpoint, ready to predict on this machine, whatever it was trained on."""
+    precision = "no" if settings.mixed_precision == "no" else "auto"
+    accelerator = start_device(settings.model_copy(update={"no_cuda": False, "mixed_precision": precision}))
+    tokenizer = load_tokenizer(settings, checkpoint, takes_words=HEADS[task.output_mode].sees_words)
+    model = load_model(settings, task.output_mode, task.labels, checkpoint)
+    return tokenizer, task_model(accelerator.prepare_model(model, evaluation_mode=True), settings, task, accelerator)
 
 
 def train_and_score(
@@ -45,7 +55,7 @@ def train_and_score(
     environment = describe_environment(accelerator)
     if model is not None:
         environment["model_revision"] = getattr(model.config, "_commit_hash", None)
-    run.start(environment, {name: len(split) for name, split in splits.items()})
+    run.start(environment, {name: split.facts for name, split in splits.items()})
     log_to(run.log_file())
     scorer = Scorer(run, dict(splits), settings.eval_batch_size)
     try:
@@ -55,7 +65,7 @@ def train_and_score(
                 model.save_pretrained(folder)
                 tokenizer.save_pretrained(folder)
 
-            train(task_model(model, task, accelerator), splits["train"], settings, accelerator, run, scorer, save)
+            train(task_model(model, settings, task, accelerator), splits["train"], settings, accelerator, run, scorer, save)
             del model, save
         if settings.do_eval:
             score_checkpoints(settings, task, accelerator, run, scorer)
@@ -76,11 +86,11 @@ def score_checkpoints(settings: Settings, task: Task, accelerator: Accelerator, 
         accelerator.free_memory()  # accelerate holds on to every model it has prepared
         model = load_model(settings, task.output_mode, task.labels, run.checkpoint_folder(step))
         model = accelerator.prepare_model(model, evaluation_mode=True)
-        scorer.score(task_model(model, task, accelerator), step, names)
+        scorer.score(task_model(model, settings, task, accelerator), step, names)
     run.prune()
 
 
-def task_model(model: Any, task: Task, accelerator: Accelerator) -> TaskModel:
+def task_model(model: Any, settings: Settings, task: Task, accelerator: Accelerator) -> TaskModel:
     """The model as the loop takes it: padded with its own pad id, sent segments exactly when its config has them."""
     collate = Collator(getattr(model.config, "pad_token_id", None) or 0, uses_segments(model.config), accelerator.device)
-    return TaskModel(model, collate, HEADS[task.output_mode])
+    return TaskModel(model, collate, HEADS[task.output_mode], settings)

@@ -14,11 +14,12 @@ from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 from transformers import get_linear_schedule_with_warmup
 
-from src.batches import Batch, TaskModel, epoch_order, slices
+from src.batches import Batch, epoch_order, slices
 from src.checkpoint import Run
 from src.device import device_name, peak_memory
 from src.errors import NumbersError
 from src.evaluate import Scorer, Split
+from src.heads import TaskModel
 from src.progress import Progress
 from src.settings import Settings
 

@@ -1,0 +1,323 @@
+"""Reading: questions on contexts become windows; the best spans of the windows become answers, scores and predictions."""
+
+import json
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from processor import Task
+from processor.base import (
+    DataFile,
+    Features,
+    FeatureSettings,
+    Tensors,
+    cached_features,
+    fingerprint,
+    log_split,
+    require_text,
+    require_unchanged,
+    softmax,
+)
+from processor.legacy import TextOf, legacy_text
+from processor.windows import BEST, Asked, WindowSettings, encode, require_overlap
+from src.errors import DataError, list_problems
+from src.metrics import METRICS, Scores
+
+logger = logging.getLogger(__name__)
+
+
+class _Level(BaseModel):
+    """A level of the file: its keys and their types. Nothing is converted; other keys are left alone."""
+
+    model_config = ConfigDict(strict=True)
+
+
+class _Answer(_Level):
+    text: str
+    answer_start: int
+
+
+class _Question(_Level):
+    id: str
+    question: str
+    answers: list[_Answer] = Field(min_length=1)
+
+
+class _Paragraph(_Level):
+    context: str
+    qas: list[_Question]
+
+
+class _Article(_Level):
+    paragraphs: list[_Paragraph]
+
+
+class _Corpus(_Level):
+    data: list[_Article]
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A question of a data file. `asked` holds its first answer, unless that does not stand where the file says."""
+
+    id: str
+    asked: Asked
+    answers: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A candidate for an answer: its text, its characters in the context, and how good the model takes it for."""
+
+    text: str
+    start: int
+    end: int
+    start_logit: float
+    end_logit: float
+
+
+class ReadingSettings(FeatureSettings, WindowSettings, Protocol):
+    """The settings that reading depends on."""
+
+    @property
+    def n_best_size(self) -> int: ...
+    @property
+    def max_answer_length(self) -> int: ...
+    @property
+    def answer_text(self) -> str: ...
+    @property
+    def strict_data(self) -> bool: ...
+    @property
+    def do_lower_case(self) -> bool | None: ...
+
+
+@dataclass(frozen=True)
+class Split:
+    """One data file of a reading task as the loop sees it: windows in, the best spans of every window out."""
+
+    name: str
+    task: Task
+    file: DataFile
+    features: Features
+    settings: ReadingSettings
+    tokenizer: Any
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """Its questions (`rows`) and windows and, where it is scored, its ceiling."""
+        questions = int(self.features.tensors["example_index"][-1]) + 1
+        return {"rows": questions, "windows": len(self)} | ({} if self.name == "train" else {"ceiling": self.ceiling})
+
+    @cached_property
+    def ceiling(self) -> Scores:
+        """The scores of a model that finds every answer as well as its tokens allow.
+
+        Its spans are those that training teaches, read by the code that reads every model's.
+        """
+        tensors, limit = self.features.tensors, self.settings.max_answer_length
+        first, last = tensors["start_positions"], tensors["end_positions"]
+        can_say = (first > 0) & (last - first < limit) & (tensors["context"][tensors["offsets"][:-1] + first] == BEST)
+        logits = np.where(can_say, 0.0, -np.inf)
+        return self.score(np.stack([first, last, logits, logits], axis=1)[:, None].astype(np.float32))
+
+    @cached_property
+    def questions(self) -> list[Question]:
+        """The questions behind the windows. Raises DataError where the file has changed."""
+        require_unchanged(self.name, self.file)
+        return usable(read_questions(self.file.path, self.settings.strict_data), self.name)
+
+    @cached_property
+    def text_of(self) -> TextOf | None:
+        """How a span becomes text, where not by its characters."""
+        if self.settings.answer_text == "legacy":
+            return legacy_text(self.tokenizer, bool(self.settings.do_lower_case))
+        return None
+
+    def answers(self, spans: np.ndarray) -> list[list[Found]]:
+        """The candidates for every question, best first. spans: float32 [n, k, 4], see src.heads.best_spans."""
+        contexts = [question.asked.context for question in self.questions]
+        return find_answers(contexts, self.features.tensors, spans, self.settings.n_best_size, self.text_of)
+
+    def score(self, spans: np.ndarray) -> Scores:
+        """`exact_match` and `f1`, 0..100; a question without a candidate is answered with nothing."""
+        texts = [found[0].text if found else "" for found in self.answers(spans)]
+        return METRICS[self.task.metric]([question.answers for question in self.questions], texts)
+
+    def report(self, spans: np.ndarray) -> str:
+        """Nothing beyond the scores."""
+        return ""
+
+    def predictions(self, spans: np.ndarray) -> dict[str, Iterator[str]]:
+        """predictions.json, {id: answer}, and nbest.json, {id: candidates}, as SQuAD tools know them."""
+        answers = dict(zip((question.id for question in self.questions), self.answers(spans), strict=True))
+        best = {name: found[0].text if found else "" for name, found in answers.items()}
+        nbest = {
+            name: [
+                {"text": each.text, "probability": share, "start_logit": each.start_logit, "end_logit": each.end_logit}
+                for each, share in zip(found, probabilities(found) if found else (), strict=True)
+            ]
+            for name, found in answers.items()
+        }
+        files = {"predictions.json": best, "nbest.json": nbest}
+        return {name: iter([json.dumps(content, ensure_ascii=False, indent=1)]) for name, content in files.items()}
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Questions that nobody has answered, as predict.py reads them."""
+
+    task: Task
+    tokenizer: Any
+    settings: ReadingSettings
+    keys = ("question", "context")
+
+    def example(self, values: Sequence[Any]) -> Asked:
+        """The question on a context. Raises ValueError for what is no text and for a context without any."""
+        question, context = (require_text(key, value) for key, value in zip(self.keys, values, strict=True))
+        if not context.strip():
+            raise ValueError("context: there is nothing in it to be found")
+        return Asked(question, context)
+
+    def encode(self, examples: Sequence[Asked]) -> Features:
+        """Their windows."""
+        return Features(encode(examples, self.tokenizer, self.settings))
+
+    def results(self, examples: Sequence[Asked], features: Features, spans: np.ndarray) -> Iterator[dict[str, Any]]:
+        """For each the best answer, its characters in the context, and its probability among the n_best_size best."""
+        contexts = [example.context for example in examples]
+        for found in find_answers(contexts, features.tensors, spans, self.settings.n_best_size):
+            if found:
+                best, score = found[0], round(probabilities(found)[0], 6)
+                yield {"answer": best.text, "start": best.start, "end": best.end, "score": score}
+            else:  # a context of characters that the tokenizer drops
+                yield {"answer": "", "start": 0, "end": 0, "score": 0.0}
+
+
+def load_split(name: str, file: DataFile, settings: ReadingSettings, task: Task, tokenizer: Any) -> Split:
+    """Build or fetch the windows of one split.
+
+    Raises ConfigError where doc_stride would skip tokens, DataError for a malformed file.
+    """
+    require_overlap(settings, tokenizer)
+    lengths = {key: getattr(settings, key) for key in ("max_seq_len", "doc_stride", "max_query_length", "strict_data")}
+    key = fingerprint(file, task, tokenizer, lengths)
+
+    def build() -> Features:
+        questions = usable(read_questions(file.path, settings.strict_data), name)
+        return Features(encode([question.asked for question in questions], tokenizer, settings))
+
+    features = cached_features(Path(settings.feature_cache_dir), f"{settings.task}-{name}-{key}", build)
+    split = Split(name, task, file, features, settings, tokenizer)
+    log_split(name, file, features, settings.max_seq_len, unit="window")
+    facts = split.facts
+    logger.info("%s: %s questions", name, f"{facts['rows']:,}")
+    if ceiling := facts.get("ceiling"):
+        shown = ", ".join(f"{metric} {value:.2f}" for metric, value in ceiling.items())
+        logger.info("%s: the ceiling, which a perfect model would reach with this tokenizer: %s", name, shown)
+    return split
+
+
+def read_questions(path: Path, strict: bool) -> list[Question]:
+    """The questions of a file in the form of SQuAD 1.
+
+    Raises DataError naming every place with a missing key or a wrong type. Further ids that are there twice and answers that
+    do not stand at their answer_start are an error where `strict`; else they are listed in the log, of questions of one id the
+    first counts, and the position of such an answer is not known.
+    """
+    try:
+        corpus = _Corpus.model_validate_json(path.read_bytes().removeprefix(b"\xef\xbb\xbf"))
+    except ValidationError as error:
+        problems = [f"{_place(detail['loc'])}: {detail['msg']}" for detail in error.errors(include_url=False)]
+        raise DataError(list_problems(f"{path}: not a file in the form of SQuAD 1:", problems)) from None
+    found: dict[str, Question] = {}
+    problems = []
+    for article in corpus.data:
+        for paragraph in article.paragraphs:
+            for each in paragraph.qas:
+                placed = [answer for answer in each.answers if _stands(answer, paragraph.context)]
+                if each.id in found:
+                    problems.append(f"question {each.id!r} is there twice")
+                    continue
+                for answer in each.answers:
+                    if answer not in placed:
+                        problems.append(f"question {each.id!r}: {answer.text!r} does not stand at {answer.answer_start}")
+                known = (placed[0].text, placed[0].answer_start) if placed else None
+                asked = Asked(each.question, paragraph.context, known)
+                found[each.id] = Question(each.id, asked, [answer.text for answer in each.answers])
+    if problems:
+        _complain(path, problems, strict)
+    if not found:
+        raise DataError(f"{path}: holds no question. Fetch the file again.")
+    return list(found.values())
+
+
+def usable(questions: Sequence[Question], split: str) -> list[Question]:
+    """Of the questions of a split those that it can use: training needs to know where an answer stands.
+
+    Raises DataError where there is none.
+    """
+    found = [question for question in questions if split != "train" or question.asked.answer]
+    if not found:
+        raise DataError(f"{split}: no answer stands where its answer_start says. Fetch the file again.")
+    return found
+
+
+def _stands(answer: _Answer, context: str) -> bool:
+    start = answer.answer_start
+    return start >= 0 and bool(answer.text.strip()) and context.startswith(answer.text, start)
+
+
+def _complain(path: Path, problems: Sequence[str], strict: bool) -> None:
+    message = list_problems(f"{path}: {len(problems)} questions or answers cannot be right:", problems)
+    if strict:
+        raise DataError(f"{message}\nMend the file, or go on without them by --strict_data false.")
+    logger.warning("%s", message)
+
+
+def _place(location: Sequence[int | str]) -> str:
+    """Where in the file: data[0].paragraphs[2].context."""
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".") or "the file"
+
+
+def find_answers(
+    contexts: Sequence[str], tensors: Tensors, spans: np.ndarray, n_best: int, text_of: TextOf | None = None
+) -> list[list[Found]]:
+    """For every question at most `n_best` candidates with different texts, best first, from the best spans of its windows.
+
+    tensors: those of the windows. spans: float32 [n, k, 4], first and last token of the window and their logits; -inf: no span.
+    text_of: how a span becomes text; by default its characters of the context.
+    """
+    windows = np.searchsorted(tensors["example_index"], np.arange(len(contexts) + 1))
+    answers = []
+    for number, context in enumerate(contexts):
+        here = np.arange(windows[number], windows[number + 1])
+        of_window = np.repeat(tensors["offsets"][here], spans.shape[1])
+        first, last, start_logit, end_logit = spans[here].reshape(-1, 4).T
+        scores = start_logit + end_logit
+        found: dict[str, Found] = {}
+        for place in np.argsort(-scores, kind="stable"):
+            if len(found) == n_best or not np.isfinite(scores[place]):
+                break
+            begin, end = int(of_window[place] + first[place]), int(of_window[place] + last[place])
+            start, behind = int(tensors["char_start"][begin]), int(tensors["char_end"][end])
+            text = context[start:behind]
+            if text_of and text:
+                text = text_of(context, start, behind, tensors["input_ids"][begin : end + 1].tolist())
+            if text and text not in found:
+                found[text] = Found(text, start, behind, float(start_logit[place]), float(end_logit[place]))
+        answers.append(list(found.values()))
+    return answers
+
+
+def probabilities(found: Sequence[Found]) -> list[float]:
+    """How the candidates, of which there is at least one, share the probability: the softmax of their scores."""
+    return softmax(np.array([each.start_logit + each.end_logit for each in found])).tolist()

@@ -1,0 +1,23 @@
+"""Fine-tune and score an encoder on a reading task: korquad."""
+
+import sys
+
+from processor import TASKS, tasks_of
+from processor.base import describe_files
+from processor.squad import load_split
+from src.config import load_settings
+from src.errors import run_command
+from src.progress import start_logging
+from src.run import run_task
+
+SCRIPT = "run_squad.py"
+
+
+def main() -> None:
+    start_logging()
+    settings = load_settings(sys.argv[1:], script=SCRIPT, tasks=tasks_of(SCRIPT), default_task="korquad")
+    run_task(settings, TASKS[settings.task], describe_files, load_split)
+
+
+if __name__ == "__main__":
+    run_command(main)

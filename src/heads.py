@@ -1,0 +1,122 @@
+"""What comes out of a model: the heads as a table, their losses, and what is kept of their logits."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from src.batches import NO_LABEL, Batch, Collator
+
+
+class SpanSettings(Protocol):
+    """The settings that the search for spans depends on."""
+
+    @property
+    def n_best_size(self) -> int: ...
+    @property
+    def max_answer_length(self) -> int: ...
+
+
+@dataclass(frozen=True)
+class Head:
+    """How one kind of output is modelled."""
+
+    auto_class: str  # the class of transformers that carries the head
+    summed_loss: Callable[[Tensor, Tensor], Tensor]  # logits, labels -> the sum over items
+    logits: Callable[[Any, Batch], Tensor] = lambda output, batch: output.logits
+    kept: Callable[[Tensor, Batch, SpanSettings], Tensor] = lambda logits, batch, settings: logits
+    problem_type: str | None = None
+    outputs: tuple[str, ...] = ()  # their names, where they are no labels
+    per_token: bool = False  # a label for every token is kept, not something for every row
+    sees_words: bool = False  # what it says is about words: byte-level pieces must not depend on what stands before a word
+
+
+def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Sum over items of the cross entropy; a scalar. logits float [..., C], labels int64 [...], where -100 is no item."""
+    return functional.cross_entropy(logits.flatten(0, -2), labels.flatten(), reduction="sum", ignore_index=NO_LABEL)
+
+
+def squared_error(logits: Tensor, labels: Tensor) -> Tensor:
+    """Sum over rows of the squared error. logits float [B, 1], labels float [B]; a scalar."""
+    return functional.mse_loss(logits.squeeze(-1), labels, reduction="sum")
+
+
+def span_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Sum over rows of the mean cross entropy of first and last token. logits float [B, L, 2], labels int64 [B, 2]; a scalar."""
+    return functional.cross_entropy(logits, labels, reduction="sum") / 2
+
+
+def span_logits(output: Any, batch: Batch) -> Tensor:
+    """Logits of the first and of the last token, float32 [B, L, 2]; -inf at padding, which has no share in any softmax."""
+    logits = torch.stack([output.start_logits, output.end_logits], dim=-1).float()
+    return logits.masked_fill(batch.inputs["attention_mask"].unsqueeze(-1) == 0, -torch.inf)
+
+
+def best_labels(logits: Tensor, batch: Batch, settings: SpanSettings) -> Tensor:
+    """The best label id of every real token, int64 [tokens], row after row. logits float [B, L, C]."""
+    return logits.argmax(dim=-1)[batch.inputs["attention_mask"] > 0]
+
+
+def best_spans(logits: Tensor, batch: Batch, settings: SpanSettings) -> Tensor:
+    """The `n_best_size` best spans of each row, best first: float32 [B, n_best_size, 4] of first and last token and their logits.
+
+    A span's score is the sum of its two logits. Those that leave the context, are longer than `max_answer_length` tokens or begin
+    where another window shows more context do not count; where there are fewer spans, the rest have logits of -inf.
+    """
+    assert batch.context is not None
+    start = logits[..., 0].masked_fill(batch.context < 2, -torch.inf)
+    end = logits[..., 1].masked_fill(batch.context < 1, -torch.inf)
+    longest = min(settings.max_answer_length, start.shape[1])
+    # [B, L, longest]: the logits of the ends of all spans that begin at a token
+    ends = functional.pad(end, (0, longest - 1), value=-torch.inf).unfold(1, longest, 1)
+    scores = (start.unsqueeze(-1) + ends).flatten(1)
+    scores = functional.pad(scores, (0, max(0, settings.n_best_size - scores.shape[1])), value=-torch.inf)
+    best = scores.topk(settings.n_best_size, dim=1)
+    first = (best.indices // longest).clamp(max=start.shape[1] - 1)
+    last = (first + best.indices % longest).clamp(max=start.shape[1] - 1)
+    return torch.stack([first, last, start.gather(1, first), end.gather(1, last)], dim=-1).float()
+
+
+HEADS: Mapping[str, Head] = {
+    "classification": Head(
+        "AutoModelForSequenceClassification", cross_entropy, problem_type="single_label_classification"
+    ),
+    "regression": Head(
+        "AutoModelForSequenceClassification", squared_error, problem_type="regression", outputs=("score",)
+    ),
+    "tagging": Head(
+        "AutoModelForTokenClassification", cross_entropy, kept=best_labels, per_token=True, sees_words=True
+    ),
+    "span": Head(
+        "AutoModelForQuestionAnswering",
+        span_cross_entropy,
+        logits=span_logits,
+        kept=best_spans,
+        outputs=("start", "end"),
+        sees_words=True,
+    ),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class TaskModel:
+    """A model on its device, with how its batches are made and what its head makes of them."""
+
+    model: nn.Module
+    collate: Collator
+    head: Head
+    settings: SpanSettings
+
+    def logits(self, batch: Batch) -> Tensor:
+        """Logits of a batch: float [B, C]; [B, L, C] where tokens have outputs.
+
+        Training and evaluation come through here and nowhere else.
+        """
+        return self.head.logits(self.model(**batch.inputs), batch)
+
+    def kept(self, logits: Tensor, batch: Batch) -> Tensor:
+        """What evaluation keeps of the logits: a row for each row of the batch, or for each real token."""
+        return self.head.kept(logits.float(), batch, self.settings)
