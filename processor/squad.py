@@ -9,77 +9,24 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from processor import Task
+from processor.answers import Found, TextOf, find_answers, legacy_text, probabilities
 from processor.base import (
     DataFile,
     Features,
     FeatureSettings,
-    Tensors,
     cached_features,
     fingerprint,
     log_split,
     require_text,
     require_unchanged,
-    softmax,
 )
-from processor.legacy import TextOf, legacy_text
+from processor.questions import Question, read_questions, usable
 from processor.windows import BEST, Asked, WindowSettings, encode, require_overlap
-from src.errors import DataError, list_problems
 from src.metrics import METRICS, Scores
 
 logger = logging.getLogger(__name__)
-
-
-class _Level(BaseModel):
-    """A level of the file: its keys and their types. Nothing is converted; other keys are left alone."""
-
-    model_config = ConfigDict(strict=True)
-
-
-class _Answer(_Level):
-    text: str
-    answer_start: int
-
-
-class _Question(_Level):
-    id: str
-    question: str
-    answers: list[_Answer] = Field(min_length=1)
-
-
-class _Paragraph(_Level):
-    context: str
-    qas: list[_Question]
-
-
-class _Article(_Level):
-    paragraphs: list[_Paragraph]
-
-
-class _Corpus(_Level):
-    data: list[_Article]
-
-
-@dataclass(frozen=True, slots=True)
-class Question:
-    """A question of a data file. `asked` holds its first answer, unless that does not stand where the file says."""
-
-    id: str
-    asked: Asked
-    answers: list[str]
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """A candidate for an answer: its text, its characters in the context, and how good the model takes it for."""
-
-    text: str
-    start: int
-    end: int
-    start_logit: float
-    end_logit: float
 
 
 class ReadingSettings(FeatureSettings, WindowSettings, Protocol):
@@ -224,100 +171,3 @@ def load_split(name: str, file: DataFile, settings: ReadingSettings, task: Task,
         shown = ", ".join(f"{metric} {value:.2f}" for metric, value in ceiling.items())
         logger.info("%s: the ceiling, which a perfect model would reach with this tokenizer: %s", name, shown)
     return split
-
-
-def read_questions(path: Path, strict: bool) -> list[Question]:
-    """The questions of a file in the form of SQuAD 1.
-
-    Raises DataError naming every place with a missing key or a wrong type. Further ids that are there twice and answers that
-    do not stand at their answer_start are an error where `strict`; else they are listed in the log, of questions of one id the
-    first counts, and the position of such an answer is not known.
-    """
-    try:
-        corpus = _Corpus.model_validate_json(path.read_bytes().removeprefix(b"\xef\xbb\xbf"))
-    except ValidationError as error:
-        problems = [f"{_place(detail['loc'])}: {detail['msg']}" for detail in error.errors(include_url=False)]
-        raise DataError(list_problems(f"{path}: not a file in the form of SQuAD 1:", problems)) from None
-    found: dict[str, Question] = {}
-    problems = []
-    for article in corpus.data:
-        for paragraph in article.paragraphs:
-            for each in paragraph.qas:
-                placed = [answer for answer in each.answers if _stands(answer, paragraph.context)]
-                if each.id in found:
-                    problems.append(f"question {each.id!r} is there twice")
-                    continue
-                for answer in each.answers:
-                    if answer not in placed:
-                        problems.append(f"question {each.id!r}: {answer.text!r} does not stand at {answer.answer_start}")
-                known = (placed[0].text, placed[0].answer_start) if placed else None
-                asked = Asked(each.question, paragraph.context, known)
-                found[each.id] = Question(each.id, asked, [answer.text for answer in each.answers])
-    if problems:
-        _complain(path, problems, strict)
-    if not found:
-        raise DataError(f"{path}: holds no question. Fetch the file again.")
-    return list(found.values())
-
-
-def usable(questions: Sequence[Question], split: str) -> list[Question]:
-    """Of the questions of a split those that it can use: training needs to know where an answer stands.
-
-    Raises DataError where there is none.
-    """
-    found = [question for question in questions if split != "train" or question.asked.answer]
-    if not found:
-        raise DataError(f"{split}: no answer stands where its answer_start says. Fetch the file again.")
-    return found
-
-
-def _stands(answer: _Answer, context: str) -> bool:
-    start = answer.answer_start
-    return start >= 0 and bool(answer.text.strip()) and context.startswith(answer.text, start)
-
-
-def _complain(path: Path, problems: Sequence[str], strict: bool) -> None:
-    message = list_problems(f"{path}: {len(problems)} questions or answers cannot be right:", problems)
-    if strict:
-        raise DataError(f"{message}\nMend the file, or go on without them by --strict_data false.")
-    logger.warning("%s", message)
-
-
-def _place(location: Sequence[int | str]) -> str:
-    """Where in the file: data[0].paragraphs[2].context."""
-    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".") or "the file"
-
-
-def find_answers(
-    contexts: Sequence[str], tensors: Tensors, spans: np.ndarray, n_best: int, text_of: TextOf | None = None
-) -> list[list[Found]]:
-    """For every question at most `n_best` candidates with different texts, best first, from the best spans of its windows.
-
-    tensors: those of the windows. spans: float32 [n, k, 4], first and last token of the window and their logits; -inf: no span.
-    text_of: how a span becomes text; by default its characters of the context.
-    """
-    windows = np.searchsorted(tensors["example_index"], np.arange(len(contexts) + 1))
-    answers = []
-    for number, context in enumerate(contexts):
-        here = np.arange(windows[number], windows[number + 1])
-        of_window = np.repeat(tensors["offsets"][here], spans.shape[1])
-        first, last, start_logit, end_logit = spans[here].reshape(-1, 4).T
-        scores = start_logit + end_logit
-        found: dict[str, Found] = {}
-        for place in np.argsort(-scores, kind="stable"):
-            if len(found) == n_best or not np.isfinite(scores[place]):
-                break
-            begin, end = int(of_window[place] + first[place]), int(of_window[place] + last[place])
-            start, behind = int(tensors["char_start"][begin]), int(tensors["char_end"][end])
-            text = context[start:behind]
-            if text_of and text:
-                text = text_of(context, start, behind, tensors["input_ids"][begin : end + 1].tolist())
-            if text and text not in found:
-                found[text] = Found(text, start, behind, float(start_logit[place]), float(end_logit[place]))
-        answers.append(list(found.values()))
-    return answers
-
-
-def probabilities(found: Sequence[Found]) -> list[float]:
-    """How the candidates, of which there is at least one, share the probability: the softmax of their scores."""
-    return softmax(np.array([each.start_logit + each.end_logit for each in found])).tolist()

@@ -77,7 +77,9 @@ def best_spans(logits: Tensor, batch: Batch, settings: SpanSettings) -> Tensor:
     best = scores.topk(settings.n_best_size, dim=1)
     first = (best.indices // longest).clamp(max=start.shape[1] - 1)
     last = (first + best.indices % longest).clamp(max=start.shape[1] - 1)
-    return torch.stack([first, last, start.gather(1, first), end.gather(1, last)], dim=-1).float()
+    is_span = best.values > -torch.inf
+    found = [values.gather(1, places).masked_fill(~is_span, -torch.inf) for values, places in ((start, first), (end, last))]
+    return torch.stack([first, last, *found], dim=-1).float()
 
 
 HEADS: Mapping[str, Head] = {

@@ -1,7 +1,9 @@
 """What the README tells people to type works."""
 
+import json
 import re
 import subprocess
+import sys
 
 import pytest
 
@@ -10,12 +12,13 @@ from tests.conftest import ROOT
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
 LINES = [line.split("#")[0].strip() for block in BLOCKS for line in block.splitlines()]
-COMMANDS = [line for line in LINES if line.startswith("python3 ")]
+COMMANDS = [line for line in LINES if line.startswith("python3 run_")]
+PREDICTIONS = [line for line in LINES if "predict.py" in line]
 
 
 def test_every_line_is_one_that_is_checked_here():
-    assert len(COMMANDS) == 16
-    assert set(LINES) - set(COMMANDS) == {"make demo", "make test", "source .venv/bin/activate"}
+    assert (len(COMMANDS), len(PREDICTIONS)) == (18, 2)
+    assert set(LINES) - set(COMMANDS) - set(PREDICTIONS) == {"make demo", "make test", "source .venv/bin/activate"}
 
 
 @pytest.mark.parametrize("line", COMMANDS)
@@ -28,6 +31,20 @@ def test_commands(command, tmp_path, line):
         arguments.append("--print_settings")
     done = command(script, *arguments)
     assert done.returncode == 0, done.stderr
+
+
+def test_predictions(tiny, tmp_path):
+    assert tiny("--output_dir", "demo").returncode == 0
+    (tmp_path / "reviews.txt").write_text("정말 최고다\n너무 지루하다\n")
+    written = []
+    for line in PREDICTIONS:
+        line = line.replace("python3 predict.py", f"{sys.executable} {ROOT / 'predict.py'}")
+        done = subprocess.run(line, shell=True, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stderr
+        written.append(done.stdout)
+    assert '"name": "positive"' in written[0]
+    results = [json.loads(line)["name"] for line in (tmp_path / "labels.jsonl").read_text().splitlines()]
+    assert results == ["positive", "negative"]
 
 
 def test_make_demo():

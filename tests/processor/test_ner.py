@@ -13,15 +13,6 @@ from src.errors import DataError
 TASK = TASKS["naver-ner"]
 
 
-@pytest.fixture
-def tokenizer(tmp_path):
-    """Five letters and nothing else: a is 5, b is 6, ..., and inside a word ##a is 10, ##b is 11, ..."""
-    (tmp_path / "vocab.txt").write_text(
-        "\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcde", *(f"##{c}" for c in "abcde")])
-    )
-    return BertTokenizer.from_pretrained(tmp_path, do_lower_case=False)
-
-
 def write(tmp_path, *rows):
     path = tmp_path / "f.tsv"
     path.write_text("\n".join(rows) + "\n")
@@ -102,7 +93,7 @@ def test_words_cut_off_count_in_f1_full_and_are_said(tmp_path, tokenizer, settin
     scores = split.score(np.where(perfect == -100, 0, perfect))
     assert (scores["f1"], scores["precision"], scores["recall"]) == (1.0, 1.0, 1.0)
     assert scores["f1_full"] == pytest.approx(2 * 1 * (11 / 15) / (1 + 11 / 15))
-    lines = list(split.prediction_lines(np.where(perfect == -100, 0, perfect)))
+    lines = list(split.predictions(np.where(perfect == -100, 0, perfect))["predictions.tsv"])
     assert lines[:2] == ["sentence\tword\tlabel\tprediction", "0\ta\tPER-B\tPER-B"]
     assert lines[-1] == "1\te\tPER-B\tO"
     assert len(lines) == 1 + 15

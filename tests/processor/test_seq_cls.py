@@ -60,7 +60,7 @@ def test_predictions_are_not_written_beside_other_rows(tmp_path, tokenizer, sett
     split = load_split("test", file, settings(), TASKS["nsmc"], tokenizer)
     read(tmp_path, "nsmc", "1\t나쁘다\t0")
     with pytest.raises(DataError, match="has changed since the run began"):
-        list(split.prediction_lines(np.zeros((1, 2), np.float32)))
+        list(split.predictions(np.zeros((1, 2), np.float32))["predictions.tsv"])
 
 
 @pytest.mark.parametrize(
@@ -147,7 +147,7 @@ def split_of(task, labels, examples=()):
 def test_predictions_of_classes():
     split = split_of("paws", [0, 1], [Example(("가", "나"), "0"), Example(("다", "라"), "1")])
     logits = np.array([[0.0, 0.0], [0.0, np.log(3.0)]], np.float32)
-    assert list(split.prediction_lines(logits)) == [
+    assert list(split.predictions(logits)["predictions.tsv"]) == [
         "index\tsentence1\tsentence2\tlabel\tprediction\tprob_0\tprob_1",
         "0\t가\t나\t0\t0\t0.500000\t0.500000",
         "1\t다\t라\t1\t1\t0.250000\t0.750000",
@@ -158,8 +158,8 @@ def test_predictions_of_classes():
 def test_predictions_of_scores():
     split = split_of("korsts", [1.0, 2.0, 3.0], [Example(("가", "나"), float(row - 1)) for row in (2, 3, 4)])
     logits = np.array([[0.1], [0.2], [0.3]], np.float32)
-    assert next(iter(split.prediction_lines(logits))) == "index\tsentence1\tsentence2\tlabel\tprediction"
-    assert list(split.prediction_lines(logits))[1] == "0\t가\t나\t1.0\t0.100000"
+    assert next(iter(split.predictions(logits)["predictions.tsv"])) == "index\tsentence1\tsentence2\tlabel\tprediction"
+    assert list(split.predictions(logits)["predictions.tsv"])[1] == "0\t가\t나\t1.0\t0.100000"
     assert split.score(logits)["spearmanr"] == pytest.approx(1.0)
 
 

@@ -7,15 +7,16 @@ import torch
 from transformers import ElectraConfig, ElectraForSequenceClassification
 
 from processor.base import Features
-from src.batches import Collator, TaskModel
-from src.models import HEADS
+from src.batches import Collator
+from src.heads import HEADS, TaskModel
+from src.settings import Settings
 
 CPU = torch.device("cpu")
 
 
 def task_model(model):
     """The model as the loop takes it, a classifier on the CPU."""
-    return TaskModel(model, Collator(0, True, CPU), HEADS["classification"])
+    return TaskModel(model, Collator(0, True, CPU), HEADS["classification"], Settings())
 
 
 def small_model(num_labels=2, dropout=0.0, seed=0):
@@ -49,11 +50,15 @@ class RandomSplit:
     def __len__(self):
         return self.rows
 
+    @property
+    def facts(self):
+        return {"rows": self.rows}
+
     def score(self, logits):
         return {"acc": float((logits.argmax(1) == self.features.tensors["labels"]).mean())}
 
     def report(self, outputs):
         return ""
 
-    def prediction_lines(self, logits):
-        yield from (" ".join(f"{value:.6f}" for value in row) for row in logits)
+    def predictions(self, logits):
+        return {"predictions.tsv": (" ".join(f"{value:.6f}" for value in row) for row in logits)}

@@ -2,8 +2,7 @@ import numpy as np
 import torch
 
 from processor.base import Features
-from src.batches import Collator, TaskModel, by_length, epoch_order, slices
-from src.models import HEADS
+from src.batches import Collator, by_length, epoch_order, slices
 
 # Row r has r + 1 tokens, and every one of them is the number r + 1.
 FEATURES = Features(
@@ -46,6 +45,16 @@ def test_labels_of_tokens_are_padded_with_no_label():
     assert (batch.items, batch.tokens, batch.labels.dtype) == (3, 6, torch.int64)
 
 
+def test_a_span_s_labels_are_its_two_ends_and_padding_is_no_context():
+    of_spans = {"start_positions": np.array([0, 0, 1, 2]), "end_positions": np.array([0, 1, 2, 3])}
+    context = np.array([1, 2, 2, 2, 2, 1, 0, 1, 2, 1], np.uint8)
+    windows = Features({**FEATURES.tensors, **of_spans, "context": context})
+    batch = Collator(pad_token_id=9, segments=False, device=CPU)(windows, np.array([2, 1]))
+    assert batch.labels.tolist() == [[1, 2], [0, 1]]
+    assert batch.context.tolist() == [[2, 2, 1], [2, 2, 0]]
+    assert (batch.items, batch.tokens, batch.labels.dtype) == (2, 5, torch.int64)
+
+
 def test_the_last_row_is_whole():
     batch = Collator(pad_token_id=9, segments=False, device=CPU)(FEATURES, np.array([3, 1]))
     assert batch.inputs["input_ids"].tolist() == [[4, 4, 4, 4], [2, 2, 9, 9]]
@@ -57,15 +66,6 @@ def test_segments_are_sent_only_to_a_model_that_has_them():
 
 def test_evaluation_goes_from_long_to_short_and_sees_every_row_once():
     assert [rows.tolist() for rows in by_length(FEATURES, 3)] == [[3, 2, 1], [0]]
-
-
-def test_the_spot_where_a_batch_meets_the_model():
-    class Model(torch.nn.Module):
-        def forward(self, input_ids, attention_mask):
-            return type("Output", (), {"logits": (input_ids * attention_mask).sum(1)})
-
-    task_model = TaskModel(Model(), Collator(pad_token_id=9, segments=False, device=CPU), HEADS["regression"])
-    assert task_model.logits(task_model.collate(FEATURES, np.array([0, 3]))).tolist() == [1, 16]
 
 
 def test_slices():

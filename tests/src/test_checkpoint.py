@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from src.checkpoint import find_run
+from src.checkpoint import find_run, read_settings
 from src.errors import CheckpointError, EnvironmentFailure
 from tests.conftest import SAMPLE
 
@@ -24,7 +24,7 @@ NO_DEV = {"train": File(), "test": File()}
 
 def start(settings, files=FILES, **changes):
     run = find_run(settings(**changes), "acc", files)
-    run.start({"device": "a test"}, dict.fromkeys(files, 3))
+    run.start({"device": "a test"}, {split: {"rows": 3} for split in files})
     return run
 
 
@@ -316,3 +316,30 @@ def test_a_folder_that_cannot_be_made(settings, tmp_path):
     (tmp_path / "ckpt").write_text("a file in the way")
     with pytest.raises(EnvironmentFailure, match=r"cannot be made: (Not a directory|File exists)"):
         start(settings)
+
+
+def test_what_is_known_of_a_split_is_kept_in_the_results(settings):
+    run = find_run(settings(), "f1", {"test": File()})
+    run.start({}, {"test": {"rows": 3, "windows": 4, "ceiling": {"f1": 96.0}}})
+    results = finish(run)
+    assert results["data"]["test"] == {"status": "other", "sha256": "1" * 64, "rows": 3, "windows": 4, "ceiling": {"f1": 96.0}}
+
+
+def test_prediction_files_have_the_step_in_their_names(settings):
+    run = start(settings)
+    run.write_predictions(7, "test", {"predictions.json": iter(["{}"]), "nbest.json": iter(["[]"])})
+    assert sorted(path.name for path in (run.folder / "test").iterdir()) == ["nbest-7.json", "predictions-7.json"]
+
+
+def test_the_settings_of_a_checkpoint(settings):
+    run = start(settings, learning_rate=0.5)
+    save(run, 1, dev=0.5, test=0.5)
+    checkpoint = run.checkpoint_folder(1)
+    with pytest.raises(CheckpointError, match="is no checkpoint of a run"):  # it has no config.json
+        read_settings(checkpoint)
+    (checkpoint / "config.json").write_text("{}")
+    assert read_settings(checkpoint).model_dump() == settings(learning_rate=0.5).model_dump()
+    with pytest.raises(CheckpointError, match=r"is the folder of a run\. Name one of its checkpoints: .*/checkpoint-1"):
+        read_settings(run.folder)
+    with pytest.raises(CheckpointError, match="is no checkpoint of a run"):
+        read_settings(run.folder / "nowhere")

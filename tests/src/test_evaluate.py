@@ -13,7 +13,7 @@ def test_logits_come_in_the_given_order_whatever_the_batches():
     model.train()
     one_by_one = np.concatenate([predict_row(model, split, row) for row in range(23)])
     for batch_size in (1, 4, 23, 100):
-        logits, _ = predict(task_model(model), split, batch_size)
+        logits, _ = predict(task_model(model), split.features, batch_size)
         np.testing.assert_allclose(logits, one_by_one, atol=1e-5)
         assert logits.dtype == np.float32
     assert model.training  # as it was before
@@ -30,7 +30,7 @@ def predict_row(model, split, row):
 
 def test_the_loss_is_the_mean_over_rows():
     split, model = RandomSplit(23), small_model()
-    logits, loss = predict(task_model(model), split, 4)
+    logits, loss = predict(task_model(model), split.features, 4)
     labels = torch.from_numpy(split.features.tensors["labels"])
     assert loss == pytest.approx(torch.nn.functional.cross_entropy(torch.from_numpy(logits), labels).item(), abs=1e-6)
 

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from src.metrics import METRICS, accuracy, correlation, entity_f1, entity_report, macro_f1
+from src.metrics import METRICS, accuracy, answer_f1, correlation, entity_f1, entity_report, macro_f1, normalize_answer
 
 
 def test_accuracy_by_hand():
@@ -54,5 +54,47 @@ def test_the_report_names_every_type():
 
 def test_metrics_are_plain_floats():
     for name, metric in METRICS.items():
-        labels = ([["PER-B"]], [["PER-B"]]) if name == "entity_f1" else (np.array([0, 1, 1]), np.array([0, 1, 0]))
+        of_texts = {"entity_f1": ([["PER-B"]], [["PER-B"]]), "answer_f1": ([["가"]], ["가"])}
+        labels = of_texts.get(name, (np.array([0, 1, 1]), np.array([0, 1, 0])))
         assert {type(value) for value in metric(*labels).values()} == {float}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("  두   칸 ", "두 칸"),
+        ("《토지》", "토지"),
+        ("〈아리랑〉(1926년)", "아리랑 1926년"),  # brackets are spaces
+        ("‘봄’과 'fall' \"<여름>\"", "봄 과 fall 여름"),
+        ("3.1 운동, 만세!", "31 운동 만세"),  # the rest of ASCII's punctuation is nothing
+        ("U.S.A.", "usa"),
+        ("『무정』", "『무정』"),  # not among the official signs
+        ("“봄”", "“봄”"),
+        ("()", ""),
+    ],
+)
+def test_answers_are_compared_without_signs(text, expected):
+    assert normalize_answer(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("gold", "pred", "exact", "f1"),
+    [
+        ("서울", "서울", 100, 100),
+        ("서울", "서울에서", 0, 100 * 2 * 2 / (2 + 4)),  # a particle: precision 2/4, recall 2/2
+        ("1956년", "1956", 0, 100 * 2 * 4 / (5 + 4)),
+        ("가나", "나가", 0, 100),  # F1 does not see the order of characters
+        ("가가나", "가다", 0, 100 * 2 * 1 / (3 + 2)),  # a character counts as often as it is there
+        ("가 나", "가나", 0, 100),  # nor spaces; the exact match does
+        ("《토지》", "토지", 100, 100),
+        ("부산", "서울", 0, 0),
+        ("서울", "", 0, 0),
+        ("()", "", 100, 0),  # nothing but signs: a match without a character in common
+    ],
+)
+def test_answers_by_hand(gold, pred, exact, f1):
+    assert answer_f1([[gold]], [pred]) == pytest.approx({"exact_match": exact, "f1": f1})
+
+
+def test_the_nearest_of_several_answers_counts_and_questions_are_averaged():
+    assert answer_f1([["부산", "서울"], ["봄"]], ["서울", "여름"]) == {"exact_match": 50.0, "f1": 50.0}

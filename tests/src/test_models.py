@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from src.errors import EnvironmentFailure, ModelError
-from src.models import HEADS, cross_entropy, load_config, load_model, load_tokenizer, max_positions, squared_error, uses_segments
+from src.models import load_config, load_model, load_tokenizer, max_positions, uses_segments
 from tests.conftest import SAMPLE
 
 NAMES = {"0": "negative", "1": "positive"}
@@ -22,12 +22,11 @@ def change(folder, name, **changes):
     path.write_text(json.dumps(json.loads(path.read_text()) | changes))
 
 
-def test_losses_are_sums_over_rows():
-    logits = torch.tensor([[0.0, 0.0], [0.0, 0.0], [5.0, 5.0]])
-    assert cross_entropy(logits, torch.tensor([0, 1, 1])).item() == pytest.approx(3 * torch.log(torch.tensor(2.0)).item())
-    tagged = cross_entropy(torch.zeros(1, 3, 2), torch.tensor([[-100, 1, -100]]))  # one word among three tokens
-    assert tagged.item() == pytest.approx(torch.log(torch.tensor(2.0)).item())
-    assert squared_error(torch.tensor([[1.0], [2.0]]), torch.tensor([3.0, 2.5])).item() == pytest.approx(4.25)
+def test_a_head_without_labels_has_outputs_of_its_own(settings):
+    assert load_model(settings("korsts"), "regression", None).config.id2label == {0: "score"}
+    reader = load_model(settings("korquad"), "span", None)
+    assert reader.config.id2label == {0: "start", 1: "end"}
+    assert reader.qa_outputs.out_features == 2
 
 
 def test_a_model_from_scratch_has_the_task_s_head(settings):
@@ -182,9 +181,3 @@ def test_damaged_weights(settings, folder, content):
     (folder / "model.safetensors").write_bytes(content)
     with pytest.raises(ModelError):
         load_model(settings(model_name_or_path=folder, from_scratch=False), "classification", NAMES)
-
-
-def test_every_head_is_a_class_of_transformers():
-    import transformers
-
-    assert all(hasattr(transformers, head.auto_class) for head in HEADS.values())

@@ -3,18 +3,19 @@ from accelerate import Accelerator
 from transformers import ElectraConfig, RobertaConfig, RobertaForSequenceClassification
 
 from processor import TASKS
-from src.models import HEADS
+from src.heads import HEADS
+from src.settings import Settings
 from src.stages import task_model
 from tests.src.helpers import small_model
 
 
 def test_a_model_gets_its_own_pad_id_and_segments_only_where_it_has_them():
     accelerator = Accelerator(cpu=True)
-    electra = task_model(small_model(), TASKS["paws"], accelerator)
+    electra = task_model(small_model(), Settings(), TASKS["paws"], accelerator)
     assert (electra.collate.pad_token_id, electra.collate.segments) == (ElectraConfig().pad_token_id, True)
     shape = {"vocab_size": 20, "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 1, "intermediate_size": 8}
     roberta = task_model(
-        RobertaForSequenceClassification(RobertaConfig(type_vocab_size=1, **shape)), TASKS["korsts"], accelerator
+        RobertaForSequenceClassification(RobertaConfig(type_vocab_size=1, **shape)), Settings(), TASKS["korsts"], accelerator
     )
     assert (roberta.collate.pad_token_id, roberta.collate.segments) == (1, False)  # positions hang on the pad id
     assert (electra.head, roberta.head) == (HEADS["classification"], HEADS["regression"])

@@ -1,0 +1,19 @@
+"""A tokenizer whose ids can be checked by eye, and a place for a file."""
+
+import pytest
+from transformers import BertTokenizer
+
+
+@pytest.fixture
+def tokenizer(tmp_path):
+    """Five letters and nothing else: a is 5, b is 6, ..., and inside a word ##a is 10, ##b is 11, ..."""
+    (tmp_path / "vocab.txt").write_text(
+        "\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcde", *(f"##{c}" for c in "abcde")])
+    )
+    return BertTokenizer.from_pretrained(tmp_path, do_lower_case=False)
+
+
+@pytest.fixture
+def path(tmp_path):
+    """Where a test writes its file of questions."""
+    return tmp_path / "korquad" / "f.json"
