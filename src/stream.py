@@ -76,10 +76,10 @@ def answer(
             write(json.dumps(result, ensure_ascii=False) + "\n")
         bad += len(errors)
     if not number:
-        raise DataError("the input is empty; give an example a line.")
-    if bad == number:
+        logger.warning("the input is empty, and so is the output")
+    elif bad == number:
         raise DataError(f"none of the {number} lines could be used; the first: {first_error}.")
-    if bad:
+    elif bad:
         logger.warning("%d of %d lines could not be used; each has its error in the output", bad, number)
 
 

@@ -85,7 +85,11 @@ def test_the_first_line_that_holds_something_decides_the_format():
 
 def test_an_input_of_which_nothing_can_be_used_is_an_error():
     assert answers_to("a\tb", "c\td")[1] == "none of the 2 lines could be used; the first: found 2 columns, expected 1 (text)."
-    assert answers_to() == ([], "the input is empty; give an example a line.")
+
+
+def test_an_empty_input_has_an_empty_output(caplog):
+    assert answers_to() == []
+    assert "the input is empty" in caplog.text
 
 
 def test_a_file_is_read_in_chunks(tmp_path, monkeypatch):
