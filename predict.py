@@ -35,8 +35,10 @@ def main() -> None:
     parser.add_argument("--input", type=Path, help="file to read; standard input if not given")
     parser.add_argument("--output", type=Path, help="file to write; standard output if not given")
     parser.add_argument("--strict", action="store_true", help="stop at the first line that cannot be used")
+    parser.add_argument("--trust_native_code", action="store_true", help="load the analyser that HanBERT needs")
     given = parser.parse_args()
-    settings = read_settings(given.checkpoint)
+    trust = {"trust_native_code": given.trust_native_code, "trust_remote_code": False}
+    settings = read_settings(given.checkpoint).model_copy(update=trust)
     if settings.task not in TASKS:
         raise CheckpointError(f"{given.checkpoint}: its task is {settings.task!r}; known are {', '.join(TASKS)}.")
     task = TASKS[settings.task]

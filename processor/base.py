@@ -180,10 +180,13 @@ class FeatureSettings(Protocol):
 
 def fingerprint(file: DataFile, task: Task, tokenizer: Any, lengths: Mapping[str, int]) -> str:
     """16 hex digits over all that decides a split's features; `lengths`: the settings of lengths and strides among it."""
-    backend = json.loads(tokenizer.backend_tokenizer.to_str())
-    for state in ("truncation", "padding"):  # left over from the last call, no property of the tokenizer
-        backend.pop(state, None)
-    facts = [FEATURES_VERSION, file.sha256, asdict(task), backend, dict(lengths)]
+    if hasattr(tokenizer, "identity"):  # one that is not all Rust says itself what it is
+        identity = tokenizer.identity()
+    else:
+        identity = json.loads(tokenizer.backend_tokenizer.to_str())
+        for state in ("truncation", "padding"):  # left over from the last call, no property of the tokenizer
+            identity.pop(state, None)
+    facts = [FEATURES_VERSION, file.sha256, asdict(task), identity, dict(lengths)]
     # The keys are not sorted: the order of a task's labels is the order of their ids.
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
 

@@ -18,7 +18,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
 from src.errors import ConfigError, did_you_mean, list_problems
-from src.settings import ALIASES, COMMAND_LINE, DEFAULT, DERIVED, OF_THE_MODEL, Settings
+from src.settings import ALIASES, COMMAND_LINE, COMMAND_LINE_ONLY, DEFAULT, DERIVED, OF_THE_MODEL, Settings
 
 logger = logging.getLogger(__name__)
 
@@ -236,6 +236,9 @@ def _cross_check(values: dict[str, Any], sources: dict[str, str]) -> list[str]:
     if values.get("version_2_with_negative"):
         source = origin("version_2_with_negative")
         problems.append(f"{source}: version_2_with_negative = true: KorQuAD 1.0 has no unanswerable questions")
+    for name in COMMAND_LINE_ONLY:
+        if values.get(name) and sources[name] != COMMAND_LINE:
+            problems.append(f"{sources[name]}: {name} = true: this counts on the command line only, as --{name}")
     if Path(values["output_dir"]).name in ("", ".."):
         problems.append(f"{origin('output_dir')}: output_dir = {values['output_dir']!r}: should name a folder of its own")
     overwrite = values.get("overwrite_output_dir") and sources["overwrite_output_dir"] == COMMAND_LINE

@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from pickle import UnpicklingError  # what torch.load raises for a damaged .bin file
@@ -10,13 +10,12 @@ from typing import Any
 
 import torch
 import transformers
-from huggingface_hub.errors import LocalEntryNotFoundError
-from huggingface_hub.utils import logging as hub_logging
 from safetensors import SafetensorError
 from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrainedModel
 
-from src.errors import EnvironmentFailure, ModelError
+from src.errors import ModelError
 from src.heads import HEADS
+from src.hub import fetch_model
 from src.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -24,7 +23,6 @@ logger = logging.getLogger(__name__)
 os.environ.setdefault("DISABLE_SAFETENSORS_CONVERSION", "1")
 transformers.logging.set_verbosity_error()  # what matters of a load is said below
 transformers.logging.disable_progress_bar()
-hub_logging.set_verbosity_error()  # else five retries are reported twice each
 
 HANGUL_PROBE = "한국어"
 
@@ -34,13 +32,35 @@ class Family:
     """What a family's config does not say itself."""
 
     reserved_positions: int = 0  # position embeddings that no token can use
+    tokenizer: Callable[[Settings, Path | None], Any] | None = None  # how to load it, where not by AutoTokenizer
 
 
-# Keyed by the config's own model_type; a family without a row needs no special treatment.
+def _kobert_tokenizer(settings: Settings, path: Path | None) -> Any:
+    if path is not None:
+        return _auto_tokenizer(settings, path)  # once saved it is like any other
+    from src.tokenization_kobert import MODEL_FILE, VOCAB_FILE, load_kobert_tokenizer
+
+    folder = model_folder(settings)
+    if missing := [name for name in (MODEL_FILE, VOCAB_FILE) if not (folder / name).is_file()]:
+        raise ModelError(
+            f"{settings.model_name_or_path}: KoBERT's tokenizer is made from {' and '.join(missing)}, which it lacks."
+        )
+    return load_kobert_tokenizer(folder / MODEL_FILE, folder / VOCAB_FILE)
+
+
+def _hanbert_tokenizer(settings: Settings, path: Path | None) -> Any:
+    from src.tokenization_hanbert import load_hanbert_tokenizer
+
+    return load_hanbert_tokenizer(path or model_folder(settings), settings.trust_native_code)
+
+
+# Keyed by the setting `tokenizer` or else the config's own model_type; a family without a row needs no special treatment.
 MODEL_TYPES: Mapping[str, Family] = {
     "roberta": Family(reserved_positions=2),
     "xlm-roberta": Family(reserved_positions=2),
     "camembert": Family(reserved_positions=2),
+    "kobert": Family(tokenizer=_kobert_tokenizer),
+    "hanbert": Family(tokenizer=_hanbert_tokenizer),
 }
 
 
@@ -51,19 +71,9 @@ def load_tokenizer(settings: Settings, path: Path | None = None, takes_words: bo
     model: ids beyond its embeddings, or max_seq_len beyond its positions.
     """
     config = load_config(settings, path)
-    # A checkpoint's own files hold what it was trained with, whatever the settings say now.
-    options = {} if path or settings.do_lower_case is None else {"do_lower_case": settings.do_lower_case}
-    tokenizer = _from_pretrained(AutoTokenizer, settings, path, "tokenizer", **options)
+    family = MODEL_TYPES.get(settings.tokenizer or config.model_type, Family())
+    tokenizer = family.tokenizer(settings, path) if family.tokenizer else _auto_tokenizer(settings, path, takes_words)
     source = path or settings.model_name_or_path
-    if not tokenizer.is_fast:
-        raise ModelError(f"{source}: its tokenizer, {type(tokenizer).__name__}, has no Rust implementation; one is needed.")
-    if (
-        takes_words
-        and '"ByteLevel"' in tokenizer.backend_tokenizer.to_str()
-        and not getattr(tokenizer, "add_prefix_space", False)
-    ):
-        # A word's bytes depend on the space before it: every word gets one, here and, as it is saved with the tokenizer, later.
-        tokenizer = _from_pretrained(AutoTokenizer, settings, path, "tokenizer", **options, add_prefix_space=True)
     tokens = tokenizer.tokenize(HANGUL_PROBE)
     if not tokens or all(token == tokenizer.unk_token for token in tokens):
         raise ModelError(
@@ -75,6 +85,23 @@ def load_tokenizer(settings: Settings, path: Path | None = None, takes_words: bo
             f"{source}: its tokenizer has {len(tokenizer):,} pieces, but its config.json embeddings for {config.vocab_size:,}. "
             "Are its files those of one model?"
         )
+    return tokenizer
+
+
+def _auto_tokenizer(settings: Settings, path: Path | None, takes_words: bool = False) -> Any:
+    # A checkpoint's own files hold what it was trained with, whatever the settings say now.
+    options = {} if path or settings.do_lower_case is None else {"do_lower_case": settings.do_lower_case}
+    tokenizer = _from_pretrained(AutoTokenizer, settings, path, "tokenizer", **options)
+    if not tokenizer.is_fast:
+        name = type(tokenizer).__name__
+        raise ModelError(
+            f"{path or settings.model_name_or_path}: its tokenizer, {name}, has no Rust implementation; one is needed. "
+            "For KoBERT and its kind say --tokenizer kobert."
+        )
+    by_bytes = '"ByteLevel"' in tokenizer.backend_tokenizer.to_str()
+    if takes_words and by_bytes and not getattr(tokenizer, "add_prefix_space", False):
+        # A word's bytes depend on the space before it: every word gets one, here and, as it is saved with the tokenizer, later.
+        tokenizer = _from_pretrained(AutoTokenizer, settings, path, "tokenizer", **options, add_prefix_space=True)
     return tokenizer
 
 
@@ -126,13 +153,20 @@ def load_model(
     model, report = _from_pretrained(auto_class, settings, None, "model", **options)
     if new := sorted({*report["missing_keys"], *(entry[0] for entry in report["mismatched_keys"])}):
         logger.info("%s: new weights, to be learned: %s", settings.model_name_or_path, ", ".join(new))
-    encoder = f"{model.base_model_prefix}."
-    if lost := [name for name in new if name.startswith(encoder) and ".pooler." not in name]:
-        raise ModelError(
-            f"{settings.model_name_or_path}: its files lack {len(lost)} weights of the encoder, or hold them in another "
-            f"shape: {', '.join(lost[:3])} ... Check that config.json belongs to them, or say --from_scratch true."
-        )
+    _require_encoder(settings, model, new, "its files lack {} weights of the encoder, or hold them in another shape")
+    _require_encoder(settings, model, sorted(report["unexpected_keys"]), "its files hold {} weights that its encoder lacks")
     return model
+
+
+def _require_encoder(settings: Settings, model: PreTrainedModel, names: Sequence[str], problem: str) -> None:
+    """Raise ModelError where there are weights of the encoder among `names`; a pooler belongs to the head."""
+    # With its name before them, or without where the files were saved from the encoder alone.
+    parts = {model.base_model_prefix, *(name for name, _ in model.base_model.named_children())}
+    if found := [name for name in names if name.split(".")[0] in parts and "pooler" not in name.split(".")]:
+        raise ModelError(
+            f"{settings.model_name_or_path}: {problem.format(len(found))}: {', '.join(found[:3])} ... Check that config.json "
+            "belongs to them, or say --from_scratch true."
+        )
 
 
 def uses_segments(config: PreTrainedConfig) -> bool:
@@ -140,28 +174,31 @@ def uses_segments(config: PreTrainedConfig) -> bool:
     return getattr(config, "type_vocab_size", 0) >= 2
 
 
-def _from_pretrained(loader: Any, settings: Settings, path: Path | None, what: str, **options: Any) -> Any:
-    source = str(path or settings.model_name_or_path)
-    if path is None and settings.revision is not None:
-        options["revision"] = settings.revision
-    if not Path(source).is_dir() and (settings.from_scratch or source.startswith((".", "/", "~")) or source.count("/") > 1):
+def model_folder(settings: Settings) -> Path:
+    """The folder of `settings.model_name_or_path`: that, or where the hub's files of it are; those are named by their commit.
+
+    Raises ModelError and EnvironmentFailure.
+    """
+    source = settings.model_name_or_path
+    if Path(source).is_dir():
+        return Path(source)
+    if settings.from_scratch or source.startswith((".", "/", "~")) or source.count("/") > 1:
         raise ModelError(f"{source}: no such folder. Give a hub id or a folder with config.json as --model_name_or_path.")
-    if what == "config" and not Path(source).is_dir():
-        logger.info("%s: loading from the hub or its cache", source)
+    return fetch_model(source, settings.revision, settings.trust_remote_code)
+
+
+def model_revision(settings: Settings) -> str | None:
+    """The commit of a hub id; None for a folder, whose files have a digest instead."""
+    folder = model_folder(settings)
+    return None if folder == Path(settings.model_name_or_path) else folder.name
+
+
+def _from_pretrained(loader: Any, settings: Settings, path: Path | None, what: str, **options: Any) -> Any:
+    folder = path or model_folder(settings)
+    # Code of a repository runs only where the user says so; that of a checkpoint never.
+    options["trust_remote_code"] = settings.trust_remote_code and path is None
     try:
-        return loader.from_pretrained(source, **options)
+        return loader.from_pretrained(folder, local_files_only=True, **options)
     except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError, UnpicklingError) as error:
         reason = " ".join(str(error).split()) or type(error).__name__
-        message = f"the {what} of {source!r} cannot be loaded: {reason}"
-        if _is_network_failure(error):
-            raise EnvironmentFailure(message) from error
-        raise ModelError(message) from error
-
-
-def _is_network_failure(error: BaseException | None) -> bool:
-    """Whether the hub could not be reached, which no other id or path would cure."""
-    while error is not None:
-        if isinstance(error, LocalEntryNotFoundError):
-            return True
-        error = error.__cause__ or error.__context__
-    return False
+        raise ModelError(f"the {what} of {str(path or settings.model_name_or_path)!r} cannot be loaded: {reason}") from error

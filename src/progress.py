@@ -81,12 +81,14 @@ class _Screen(logging.StreamHandler):
 
 def start_logging() -> None:
     """Log to standard error, a message a line, and keep the libraries quiet."""
+    # Both are read when the library is imported.
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # else it asks the hub what program this might be
     if not sys.stderr.isatty():
-        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")  # read when the library is imported
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     screen = _Screen(sys.stderr)
     screen.setFormatter(logging.Formatter("%(asctime)s %(message)s", datefmt="%H:%M:%S"))
     logging.basicConfig(level=logging.INFO, handlers=[screen, _early])
-    for name in ("transformers", "huggingface_hub", "accelerate", "httpx"):
+    for name in ("transformers", "huggingface_hub", "accelerate", "httpx", "httpx2"):
         logging.getLogger(name).setLevel(logging.ERROR)
 
 

@@ -10,8 +10,11 @@ COMMAND_LINE = "command line"
 DEFAULT = "default"
 DERIVED = "derived"
 
+# Settings by which a user takes a risk: no file may take it for them.
+COMMAND_LINE_ONLY = ("trust_native_code", "trust_remote_code")
+
 # Settings that describe the model of their layer: a higher layer that names another model sets them back.
-OF_THE_MODEL = ("revision", "from_scratch", "do_lower_case")
+OF_THE_MODEL = ("revision", "from_scratch", "do_lower_case", "tokenizer")
 
 ALIASES = {
     "max_seq_length": "max_seq_len",
@@ -40,6 +43,13 @@ class Settings(BaseModel):
     revision: str | None = _setting(None, "branch, tag or commit of the hub id")
     from_scratch: bool = _setting(False, "start from random weights; model_name_or_path is a folder with config.json")
     model_type: str = _setting("", "name of the model, for the record only", changes="nothing")
+    tokenizer: Literal["kobert", "hanbert"] | None = _setting(None, "the model's tokenizer where its files do not say it")
+    trust_native_code: bool = _setting(
+        False, "load HanBERT's analyser, a native library; counts on the command line only", changes="nothing"
+    )
+    trust_remote_code: bool = _setting(
+        False, "run Python code of the model's repository; counts on the command line only", changes="nothing"
+    )
     do_lower_case: bool | None = _setting(None, "lower-case the text; null: as the tokenizer's own files say")
 
     # Data

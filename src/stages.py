@@ -14,7 +14,7 @@ from src.device import describe_environment, start_device
 from src.errors import EnvironmentFailure
 from src.evaluate import Scorer, Split
 from src.heads import HEADS, TaskModel
-from src.models import load_model, load_tokenizer, uses_segments
+from src.models import load_model, load_tokenizer, model_revision, uses_segments
 from src.progress import log_to
 from src.run import Task
 from src.settings import Settings
@@ -54,7 +54,7 @@ def train_and_score(
     """
     environment = describe_environment(accelerator)
     if model is not None:
-        environment["model_revision"] = getattr(model.config, "_commit_hash", None)
+        environment["model_revision"] = model_revision(settings)
     run.start(environment, {name: split.facts for name, split in splits.items()})
     log_to(run.log_file())
     scorer = Scorer(run, dict(splits), settings.eval_batch_size)

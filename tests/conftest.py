@@ -28,12 +28,14 @@ def shared():
 
 @pytest.fixture
 def command(tmp_path):
-    """command("run_seq_cls.py", "--task", ...) runs it in the checkout as a user would; wait=False only starts it."""
+    """command("run_seq_cls.py", "--task", ...) runs it in the checkout as a user would; wait=False only starts it.
 
-    def run(script, *arguments, wait=True):
-        process = subprocess.Popen(
-            [sys.executable, script, *arguments], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
+    env: what differs in its environment.
+    """
+
+    def run(script, *arguments, wait=True, env=None):
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "env": os.environ | (env or {})}
+        process = subprocess.Popen([sys.executable, script, *arguments], cwd=ROOT, **pipes)
         if not wait:
             return process
         output, errors = process.communicate(timeout=300)

@@ -252,7 +252,7 @@ def test_a_roberta_from_scratch(tiny, tmp_path):
 def test_a_hub_that_cannot_be_reached_ends_with_code_1(tiny):
     done = tiny("--model_name_or_path", "org/no-such-model")
     assert done.returncode == 1
-    assert "error: the config of 'org/no-such-model' cannot be loaded" in done.stderr
+    assert "error: 'org/no-such-model' cannot be fetched from the hub and is not in its cache" in done.stderr
     assert "Traceback" not in done.stderr
 
 

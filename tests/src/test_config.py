@@ -44,10 +44,26 @@ def test_the_80_settings_of_the_original():
 
 def test_every_model_file_gives_settings_for_every_task():
     files = sorted(path.name for path in (ROOT / "config").glob("*.json"))
-    assert len(files) == 13  # ten of the original, two of Soongsil-BERT, tiny
+    assert len(files) == 27  # ten of the original, two of Soongsil-BERT, thirteen newer ones, tiny, auto
     for file in files:
+        model = ("--model_name_or_path", "org/model") if file == "auto.json" else ()
         for task in EIGHT:
-            assert load("--task", task, "--config_file", file).task == task
+            assert load("--task", task, "--config_file", file, *model).task == task
+
+
+def test_auto_needs_a_model_and_is_named_after_it():
+    with pytest.raises(ConfigError, match="model_name_or_path is given nowhere"):
+        load("--task", "nsmc", "--config_file", "auto.json")
+    settings = load("--task", "nsmc", "--config_file", "auto.json", "--model_name_or_path", "klue/roberta-base")
+    assert settings.output_dir == "roberta-base-nsmc-ckpt"
+
+
+@pytest.mark.parametrize("name", ["trust_native_code", "trust_remote_code"])
+def test_trust_is_given_on_the_command_line_alone(folder, name):
+    (folder / "t.json").write_text(json.dumps({"model_name_or_path": "m", name: True}))
+    with pytest.raises(ConfigError, match=f"t.json: {name} = true: this counts on the command line only, as --{name}"):
+        load("--task", "nsmc", "--config_file", "t.json", config_dir=folder)
+    assert getattr(load("--task", "nsmc", "--config_file", "m.json", f"--{name}", config_dir=folder), name) is True
 
 
 @pytest.mark.parametrize("size", ["base", "small"])
