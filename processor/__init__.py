@@ -9,6 +9,8 @@ class Task:
     """The facts of one task. Its files, lengths and hyperparameters are settings: config/tasks/<task>.json."""
 
     title: str  # as in the published table
+    address: str  # where the corpus comes from
+    licence: str
     script: str  # the command that runs it
     columns: tuple[str, ...]  # of its files
     text_columns: tuple[str, ...]  # one or two of them: the text, or the pair
@@ -20,6 +22,7 @@ class Task:
     labels: Mapping[str, str] | None = None  # label in the file -> its readable name, in the order of ids; None: no class
     skip_empty_text: bool = False  # leave out rows with an empty text, as the original does
     has_header: bool = True  # whether the first line of a file names its columns
+    placeholder: str | None = None  # a text that stands for a missing one: there is a second headline score without such rows
 
 
 # The 14 types of entities in Naver NER, in the order of the original's label ids.
@@ -29,6 +32,8 @@ ENTITY_TYPES = ("PER", "FLD", "AFW", "ORG", "LOC", "CVL", "DAT", "TIM", "NUM", "
 TASKS: Mapping[str, Task] = {
     "nsmc": Task(
         title="NSMC",
+        address="https://github.com/e9t/nsmc",
+        licence="CC0 1.0",
         script="run_seq_cls.py",
         columns=("id", "document", "label"),
         text_columns=("document",),
@@ -41,6 +46,8 @@ TASKS: Mapping[str, Task] = {
     ),
     "paws": Task(
         title="PAWS",
+        address="https://github.com/google-research-datasets/paws/tree/master/pawsx",
+        licence="free for any purpose, attribution is asked for",
         script="run_seq_cls.py",
         columns=("id", "sentence1", "sentence2", "label"),
         text_columns=("sentence1", "sentence2"),
@@ -51,9 +58,12 @@ TASKS: Mapping[str, Task] = {
         scale=1.0,
         labels={"0": "different", "1": "paraphrase"},
         skip_empty_text=True,
+        placeholder="NS",
     ),
     "kornli": Task(
         title="KorNLI",
+        address="https://github.com/kakaobrain/kor-nlu-datasets",
+        licence="CC BY-SA 4.0",
         script="run_seq_cls.py",
         columns=("sentence1", "sentence2", "gold_label"),
         text_columns=("sentence1", "sentence2"),
@@ -66,6 +76,8 @@ TASKS: Mapping[str, Task] = {
     ),
     "korsts": Task(
         title="KorSTS",
+        address="https://github.com/kakaobrain/kor-nlu-datasets",
+        licence="CC BY-SA 4.0",
         script="run_seq_cls.py",
         columns=("genre", "filename", "year", "id", "score", "sentence1", "sentence2"),
         text_columns=("sentence1", "sentence2"),
@@ -77,6 +89,8 @@ TASKS: Mapping[str, Task] = {
     ),
     "question-pair": Task(
         title="Question Pair",
+        address="https://github.com/songys/Question_pair",
+        licence="MIT",
         script="run_seq_cls.py",
         columns=("question1", "question2", "is_duplicate"),
         text_columns=("question1", "question2"),
@@ -91,6 +105,8 @@ TASKS: Mapping[str, Task] = {
     ),
     "hate-speech": Task(
         title="Korean Hate Speech",
+        address="https://github.com/kocohub/korean-hate-speech",
+        licence="CC BY-SA 4.0",
         script="run_seq_cls.py",
         columns=("title", "comment", "bias", "hate"),
         text_columns=("comment",),
@@ -103,6 +119,8 @@ TASKS: Mapping[str, Task] = {
     ),
     "naver-ner": Task(
         title="Naver NER",
+        address="https://github.com/naver/nlp-challenge",
+        licence="for research only, no redistribution",
         script="run_ner.py",
         columns=("sentence", "tags"),
         has_header=False,
@@ -117,6 +135,8 @@ TASKS: Mapping[str, Task] = {
     ),
     "korquad": Task(
         title="KorQuAD",
+        address="https://korquad.github.io/category/1.0_KOR.html",
+        licence="CC BY-ND 2.0 KR",
         script="run_squad.py",
         columns=("id", "question", "context", "answers"),  # keys, in the levels of SQuAD's JSON
         text_columns=("question", "context"),

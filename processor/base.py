@@ -15,12 +15,13 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from processor import Task
-from src.errors import DataError, list_problems
+from src.errors import ConfigError, DataError, list_problems
 
 logger = logging.getLogger(__name__)
 
 # Raise it with every change of the code below that changes a feature: caches of other versions are not read.
 FEATURES_VERSION = 1
+HOLD_OUT_SEED = 42
 
 Tensors = dict[str, np.ndarray]
 
@@ -61,6 +62,19 @@ class Features:
         """Tokens of each row, int64 [n]."""
         return np.diff(self.tensors["offsets"])
 
+    def subset(self, rows: np.ndarray) -> "Features":
+        """The given rows (int64 [m]) in the given order."""
+        offsets, lengths = self.tensors["offsets"], self.lengths[rows]
+        new = np.concatenate([[0], np.cumsum(lengths)])
+        tokens = np.arange(new[-1]) + np.repeat(offsets[rows] - new[:-1], lengths)
+        # A row has at least two tokens: no array of rows is as long as one of tokens.
+        chosen = {
+            name: values[tokens if len(values) == offsets[-1] else rows]
+            for name, values in self.tensors.items()
+            if name != "offsets"
+        }
+        return Features(chosen | {"offsets": new})
+
 
 @dataclass(frozen=True)
 class Frame:
@@ -91,17 +105,28 @@ class Frame:
         return cls(tuple(tuple(part) for part in special), tuple(segments.values()))
 
 
+def published() -> tuple[str, dict[str, dict[str, Any]]]:
+    """Where the published files are, and <task>/<file> -> its `git_blob`, its `rows` and, where it is known, `sha256`."""
+    content = json.loads(Path(__file__).with_name("published.json").read_text(encoding="utf-8"))
+    return content["url"], content["files"]
+
+
+def git_blob(content: bytes) -> str:
+    """The name that git gives a file's content, 40 hex digits."""
+    return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
+
+
 def describe_files(paths: Mapping[str, Path]) -> dict[str, DataFile]:
     """Hash the data file of each split. Raises DataError naming every file that is missing or empty."""
-    published = json.loads(Path(__file__).with_name("published.json").read_text(encoding="utf-8"))
+    _, known = published()
     files, problems = {}, []
     for split, path in paths.items():
         content = path.read_bytes() if path.is_file() else None
         if not content:
             problems.append(f"{path} ({split}): {'no such file' if content is None else 'the file is empty'}")
             continue
-        blob_id = hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()  # how git names a file's content
-        status = "published" if published.get(f"{path.parent.name}/{path.name}") == blob_id else "other"
+        blob_id = git_blob(content)
+        status = "published" if known.get(f"{path.parent.name}/{path.name}", {}).get("git_blob") == blob_id else "other"
         files[split] = DataFile(path, hashlib.sha256(content).hexdigest(), status)
     if problems:
         title = "data files are not there. data/README.md says what belongs where; --data_dir names another folder:"
@@ -151,6 +176,30 @@ def read_tsv(path: Path, columns: Sequence[str], has_header: bool = True) -> Ite
         raise DataError(list_problems(f"{path}: {len(problems)} malformed rows:", problems))
     if not seen:
         raise DataError(f"{path}: found a header and no rows. Fetch the file again.")
+
+
+def hold_out(strata: Sequence[Any], ratio: float) -> tuple[np.ndarray, np.ndarray]:
+    """Row numbers to train on and to hold out, int64, ascending: of the rows of each stratum about `ratio` is held out.
+
+    Always the same ones, so that runs of different seeds are selected on the same rows. Raises ConfigError where one side is
+    left without rows.
+    """
+    count = round(ratio * len(strata))
+    if not 0 < count < len(strata):
+        raise ConfigError(
+            f"dev_ratio = {ratio} holds out {count} of {len(strata)} rows; give one that leaves rows on both sides."
+        )
+    shuffled = np.random.default_rng(HOLD_OUT_SEED).permutation(len(strata))
+    names = np.array([str(stratum) for stratum in strata])
+    ordered = shuffled[np.argsort(names[shuffled], kind="stable")]
+    held = np.zeros(len(strata), bool)
+    held[ordered[((np.arange(count) + 0.5) * len(strata) / count).astype(np.int64)]] = True
+    return np.flatnonzero(~held), np.flatnonzero(held)
+
+
+def log_counts(name: str, what: str, counts: Mapping[str, int]) -> None:
+    """Say how often each label occurs."""
+    logger.info("%s: %s: %s", name, what, ", ".join(f"{label} {count:,}" for label, count in counts.items()))
 
 
 def require_unchanged(split: str, file: DataFile) -> None:

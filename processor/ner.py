@@ -4,7 +4,7 @@ import itertools
 import json
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,8 @@ from processor.base import (
     Tensors,
     cached_features,
     fingerprint,
+    hold_out,
+    log_counts,
     log_split,
     read_tsv,
     require_text,
@@ -50,6 +52,7 @@ class Split:
     task: Task
     file: DataFile
     features: Features
+    rows: np.ndarray | None = None  # which of the file's sentences, where not all
 
     def __len__(self) -> int:
         return len(self.features)
@@ -63,7 +66,18 @@ class Split:
     def sentences(self) -> list[Sentence]:
         """The rows behind the features, read when the first prediction is scored. Raises DataError where the file has changed."""
         require_unchanged(self.name, self.file)
-        return read_sentences(self.file.path, self.task)
+        sentences = read_sentences(self.file.path, self.task)
+        return sentences if self.rows is None else [sentences[row] for row in self.rows]
+
+    def hold_out(self, ratio: float) -> tuple["Split", "Split"]:
+        """This split without a share of its sentences, and those as the split "dev"; both have like shares of rare entities."""
+        label_ids, offsets = self.features.tensors["label_ids"], self.features.tensors["offsets"]
+        frequency = np.bincount(label_ids[label_ids != NO_LABEL], minlength=len(self.task.labels or ()))
+        found = (set(label_ids[start:end].tolist()) - {NO_LABEL} for start, end in itertools.pairwise(offsets))
+        rarest = [min(labels, key=lambda label: frequency[label], default=0) for labels in found]
+        parts = zip((self.name, "dev"), hold_out(rarest, ratio), strict=True)
+        train, dev = (replace(self, name=name, rows=rows, features=self.features.subset(rows)) for name, rows in parts)
+        return train, dev
 
     def tags(self, preds: np.ndarray) -> list[list[str]]:
         """The predicted tags of the words that were not cut off, by sentence. preds: int64 [total], flat like the features."""
@@ -143,6 +157,9 @@ def load_split(name: str, file: DataFile, settings: FeatureSettings, task: Task,
 
     features = cached_features(Path(settings.feature_cache_dir), f"{settings.task}-{name}-{key}", build)
     log_split(name, file, features, settings.max_seq_len)
+    label_ids = features.tensors["label_ids"]
+    counts = np.bincount(label_ids[label_ids != NO_LABEL], minlength=len(task.labels or ())).tolist()
+    log_counts(name, "tags", {label: count for label, count in zip(task.labels or (), counts, strict=True) if count})
     if words := features.counts.get("cut_words"):
         logger.info("%s: %d sentences lose %d words to max_seq_len", name, features.counts["cut_sentences"], words)
     return Split(name, task, file, features)

@@ -50,6 +50,7 @@ class Question:
     id: str
     asked: Asked
     answers: list[str]
+    article: int  # its number in the file
 
 
 def read_questions(path: Path, strict: bool) -> list[Question]:
@@ -66,7 +67,7 @@ def read_questions(path: Path, strict: bool) -> list[Question]:
         raise DataError(list_problems(f"{path}: not a file in the form of SQuAD 1:", problems)) from None
     found: dict[str, Question] = {}
     problems = []
-    for article in corpus.data:
+    for number, article in enumerate(corpus.data):
         for paragraph in article.paragraphs:
             for each in paragraph.qas:
                 placed = [answer for answer in each.answers if _stands(answer, paragraph.context)]
@@ -78,7 +79,7 @@ def read_questions(path: Path, strict: bool) -> list[Question]:
                         problems.append(f"question {each.id!r}: {answer.text!r} does not stand at {answer.answer_start}")
                 known = (placed[0].text, placed[0].answer_start) if placed else None
                 asked = Asked(each.question, paragraph.context, known)
-                found[each.id] = Question(each.id, asked, [answer.text for answer in each.answers])
+                found[each.id] = Question(each.id, asked, [answer.text for answer in each.answers], number)
     if problems:
         _complain(path, problems, strict)
     if not found:

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,8 @@ from processor.base import (
     Tensors,
     cached_features,
     fingerprint,
+    hold_out,
+    log_counts,
     log_split,
     read_tsv,
     require_text,
@@ -40,6 +42,7 @@ class Split:
     task: Task
     file: DataFile
     features: Features
+    rows: np.ndarray | None = None  # which of the file's rows, where not all
 
     def __len__(self) -> int:
         return len(self.features)
@@ -56,13 +59,28 @@ class Split:
         Raises DataError where the file is no longer the one the features came from.
         """
         require_unchanged(self.name, self.file)
-        return read_examples(self.file.path, self.task)[0]
+        examples = read_examples(self.file.path, self.task)[0]
+        return examples if self.rows is None else [examples[row] for row in self.rows]
+
+    def hold_out(self, ratio: float) -> tuple["Split", "Split"]:
+        """This split without a share of its rows, and those rows as the split "dev"; labels are as frequent in both."""
+        parts = zip((self.name, "dev"), hold_out(self.features.tensors["labels"].tolist(), ratio), strict=True)
+        train, dev = (replace(self, name=name, rows=rows, features=self.features.subset(rows)) for name, rows in parts)
+        return train, dev
 
     def score(self, logits: np.ndarray) -> Scores:
-        """The task's metrics for logits float32 [n, number of labels] ([n, 1] for a score)."""
+        """The task's metrics for logits float32 [n, number of labels] ([n, 1] for a score).
+
+        Where the task has a placeholder, `<headline>_clean` too: its headline score without the rows that hold one.
+        """
         labels = self.features.tensors["labels"]
         preds = logits[:, 0] if self.task.labels is None else logits.argmax(axis=1)
-        return METRICS[self.task.metric](labels, preds)
+        metric, headline = METRICS[self.task.metric], self.task.headline
+        scores = metric(labels, preds)
+        if self.task.placeholder:
+            clean = np.array([self.task.placeholder not in example.texts for example in self.examples])
+            scores[f"{headline}_clean"] = metric(labels[clean], preds[clean])[headline] if clean.any() else 0.0
+        return scores
 
     def report(self, logits: np.ndarray) -> str:
         """Nothing beyond the scores."""
@@ -125,6 +143,9 @@ def load_split(name: str, file: DataFile, settings: FeatureSettings, task: Task,
 
     features = cached_features(Path(settings.feature_cache_dir), f"{settings.task}-{name}-{key}", build)
     log_split(name, file, features, settings.max_seq_len)
+    if task.labels:
+        counts = np.bincount(features.tensors["labels"], minlength=len(task.labels)).tolist()
+        log_counts(name, "labels", dict(zip(task.labels, counts, strict=True)))
     if skipped := features.counts.get("skipped"):
         logger.info("%s: %d rows with an empty %s left out", name, skipped, " or ".join(task.text_columns))
     return Split(name, task, file, features)

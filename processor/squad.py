@@ -3,7 +3,7 @@
 import json
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,6 +13,7 @@ import numpy as np
 from processor import Task
 from processor.answers import Found, TextOf, find_answers, legacy_text, probabilities
 from processor.base import (
+    HOLD_OUT_SEED,
     DataFile,
     Features,
     FeatureSettings,
@@ -24,6 +25,7 @@ from processor.base import (
 )
 from processor.questions import Question, read_questions, usable
 from processor.windows import BEST, Asked, WindowSettings, encode, require_overlap
+from src.errors import ConfigError
 from src.metrics import METRICS, Scores
 
 logger = logging.getLogger(__name__)
@@ -54,6 +56,8 @@ class Split:
     features: Features
     settings: ReadingSettings
     tokenizer: Any
+    source: str  # the name of the split that the file was read for
+    rows: np.ndarray | None = None  # which of the file's questions, where not all
 
     def __len__(self) -> int:
         return len(self.features)
@@ -80,7 +84,27 @@ class Split:
     def questions(self) -> list[Question]:
         """The questions behind the windows. Raises DataError where the file has changed."""
         require_unchanged(self.name, self.file)
-        return usable(read_questions(self.file.path, self.settings.strict_data), self.name)
+        questions = usable(read_questions(self.file.path, self.settings.strict_data), self.source)
+        return questions if self.rows is None else [questions[row] for row in self.rows]
+
+    def hold_out(self, ratio: float) -> tuple["Split", "Split"]:
+        """This split without a share of its questions, and those as the split "dev": whole articles, nothing is read twice."""
+        articles = np.array([question.article for question in self.questions])
+        order = np.random.default_rng(HOLD_OUT_SEED).permutation(np.unique(articles))
+        sizes = np.array([(articles == article).sum() for article in order])
+        held = np.isin(articles, order[np.cumsum(sizes) <= max(ratio * len(articles), sizes[0])])
+        if held.all():
+            raise ConfigError(
+                f"dev_ratio = {ratio} holds out all {len(order)} articles; give a smaller one, or a file with more."
+            )
+        train, dev = (self._of_questions(name, np.flatnonzero(rows)) for name, rows in ((self.name, ~held), ("dev", held)))
+        return train, dev
+
+    def _of_questions(self, name: str, rows: np.ndarray) -> "Split":
+        windows = np.flatnonzero(np.isin(self.features.tensors["example_index"], rows))
+        features = self.features.subset(windows)
+        features.tensors["example_index"] = np.searchsorted(rows, features.tensors["example_index"]).astype(np.int32)
+        return replace(self, name=name, rows=rows, features=features)
 
     @cached_property
     def text_of(self) -> TextOf | None:
@@ -163,7 +187,7 @@ def load_split(name: str, file: DataFile, settings: ReadingSettings, task: Task,
         return Features(encode([question.asked for question in questions], tokenizer, settings))
 
     features = cached_features(Path(settings.feature_cache_dir), f"{settings.task}-{name}-{key}", build)
-    split = Split(name, task, file, features, settings, tokenizer)
+    split = Split(name, task, file, features, settings, tokenizer, source=name)
     log_split(name, file, features, settings.max_seq_len, unit="window")
     facts = split.facts
     logger.info("%s: %s questions", name, f"{facts['rows']:,}")

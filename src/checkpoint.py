@@ -233,6 +233,8 @@ def find_run(settings: Settings, headline: str, files: Mapping[str, DataFile]) -
         split: {"file": str(file.path), "status": file.status, "sha256": file.sha256, "rows": None}
         for split, file in files.items()
     }
+    if settings.holds_out:
+        data["dev"] = {**data["train"], "held_out": settings.dev_ratio}
     if state in ("partial", "trained"):
         data = earlier["data"]
     book = ScoreBook(headline, [split for split in ("dev", "test") if split in data])

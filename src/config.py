@@ -231,6 +231,10 @@ def _cross_check(values: dict[str, Any], sources: dict[str, str]) -> list[str]:
             problems.append(f"{name} is given nowhere; give it in the config file or as --{name}")
     if values.get("do_train", True) and not values.get("train_file"):
         problems.append("train_file is given nowhere; give it in the task's file or as --train_file, or say --do_train false")
+    if values.get("dev_ratio") and values.get("dev_file"):
+        problems.append(
+            f"{origin('dev_ratio')}: dev_ratio = {values['dev_ratio']}: there is a dev_file, {values['dev_file']}; drop one"
+        )
     if values.get("max_steps") == 0:
         problems.append(f"{origin('max_steps')}: max_steps = 0: should be -1 (by epochs) or the number of updates")
     if values.get("version_2_with_negative"):

@@ -1,11 +1,13 @@
 """The stages of one run, top to bottom, whatever the task: the run scripts hand in how its files become features."""
 
+import logging
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, Protocol
 
 from src.checkpoint import DataFile, find_run
 from src.settings import Settings
+
+logger = logging.getLogger(__name__)
 
 
 class Task(Protocol):
@@ -22,15 +24,15 @@ class Task(Protocol):
 def run_task(
     settings: Settings,
     task: Task,
-    describe_files: Callable[[Mapping[str, Path]], Mapping[str, DataFile]],
+    find_files: Callable[[Settings], Mapping[str, DataFile]],
     load_split: Callable[[str, Any, Settings, Any, Any], Any],
 ) -> None:
     """Do what the settings ask and print the scores.
 
-    `describe_files` hashes the data file of each split; `load_split(name, file, settings, task, tokenizer)` makes its features.
+    `find_files` names the data file of each split; `load_split(name, file, settings, task, tokenizer)` makes its features.
     Nothing on disk but the feature cache changes before files, tokenizer and model have proved to be good.
     """
-    files = describe_files(settings.data_files)
+    files = find_files(settings)
     run = find_run(settings, task.headline, files)
     if run.complete:
         print(run.report())
@@ -41,6 +43,11 @@ def run_task(
 
     accelerator, tokenizer, model = prepare(settings, task, run)
     splits = {name: load_split(name, file, settings, task, tokenizer) for name, file in files.items()}
+    if settings.holds_out:
+        splits["train"], splits["dev"] = splits["train"].hold_out(settings.dev_ratio)
+        logger.info(
+            "dev: %s rows of the training file, held out; %s are left", *(f"{len(splits[name]):,}" for name in ("dev", "train"))
+        )
     if settings.features_only:
         return
     train_and_score(settings, task, accelerator, tokenizer, model, splits, run)

@@ -56,7 +56,12 @@ class Settings(BaseModel):
     data_dir: str = _setting("data", "folder of the tasks' data folders", changes="nothing")
     train_file: str = _setting("", "training file in <data_dir>/<task>")
     dev_file: str = _setting("", "development file there; empty: none", changes="scores")
+    dev_ratio: float = _setting(
+        0.0, "where there is no dev_file: hold out this share of train as dev", changes="scores", ge=0, lt=1
+    )
     test_file: str = _setting("", "test file there (alias: predict_file)", min_length=1, changes="scores")
+    download: bool = _setting(True, "fetch published files that are missing, if data_dir is the default", changes="nothing")
+    data_url: str | None = _setting(None, "fetch them from here, not from the original's repository", changes="nothing")
     feature_cache_dir: str = _setting("data/cache", "folder of the cached features", changes="nothing")
     max_seq_len: int = _setting(
         128, "longest input in tokens, special tokens included (alias: max_seq_length)", ge=8, changes="scores"
@@ -136,10 +141,20 @@ class Settings(BaseModel):
         return not self.do_train and not self.do_eval
 
     @property
+    def holds_out(self) -> bool:
+        """Whether the dev split is a part of the training file."""
+        return self.dev_ratio > 0
+
+    @property
+    def has_dev(self) -> bool:
+        """Whether there is a dev split."""
+        return bool(self.dev_file) or self.holds_out
+
+    @property
     def data_files(self) -> dict[str, Path]:
         """Split name -> data file, for the splits this run needs, in the order train, dev, test."""
         names = {"train": self.train_file, "dev": self.dev_file, "test": self.test_file}
-        if not self.do_train and not self.features_only:
+        if not self.do_train and not self.features_only and not self.holds_out:
             del names["train"]
         return {split: Path(self.data_dir) / self.task / name for split, name in names.items() if name}
 

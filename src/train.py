@@ -204,7 +204,7 @@ def due_splits(scores: bool, saves: bool, settings: Settings) -> list[str]:
     A saved checkpoint is scored on dev to choose among them, and, where all are to be scored on test, at once: its weights are
     at hand, and pruning needs to know. Without do_eval test is left alone.
     """
-    during = scores and (settings.evaluate_test_during_training or not settings.dev_file)
+    during = scores and (settings.evaluate_test_during_training or not settings.has_dev)
     on_test = settings.do_eval and (during or (saves and settings.eval_all_checkpoints))
     return ["dev", "test"] if on_test else ["dev"]
 

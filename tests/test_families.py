@@ -7,6 +7,7 @@ import pytest
 
 from processor import TASKS, ner, seq_cls, squad
 from processor.base import describe_files
+from processor.download import find_files
 from src.checkpoint import read_settings
 from src.evaluate import predict
 from src.models import load_tokenizer
@@ -41,7 +42,7 @@ def test_trains_saves_loads_and_scores_the_same(settings, tmp_path, family, task
     chosen = settings(task, max_steps=2, train_batch_size=4, eval_batch_size=256, **length, **given)
     row = TASKS[task]
     load = LOADERS[row.script]
-    run_task(chosen, row, describe_files, load)
+    run_task(chosen, row, find_files, load)
 
     folder = chosen.run_folder / "checkpoint-2"
     again = read_settings(folder).model_copy(update={"trust_native_code": True})

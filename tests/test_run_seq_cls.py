@@ -144,6 +144,25 @@ def test_eval_all_checkpoints_false_scores_the_selected_and_the_last_on_test(tin
     assert with_test == {results["selected"]["step"], 12}
 
 
+@pytest.mark.parametrize("task", ["nsmc", "naver-ner", "korquad"])
+def test_dev_held_out_of_train_selects_the_checkpoint(tiny, tmp_path, task):
+    steps = ("--dev_ratio", "0.1", "--max_steps", "20", "--save_steps", "10", "--logging_steps", "10", "--save_total_limit", "-1")
+    done = tiny(*steps, task=task)
+    assert done.returncode == 0, done.stderr
+    results = results_of(tmp_path, f"tiny-{task}-ckpt")
+    headline = results["headline"]
+    dev = {int(step): splits["dev"][headline] for step, splits in results["scores"].items()}
+    assert list(dev) == [10, 20]
+    assert results["selected"]["by"] == "dev"
+    assert results["selected"]["step"] == max(dev, key=lambda step: (dev[step], -step))
+    rows = {split: facts["rows"] for split, facts in results["data"].items()}
+    assert rows["dev"] == pytest.approx((rows["dev"] + rows["train"]) / 10, rel=0.1)
+    assert results["data"]["dev"]["held_out"] == 0.1
+    assert results["data"]["dev"]["sha256"] == results["data"]["train"]["sha256"]
+    again = tiny(*steps, "--do_train", "false", task=task)
+    assert again.stdout == done.stdout
+
+
 def test_features_alone(tiny, tmp_path):
     done = tiny("--do_train", "false", "--do_eval", "false", task="paws")
     assert (done.returncode, done.stdout) == (0, "")
@@ -174,6 +193,7 @@ def test_printed_settings_are_json_and_nothing_else(command):
     ("arguments", "expected"),
     [
         (["--task", "naver-ner"], "is not one run_seq_cls.py runs; choose from nsmc"),
+        (["--task", "paws", "--dev_ratio", "0.1"], "dev_ratio = 0.1: there is a dev_file, dev_2k.tsv; drop one"),
         (["--task", "nsmc", "--learningrate", "1"], "Did you mean 'learning_rate'?"),
         (["--task", "nsmc", "--data_dir", "no/such"], "no/such/nsmc/ratings_train.txt (train): no such file"),
         (["--task", "nsmc", "--data_dir", "data/sample", "--model_name_or_path", "./no"], "./no: no such folder"),

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from processor import TASKS
-from processor.base import DataFile, Features, cached_features, describe_files, fingerprint, read_lines, read_tsv
-from src.errors import DataError
+from processor.base import DataFile, Features, cached_features, describe_files, fingerprint, hold_out, read_lines, read_tsv
+from src.errors import ConfigError, DataError
 from tests.conftest import SAMPLE
 
 ROWS = {"input_ids": np.array([2, 3, 2, 9, 3], np.int32), "offsets": np.array([0, 2, 5])}
@@ -119,3 +119,26 @@ def test_the_fingerprint_covers_what_decides_features(tmp_path):
         fingerprint(file, replace(nsmc, labels=dict(reversed(nsmc.labels.items()))), tokenizer, lengths),  # other ids
     }
     assert len(others | {base}) == 6
+
+
+def test_rows_held_out_are_a_share_of_every_stratum():
+    strata = ["a"] * 50 + ["b"] * 30 + ["c"] * 20
+    train, held = hold_out(strata, 0.1)
+    assert sorted([*train, *held]) == list(range(100))
+    assert [sum(strata[row] == name for row in held) for name in "abc"] == [5, 3, 2]
+    assert held.tolist() == hold_out(strata, 0.1)[1].tolist()
+    for ratio in (0.001, 0.999):
+        with pytest.raises(ConfigError, match="dev_ratio"):
+            hold_out(strata, ratio)
+
+
+def test_a_subset_of_rows():
+    features = Features(
+        {"input_ids": np.array([1, 2, 2, 3, 3, 3]), "offsets": np.array([0, 1, 3, 6]), "labels": np.array([7, 8, 9])}
+    )
+    part = features.subset(np.array([2, 0]))
+    assert {name: values.tolist() for name, values in part.tensors.items()} == {
+        "input_ids": [3, 3, 3, 1],
+        "offsets": [0, 3, 4],
+        "labels": [9, 7],
+    }

@@ -20,11 +20,18 @@ def test_every_row_of_the_table_names_things_that_exist():
 
 
 def test_every_task_has_its_settings_and_published_files():
-    files = json.loads((ROOT / "processor" / "published.json").read_text())
+    files = json.loads((ROOT / "processor" / "published.json").read_text())["files"]
     tasks = {path.stem: json.loads(path.read_text()) for path in (ROOT / "config" / "tasks").glob("*.json")}
     named = {f"{task}/{value}" for task, values in tasks.items() for key, value in values.items() if key.endswith("_file")}
     assert len(tasks) == 8
     assert named == set(files)
+
+
+def test_every_corpus_has_its_address_and_licence_in_the_data_s_description():
+    text = (ROOT / "data" / "README.md").read_text()
+    for task in TASKS.values():
+        assert task.address.startswith("https://")
+        assert task.licence in text, task.title
 
 
 def test_the_meaning_of_the_labels():

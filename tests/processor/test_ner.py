@@ -123,3 +123,11 @@ def test_rows_equal_the_original_s(shared, tmp_path, settings):
     found = [hashlib.sha1(json.dumps(row).encode()).hexdigest()[:10] for row in rows]
     assert len(found) == len(expected) == 1000
     assert sum(one != other for one, other in zip(found, expected, strict=True)) == 0
+
+
+def test_a_part_held_out_has_its_share_of_rare_entities(tmp_path, tokenizer, settings):
+    rows = ["a b\tPER-B O"] * 60 + ["c\tO"] * 20 + ["d e\tMAT-B O"] * 20
+    train, dev = split_of(tmp_path, tokenizer, settings, *rows).hold_out(0.1)
+    assert (len(train), len(dev)) == (90, 10)
+    assert sorted(sentence.tags[0] for sentence in dev.sentences) == ["MAT-B"] * 2 + ["O"] * 2 + ["PER-B"] * 6
+    assert len(dev.tags(np.zeros(int(dev.features.lengths.sum()), np.int64))) == 10

@@ -9,17 +9,9 @@ from processor import TASKS
 from processor.base import DataFile, Example, Features, describe_files
 from processor.seq_cls import ROWS_PER_CALL, Split, _longest_first, encode, load_split, read_examples
 from src.errors import DataError
+from tests.conftest import SAMPLE
 
 HEADERS = {name: "\t".join(task.columns) for name, task in TASKS.items()}
-
-
-@pytest.fixture
-def tokenizer(tmp_path):
-    """Five letters and nothing else: a is 5, b is 6, ..."""
-    (tmp_path / "vocab.txt").write_text(
-        "\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcde", *(f"##{c}" for c in "abcde")])
-    )
-    return BertTokenizer.from_pretrained(tmp_path, do_lower_case=False)
 
 
 def read(tmp_path, task, *rows):
@@ -152,7 +144,7 @@ def test_predictions_of_classes():
         "0\t가\t나\t0\t0\t0.500000\t0.500000",
         "1\t다\t라\t1\t1\t0.250000\t0.750000",
     ]
-    assert split.score(logits) == {"acc": 1.0}
+    assert split.score(logits) == {"acc": 1.0, "acc_clean": 1.0}
 
 
 def test_predictions_of_scores():
@@ -187,3 +179,36 @@ def test_rows_equal_the_original_s(shared, tmp_path, settings, task, split, name
     found = [hashlib.sha1(json.dumps(row).encode()).hexdigest()[:10] for row in rows]
     assert len(found) == len(expected)
     assert sum(one != other for one, other in zip(found, expected, strict=True)) == 0
+
+
+def test_paws_is_scored_without_its_placeholders_too(shared, tmp_path):
+    texts = [("가", "나"), ("NS", "나"), ("가", "NS"), ("NS 가", "나")]
+    split = split_of("paws", [0, 0, 0, 1], [Example(pair, "0") for pair in texts])
+    logits = np.array([[1.0, 0.0], [0.0, 1.0], [0.0, 1.0], [0.0, 1.0]], np.float32)
+    assert split.score(logits) == {"acc": 0.5, "acc_clean": 1.0}
+    examples, _ = read_examples(shared / "data" / "published" / "paws" / "test_2k.tsv", TASKS["paws"])
+    assert sum("NS" not in example.texts for example in examples) == 1972
+
+
+def test_a_part_held_out_keeps_the_shares_of_the_labels(settings):
+    tokenizer = BertTokenizer.from_pretrained(SAMPLE / "tiny-electra")
+    chosen = settings("hate-speech")
+    file = describe_files({"train": chosen.data_files["train"]})["train"]
+    whole = load_split("train", file, chosen, TASKS["hate-speech"], tokenizer)
+    train, dev = whole.hold_out(0.2)
+    assert (train.name, dev.name, len(train), len(dev)) == ("train", "dev", 360, 90)
+    assert sorted([*train.rows, *dev.rows]) == list(range(450))
+    assert np.bincount(dev.features.tensors["labels"]).tolist() == [30, 30, 30]
+    for part in (train, dev):
+        assert part.examples == [whole.examples[row] for row in part.rows]
+        for new, row in list(enumerate(part.rows))[::17]:
+            for name in ("input_ids", "token_type_ids"):
+                ranges = [
+                    slice(*each.tensors["offsets"][at : at + 2]) for each, at in ((part.features, new), (whole.features, row))
+                ]
+                found, expected = (
+                    each.tensors[name][where] for each, where in zip((part.features, whole.features), ranges, strict=True)
+                )
+                np.testing.assert_array_equal(found, expected)
+    again = load_split("train", file, chosen, TASKS["hate-speech"], tokenizer).hold_out(0.2)[1]
+    assert again.rows.tolist() == dev.rows.tolist()

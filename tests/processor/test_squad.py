@@ -7,7 +7,7 @@ from processor import TASKS
 from processor.base import describe_files
 from processor.questions import read_questions
 from processor.squad import load_split
-from src.errors import DataError
+from src.errors import ConfigError, DataError
 from tests.processor.helpers import BAD, NONE, corpus, question, spans, write
 
 TASK = TASKS["korquad"]
@@ -101,3 +101,17 @@ def test_windows_from_the_cache_are_those_that_were_built(path, settings, tokeni
     assert len(list((path.parent.parent / "cache").iterdir())) == 1
     split_of(path, settings, tokenizer, doc_stride=64)
     assert len(list((path.parent.parent / "cache").iterdir())) == 2
+
+
+def test_whole_articles_are_held_out(path, settings, tokenizer):
+    articles = [corpus(question(f"q{number}a"), question(f"q{number}b", "ab", 0))["data"][0] for number in range(10)]
+    write(path, {"data": articles})
+    whole = split_of(path, settings, tokenizer, "train")
+    train, dev = whole.hold_out(0.2)
+    assert (len(train.questions), len(dev.questions)) == (16, 4)
+    assert {each.id[:2] for each in train.questions} & {each.id[:2] for each in dev.questions} == set()
+    assert dev.facts["rows"] == 4
+    assert dev.features.tensors["example_index"].tolist() == [0, 1, 2, 3]
+    assert dev.ceiling == {"exact_match": 100, "f1": 100}  # so its questions are those of its windows
+    with pytest.raises(ConfigError, match="holds out all 1 articles"):
+        split_of(write(path, corpus(question())), settings, tokenizer, "train").hold_out(0.5)

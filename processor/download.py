@@ -1,0 +1,143 @@
+"""The published data files: fetched, verified, listed, checked.
+
+python3 -m processor.download [TASK ...] [--data_dir DIR] [--list | --check]
+"""
+
+import argparse
+import hashlib
+import logging
+import sys
+import tempfile
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Protocol
+
+from processor import TASKS
+from processor.base import DataFile, describe_files, git_blob, published
+from processor.check import check_tasks
+from src.errors import ConfigError, EnvironmentFailure, did_you_mean, run_command
+
+logger = logging.getLogger(__name__)
+
+DATA_DIR = "data"  # the only folder that anything is fetched into unasked
+SECONDS_TO_ANSWER = 30
+RETRIES = 3
+
+
+class DataSettings(Protocol):
+    """The settings that say where data files lie and come from."""
+
+    @property
+    def data_dir(self) -> str: ...
+    @property
+    def data_files(self) -> Mapping[str, Path]: ...
+    @property
+    def data_url(self) -> str | None: ...
+    @property
+    def download(self) -> bool: ...
+
+
+def find_files(settings: DataSettings) -> dict[str, DataFile]:
+    """The data file of each split that a run needs; published ones that are missing are fetched into the default data_dir.
+
+    Raises DataError for a file that is missing, EnvironmentFailure where it cannot be fetched.
+    """
+    if settings.download and settings.data_dir == DATA_DIR:
+        names = [f"{path.parent.name}/{path.name}" for path in settings.data_files.values() if not path.is_file()]
+        fetch([name for name in dict.fromkeys(names) if name in published()[1]], Path(settings.data_dir), settings.data_url)
+    return describe_files(settings.data_files)
+
+
+def fetch(names: Iterable[str], data_dir: Path, url: str | None = None) -> None:
+    """Fetch published files, <task>/<file>, from `url` or the original's repository into `data_dir`.
+
+    A file has its name there only once its content is the published one.
+
+    Raises EnvironmentFailure where one cannot be fetched or is another file.
+    """
+    told: set[str] = set()
+    url = (url or published()[0]).rstrip("/")
+    for name in names:
+        task = TASKS[name.split("/")[0]]
+        if task.title not in told:
+            logger.info("%s: %s; licence: %s", task.title, task.address, task.licence)
+            told.add(task.title)
+        target = data_dir / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        # In a folder of its own beside its place: other commands may be fetching the same file.
+        with tempfile.TemporaryDirectory(dir=target.parent, prefix=".fetching-") as folder:
+            fetched = _transfer(f"{url}/{name}", Path(folder) / target.name, target)
+            _verify(fetched, name, url)
+            fetched.replace(target)
+        logger.info("%s: fetched, %s bytes, the published file", target, f"{target.stat().st_size:,}")
+
+
+def _transfer(address: str, place: Path, target: Path) -> Path:
+    import pooch  # here, as a run whose files are there does not need it
+    from requests.exceptions import RequestException
+
+    pooch.get_logger().setLevel(logging.WARNING)
+    logger.info("fetching %s", address)
+    base, name = address.rsplit("/", 1)
+    shelf = pooch.create(path=place.parent, base_url=f"{base}/", registry={name: None}, retry_if_failed=RETRIES)
+    downloader = pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), timeout=SECONDS_TO_ANSWER)
+    try:
+        shelf.fetch(name, downloader=downloader)
+    except (RequestException, ValueError, OSError) as error:
+        reason = " ".join(str(error).split())
+        raise EnvironmentFailure(
+            f"{address} cannot be fetched: {reason}. Where there is no network, put that file at {target} yourself."
+        ) from None
+    return place
+
+
+def _verify(fetched: Path, name: str, url: str) -> None:
+    content = fetched.read_bytes()
+    expected = published()[1][name]
+    found = {"git_blob": git_blob(content), "sha256": hashlib.sha256(content).hexdigest()}
+    if any(expected.get(kind, digest) != digest for kind, digest in found.items()):
+        raise EnvironmentFailure(
+            f"what {url} gave for {name} is not the published file: {len(content):,} bytes with sha256 {found['sha256']}. It is "
+            "not kept. Try again, or put the file there yourself."
+        )
+
+
+def _show(tasks: Iterable[str], data_dir: Path) -> None:
+    """Print what is there."""
+    _, known = published()
+    for task in tasks:
+        print(f"{TASKS[task].title}: {TASKS[task].address}; licence: {TASKS[task].licence}")
+        for name in (name for name in known if name.startswith(f"{task}/")):
+            path = data_dir / name
+            if not path.is_file():
+                state = "missing"
+            else:
+                state = "published" if git_blob(path.read_bytes()) == known[name]["git_blob"] else "another file"
+            print(f"  {state:<12} {path}")
+
+
+def main() -> None:
+    """The command line."""
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    parser = argparse.ArgumentParser(prog="python3 -m processor.download", description="Fetch, list or check the data files.")
+    parser.add_argument("tasks", metavar="TASK", nargs="*", help=f"all of them if none is named: {', '.join(TASKS)}")
+    parser.add_argument("--data_dir", type=Path, default=Path(DATA_DIR), help="folder of the tasks' folders")
+    parser.add_argument("--data_url", help="fetch from here, not from the original's repository")
+    parser.add_argument("--list", action="store_true", help="say which files are there, and fetch nothing")
+    parser.add_argument("--check", action="store_true", help="look into the files that are there, and fetch nothing")
+    given = parser.parse_args()
+    for task in given.tasks:
+        if task not in TASKS:
+            raise ConfigError(f"{task!r} is no task; choose from {', '.join(TASKS)}.{did_you_mean(task, TASKS)}")
+    tasks = given.tasks or list(TASKS)
+    if given.check:
+        check_tasks(tasks, given.data_dir)
+        return
+    if not given.list:
+        missing = [name for name in published()[1] if name.split("/")[0] in tasks and not (given.data_dir / name).is_file()]
+        fetch(missing, given.data_dir, given.data_url)
+    _show(tasks, given.data_dir)
+
+
+if __name__ == "__main__":
+    run_command(main)
