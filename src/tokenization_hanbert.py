@@ -12,10 +12,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from tokenizers import NormalizedString, PreTokenizedString, Tokenizer, models, normalizers, pre_tokenizers, processors
+from tokenizers import NormalizedString, PreTokenizedString, Tokenizer, models, normalizers, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from src.errors import ModelError
+from src.tokenization_kobert import SPECIAL_TOKENS, as_bert_tokenizer
 
 VOCAB_FILE = "vocab_54k.txt"
 LIBRARY = "libmoran4dnlp.so"
@@ -25,13 +26,6 @@ BUFFER_BYTES = 102_400  # as the original gives the analyser
 # Marks and spaces make the output longer than the text; of one-byte letters each may become a morpheme of four.
 TEXT_BYTES = BUFFER_BYTES // 8
 LOOK_AHEAD = 8  # morphemes to look at for the next one that stands in the text as it is
-SPECIAL_TOKENS = {
-    "unk_token": "[UNK]",
-    "pad_token": "[PAD]",
-    "cls_token": "[CLS]",
-    "sep_token": "[SEP]",
-    "mask_token": "[MASK]",
-}
 
 
 class HanBertTokenizer(PreTrainedTokenizerFast):
@@ -84,13 +78,7 @@ def load_hanbert_tokenizer(folder: Path, trusted: bool) -> HanBertTokenizer:
         raise ModelError(f"{vocab_file} lacks {', '.join(missing)}. Unpack HanBert-54kN-torch.zip again.")
     backend = Tokenizer(models.WordPiece(vocab, unk_token="[UNK]", max_input_chars_per_word=200))
     backend.normalizer = normalizers.BertNormalizer(strip_accents=False, lowercase=False)
-    backend.post_processor = processors.TemplateProcessing(
-        single="[CLS] $A [SEP]",
-        pair="[CLS] $A [SEP] $B:1 [SEP]:1",
-        special_tokens=[(token, vocab[token]) for token in ("[CLS]", "[SEP]")],
-    )
-    names = ["input_ids", "token_type_ids", "attention_mask"]
-    tokenizer = HanBertTokenizer(tokenizer_object=backend, model_max_length=512, model_input_names=names, **SPECIAL_TOKENS)
+    tokenizer = as_bert_tokenizer(HanBertTokenizer, backend)
     tokenizer.vocab_file, tokenizer.library, tokenizer.morphemes = vocab_file, library, Morphemes(Analyser(library))
     tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.PreTokenizer.custom(tokenizer.morphemes)
     return tokenizer

@@ -10,6 +10,7 @@ import sys
 import unicodedata
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
@@ -25,6 +26,7 @@ SPECIAL_TOKENS = {
     "sep_token": "[SEP]",
     "mask_token": "[MASK]",
 }
+T = TypeVar("T", bound=PreTrainedTokenizerFast)
 SPACE = "▁"  # how SentencePiece writes one
 
 
@@ -54,13 +56,18 @@ def load_kobert_tokenizer(model_file: Path, vocab_file: Path) -> PreTrainedToken
     backend.normalizer = _normalizer(proto.normalizer_spec.precompiled_charsmap)
     backend.pre_tokenizer = pre_tokenizers.Metaspace(replacement=SPACE, prepend_scheme="always")
     backend.decoder = decoders.Metaspace(replacement=SPACE, prepend_scheme="always")
+    return as_bert_tokenizer(PreTrainedTokenizerFast, backend)
+
+
+def as_bert_tokenizer(tokenizer_class: type[T], backend: Tokenizer) -> T:
+    """A tokenizer of transformers around one of the Rust library: BERT's special tokens and segments."""
     backend.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]",
         pair="[CLS] $A [SEP] $B:1 [SEP]:1",
-        special_tokens=[(token, vocab.index(token)) for token in ("[CLS]", "[SEP]")],
+        special_tokens=[(token, backend.token_to_id(token)) for token in ("[CLS]", "[SEP]")],
     )
     names = ["input_ids", "token_type_ids", "attention_mask"]
-    return PreTrainedTokenizerFast(tokenizer_object=backend, model_max_length=512, model_input_names=names, **SPECIAL_TOKENS)
+    return tokenizer_class(tokenizer_object=backend, model_max_length=512, model_input_names=names, **SPECIAL_TOKENS)
 
 
 def _normalizer(charsmap: bytes) -> normalizers.Normalizer:
