@@ -8,14 +8,15 @@ import hashlib
 import logging
 import sys
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
+from urllib.parse import urlsplit
 
 from processor import TASKS
 from processor.base import DataFile, describe_files, git_blob, published
 from processor.check import check_tasks
-from src.errors import ConfigError, EnvironmentFailure, did_you_mean, run_command
+from src.errors import ConfigError, EnvironmentFailure, did_you_mean, list_problems, run_command
 
 logger = logging.getLogger(__name__)
 
@@ -48,58 +49,58 @@ def find_files(settings: DataSettings) -> dict[str, DataFile]:
     return describe_files(settings.data_files)
 
 
-def fetch(names: Iterable[str], data_dir: Path, url: str | None = None) -> None:
+def fetch(names: Sequence[str], data_dir: Path, url: str | None = None) -> None:
     """Fetch published files, <task>/<file>, from `url` or the original's repository into `data_dir`.
 
-    A file has its name there only once its content is the published one.
-
-    Raises EnvironmentFailure where one cannot be fetched or is another file.
+    A file has its name there only once its content is the published one. Raises EnvironmentFailure where one cannot be fetched
+    or is another file; it names all that are still missing, and where they belong.
     """
-    told: set[str] = set()
     url = (url or published()[0]).rstrip("/")
-    for name in names:
-        task = TASKS[name.split("/")[0]]
+    told: set[str] = set()
+    for number, name in enumerate(names):
+        task, target = TASKS[name.split("/")[0]], data_dir / name
         if task.title not in told:
             logger.info("%s: %s; licence: %s", task.title, task.address, task.licence)
             told.add(task.title)
-        target = data_dir / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        # In a folder of its own beside its place: other commands may be fetching the same file.
-        with tempfile.TemporaryDirectory(dir=target.parent, prefix=".fetching-") as folder:
-            fetched = _transfer(f"{url}/{name}", Path(folder) / target.name, target)
-            _verify(fetched, name, url)
-            fetched.replace(target)
+        try:
+            data_dir.mkdir(parents=True, exist_ok=True)
+            # In a folder of its own beside its place: other commands may be fetching the same file.
+            with tempfile.TemporaryDirectory(dir=data_dir, prefix=".fetching-") as folder:
+                fetched = _transfer(url, name, Path(folder))
+                target.parent.mkdir(exist_ok=True)
+                fetched.replace(target)
+        except EnvironmentFailure as error:
+            left = [f"{url}/{other} belongs at {data_dir / other}" for other in names[number:]]
+            title = f"{name} cannot be fetched: {error}. Where there is no network, put the files there yourself:"
+            raise EnvironmentFailure(list_problems(title, left)) from None
         logger.info("%s: fetched, %s bytes, the published file", target, f"{target.stat().st_size:,}")
 
 
-def _transfer(address: str, place: Path, target: Path) -> Path:
+def _transfer(url: str, name: str, folder: Path) -> Path:
+    """Fetch one file into `folder`, and see that it is the published one. Raises EnvironmentFailure with the bare reason."""
     import pooch  # here, as a run whose files are there does not need it
-    from requests.exceptions import RequestException
+    from requests.exceptions import ConnectionError, HTTPError, RequestException, Timeout
 
     pooch.get_logger().setLevel(logging.WARNING)
+    address = f"{url}/{name}"
     logger.info("fetching %s", address)
-    base, name = address.rsplit("/", 1)
-    shelf = pooch.create(path=place.parent, base_url=f"{base}/", registry={name: None}, retry_if_failed=RETRIES)
+    base, file = address.rsplit("/", 1)
+    shelf = pooch.create(path=folder, base_url=f"{base}/", registry={file: None}, retry_if_failed=RETRIES)
     downloader = pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), timeout=SECONDS_TO_ANSWER)
     try:
-        shelf.fetch(name, downloader=downloader)
+        shelf.fetch(file, downloader=downloader)
+    except HTTPError as error:
+        raise EnvironmentFailure(f"the server answers {error.response.status_code}") from None
+    except (ConnectionError, Timeout):
+        raise EnvironmentFailure(f"{urlsplit(url).hostname} cannot be reached, or the transfer broke") from None
     except (RequestException, ValueError, OSError) as error:
-        reason = " ".join(str(error).split())
-        raise EnvironmentFailure(
-            f"{address} cannot be fetched: {reason}. Where there is no network, put that file at {target} yourself."
-        ) from None
-    return place
-
-
-def _verify(fetched: Path, name: str, url: str) -> None:
-    content = fetched.read_bytes()
-    expected = published()[1][name]
+        raise EnvironmentFailure(" ".join(str(error).split()).rstrip(".")) from None
+    content = (folder / file).read_bytes()
     found = {"git_blob": git_blob(content), "sha256": hashlib.sha256(content).hexdigest()}
-    if any(expected.get(kind, digest) != digest for kind, digest in found.items()):
-        raise EnvironmentFailure(
-            f"what {url} gave for {name} is not the published file: {len(content):,} bytes with sha256 {found['sha256']}. It is "
-            "not kept. Try again, or put the file there yourself."
-        )
+    if any(published()[1][name].get(kind, digest) != digest for kind, digest in found.items()):
+        size, digest = f"{len(content):,}", found["sha256"]
+        raise EnvironmentFailure(f"what came is not the published file: {size} bytes with sha256 {digest}, which are not kept")
+    return folder / file
 
 
 def _show(tasks: Iterable[str], data_dir: Path) -> None:

@@ -102,10 +102,10 @@ def test_a_file_is_there_in_the_end(server, sample_is_published, tmp_path, fault
 @pytest.mark.parametrize(
     ("faults", "expected"),
     [
-        (["404"] * 9, "404"),
-        (["500"] * 9, "500"),
-        (["cut"] * 9, "cannot be fetched"),
-        (["wrong"] * 9, "is not the published file: 26 bytes with sha256"),
+        (["404"] * 9, "nsmc/ratings_train.txt cannot be fetched: the server answers 404"),
+        (["500"] * 9, "the server answers 500"),
+        (["cut"] * 9, "127.0.0.1 cannot be reached, or the transfer broke"),
+        (["wrong"] * 9, "what came is not the published file: 26 bytes with sha256"),
     ],
 )
 def test_a_file_that_cannot_be_had_is_not_there(server, sample_is_published, tmp_path, faults, expected):
@@ -115,12 +115,13 @@ def test_a_file_that_cannot_be_had_is_not_there(server, sample_is_published, tmp
     assert expected in str(caught.value)
     assert "ratings_train.txt" in str(caught.value)
     assert names_below(tmp_path) == []
-    assert list((tmp_path / "nsmc").iterdir()) == []
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_without_a_server_the_message_says_what_to_put_where(sample_is_published, tmp_path):
-    with pytest.raises(EnvironmentFailure, match=r"put that file at .*/nsmc/ratings_train\.txt yourself"):
-        download.fetch(NAMES[:1], tmp_path)
+    with pytest.raises(EnvironmentFailure) as caught:
+        download.fetch(NAMES, tmp_path)
+    assert str(caught.value).splitlines()[1:] == [f"  - http://127.0.0.1:9/{name} belongs at {tmp_path}/{name}" for name in NAMES]
 
 
 def test_two_at_once(server, sample_is_published, tmp_path):
@@ -198,7 +199,7 @@ def test_commands_that_cannot_work(server, tmp_path):
     # The real command: what the server gives for NSMC is the sample, and that is not the published file.
     wrong = run("nsmc", "--data_dir", tmp_path, "--data_url", server.url)
     assert wrong.returncode == 1
-    assert "ratings_test.txt is not the published file" in wrong.stderr
+    assert "ratings_test.txt cannot be fetched: what came is not the published file" in wrong.stderr
     assert "Traceback" not in wrong.stderr
     assert names_below(tmp_path) == []
 
