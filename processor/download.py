@@ -79,7 +79,7 @@ def fetch(names: Sequence[str], data_dir: Path, url: str | None = None) -> None:
 def _transfer(url: str, name: str, folder: Path) -> Path:
     """Fetch one file into `folder`, and see that it is the published one. Raises EnvironmentFailure with the bare reason."""
     import pooch  # here, as a run whose files are there does not need it
-    from requests.exceptions import ConnectionError, HTTPError, RequestException, Timeout
+    from requests.exceptions import ChunkedEncodingError, ConnectionError, HTTPError, RequestException, Timeout
 
     pooch.get_logger().setLevel(logging.WARNING)
     address = f"{url}/{name}"
@@ -91,7 +91,7 @@ def _transfer(url: str, name: str, folder: Path) -> Path:
         shelf.fetch(file, downloader=downloader)
     except HTTPError as error:
         raise EnvironmentFailure(f"the server answers {error.response.status_code}") from None
-    except (ConnectionError, Timeout):
+    except (ConnectionError, Timeout, ChunkedEncodingError):
         raise EnvironmentFailure(f"{urlsplit(url).hostname} cannot be reached, or the transfer broke") from None
     except (RequestException, ValueError, OSError) as error:
         raise EnvironmentFailure(" ".join(str(error).split()).rstrip(".")) from None
