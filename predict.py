@@ -36,8 +36,9 @@ def main() -> None:
     parser.add_argument("--output", type=Path, help="file to write; standard output if not given")
     parser.add_argument("--strict", action="store_true", help="stop at the first line that cannot be used")
     parser.add_argument("--trust_native_code", action="store_true", help="load the analyser that HanBERT needs")
+    parser.add_argument("--trust_remote_code", action="store_true", help="run Python code that the checkpoint names")
     given = parser.parse_args()
-    trust = {"trust_native_code": given.trust_native_code, "trust_remote_code": False}
+    trust = {"trust_native_code": given.trust_native_code, "trust_remote_code": given.trust_remote_code}
     settings = read_settings(given.checkpoint).model_copy(update=trust)
     if settings.task not in TASKS:
         raise CheckpointError(f"{given.checkpoint}: its task is {settings.task!r}; known are {', '.join(TASKS)}.")

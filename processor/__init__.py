@@ -20,6 +20,7 @@ class Task:
     headline: str  # the score that stands in the table and selects the checkpoint
     scale: float  # what a perfect headline score is
     labels: Mapping[str, str] | None = None  # label in the file -> its readable name, in the order of ids; None: no class
+    scores: tuple[float, float] | None = None  # the lowest and the highest, where labels are numbers
     skip_empty_text: bool = False  # leave out rows with an empty text, as the original does
     has_header: bool = True  # whether the first line of a file names its columns
     placeholder: str | None = None  # a text that stands for a missing one: there is a second headline score without such rows
@@ -86,6 +87,7 @@ TASKS: Mapping[str, Task] = {
         metric="correlation",
         headline="spearmanr",
         scale=1.0,
+        scores=(0.0, 5.0),
     ),
     "question-pair": Task(
         title="Question Pair",

@@ -197,6 +197,13 @@ def hold_out(strata: Sequence[Any], ratio: float) -> tuple[np.ndarray, np.ndarra
     return np.flatnonzero(~held), np.flatnonzero(held)
 
 
+def log_held_out(train: Any, dev: Any) -> None:
+    """Say what has become of a training split, which each of both describes."""
+    logger.info("dev: %s rows of the training file, held out; %s are left", f"{len(dev):,}", f"{len(train):,}")
+    for split in (train, dev):
+        split.log_labels()
+
+
 def log_counts(name: str, what: str, counts: Mapping[str, int]) -> None:
     """Say how often each label occurs."""
     logger.info("%s: %s: %s", name, what, ", ".join(f"{label} {count:,}" for label, count in counts.items()))

@@ -1,5 +1,6 @@
 """A look into data files before any model sees them: are they well formed, and what in them deserves a second look."""
 
+import math
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -7,18 +8,20 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from processor import TASKS, Task
-from processor.base import git_blob, published
+from processor.base import git_blob, published, read_tsv
 from src.errors import DataError, list_problems
 
 LONGEST = 2000  # characters of a text; a longer one is worth a look, but for a context
 SAME_CHARACTER = re.compile(r"(.)\1{19,}", re.DOTALL)
 ADDRESS = re.compile(r"https?://\S+")
+CONTROL = re.compile(r"[\x00-\x09\x0b\x0c\x0e-\x1f]")
 
 
 @dataclass(frozen=True)
 class Row:
-    """What a row of any task comes down to: what is read, and what it is labelled with."""
+    """What a row of any task comes down to: where it stands, what is read, and what it is labelled with."""
 
+    place: str
     texts: tuple[str, ...]
     label: str
 
@@ -26,20 +29,25 @@ class Row:
 def _read_sequences(path: Path, task: Task) -> list[Row]:
     from processor.seq_cls import read_examples
 
-    return [Row(example.texts, str(example.label)) for example in read_examples(path, task)[0]]
+    read_examples(path, task)  # raises DataError; it leaves out rows that are looked at here
+    where = {column: position for position, column in enumerate(task.columns)}
+    texts, label = [where[column] for column in task.text_columns], where[task.label_column]
+    rows = read_tsv(path, task.columns)
+    return [Row(f"line {line}", tuple(fields[position] for position in texts), fields[label]) for line, fields in rows]
 
 
 def _read_sentences(path: Path, task: Task) -> list[Row]:
     from processor.ner import read_sentences
 
-    return [Row((" ".join(sentence.words),), " ".join(sentence.tags)) for sentence in read_sentences(path, task)]
+    sentences = enumerate(read_sentences(path, task), start=1)
+    return [Row(f"line {line}", (" ".join(sentence.words),), " ".join(sentence.tags)) for line, sentence in sentences]
 
 
 def _read_questions(path: Path, task: Task) -> list[Row]:
     from processor.questions import read_questions
 
     questions = read_questions(path, strict=True)
-    return [Row((question.asked.question, question.asked.context), question.answers[0]) for question in questions]
+    return [Row(f"question {each.id}", (each.asked.question, each.asked.context), each.answers[0]) for each in questions]
 
 
 READERS: Mapping[str, Callable[[Path, Task], list[Row]]] = {
@@ -75,7 +83,7 @@ def check_tasks(tasks: Iterable[str], data_dir: Path) -> None:
             print(f"{path}: {len(rows_of[file]):,} rows, {state}")
             for line in describe(rows_of[file], TASKS[name]):
                 print(f"  {line}")
-        for line in overlaps(rows_of):
+        for line in overlaps(rows_of, TASKS[name]):
             print(f"  {line}")
     if problems:
         raise DataError(list_problems("files are malformed:", problems))
@@ -97,32 +105,33 @@ def describe(rows: Sequence[Row], task: Task) -> list[str]:
     if again:
         lines.append(f"duplicates: {again:,} rows repeat an earlier one; {torn:,} texts have more than one label")
     for what, is_so in suspicions(task).items():
-        found = [number for number, row in enumerate(rows) if is_so(row.texts)]
+        found = [row.place for row in rows if is_so(row)]
         if found:
-            lines.append(f"{what}: {len(found):,} rows, such as row {', '.join(str(number) for number in found[:3])}")
+            lines.append(f"{what}: {len(found):,}, such as {', '.join(found[:3])}")
     return lines
 
 
-def suspicions(task: Task) -> dict[str, Callable[[tuple[str, ...]], bool]]:
+def suspicions(task: Task) -> dict[str, Callable[[Row], bool]]:
     """What makes a row worth a second look, and how it is found."""
     short = slice(0, 1) if task.output_mode == "span" else slice(None)  # a context may be long
+    low, high = task.scores or (-math.inf, math.inf)
     return {
-        "empty text": lambda texts: not all(text.strip() for text in texts),
-        f"placeholder {task.placeholder!r}": lambda texts: task.placeholder in texts if task.placeholder else False,
-        "one character over and over": lambda texts: any(SAME_CHARACTER.search(text) for text in texts),
-        "nothing but an address": lambda texts: any(ADDRESS.sub("", text).strip() == "" for text in texts if text.strip()),
-        "the replacement character U+FFFD": lambda texts: any("\ufffd" in text for text in texts),
-        "a control character": lambda texts: any(
-            ord(character) < 32 and character not in "\n\r" for text in texts for character in text
-        ),
-        "the same text twice": lambda texts: len(texts) == 2 and texts[0] == texts[1] and bool(texts[0]),
-        f"more than {LONGEST:,} characters": lambda texts: any(len(text) > LONGEST for text in texts[short]),
+        "empty text": lambda row: not all(text.strip() for text in row.texts),
+        f"placeholder {task.placeholder!r}": lambda row: task.placeholder is not None and task.placeholder in row.texts,
+        f"score outside {low:g} to {high:g}": lambda row: task.scores is not None and not low <= float(row.label) <= high,
+        "one character over and over": lambda row: any(SAME_CHARACTER.search(text) for text in row.texts),
+        "nothing but an address": lambda row: any(ADDRESS.sub("", text).strip() == "" for text in row.texts if text.strip()),
+        "the replacement character U+FFFD": lambda row: any("\ufffd" in text for text in row.texts),
+        "a control character": lambda row: any(CONTROL.search(text) for text in row.texts),
+        "the same text twice": lambda row: len(row.texts) == 2 and row.texts[0] == row.texts[1] and bool(row.texts[0]),
+        f"more than {LONGEST:,} characters": lambda row: any(len(text) > LONGEST for text in row.texts[short]),
     }
 
 
-def overlaps(rows_of: Mapping[str, Sequence[Row]]) -> list[str]:
-    """A line for every two files that share texts."""
-    texts = {name: {row.texts for row in rows} for name, rows in rows_of.items()}
+def overlaps(rows_of: Mapping[str, Sequence[Row]], task: Task) -> list[str]:
+    """A line for every two files that share texts; of questions those that share contexts."""
+    of_row = (lambda row: row.texts[1]) if task.output_mode == "span" else (lambda row: row.texts)
+    texts = {name: {of_row(row) for row in rows} for name, rows in rows_of.items()}
     names = list(texts)
     pairs = ((one, other) for index, one in enumerate(names) for other in names[index + 1 :])
     shared = {(one, other): len(texts[one] & texts[other]) for one, other in pairs}

@@ -6,9 +6,12 @@ python3 -m processor.download [TASK ...] [--data_dir DIR] [--list | --check]
 import argparse
 import hashlib
 import logging
+import os
+import shutil
 import sys
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 from urllib.parse import urlsplit
@@ -50,7 +53,7 @@ def find_files(settings: DataSettings) -> dict[str, DataFile]:
 
 
 def fetch(names: Sequence[str], data_dir: Path, url: str | None = None) -> None:
-    """Fetch published files, <task>/<file>, from `url` or the original's repository into `data_dir`.
+    """Fetch published files, <task>/<file>, into `data_dir`, from the original's repository or the address or folder `url`.
 
     A file has its name there only once its content is the published one. Raises EnvironmentFailure where one cannot be fetched
     or is another file; it names all that are still missing, and where they belong.
@@ -63,44 +66,69 @@ def fetch(names: Sequence[str], data_dir: Path, url: str | None = None) -> None:
             logger.info("%s: %s; licence: %s", task.title, task.address, task.licence)
             told.add(task.title)
         try:
-            data_dir.mkdir(parents=True, exist_ok=True)
-            # In a folder of its own beside its place: other commands may be fetching the same file.
-            with tempfile.TemporaryDirectory(dir=data_dir, prefix=".fetching-") as folder:
-                fetched = _transfer(url, name, Path(folder))
-                target.parent.mkdir(exist_ok=True)
-                fetched.replace(target)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            _fetch_one(url, name, target)
+        except OSError as error:
+            raise EnvironmentFailure(
+                f"{target} cannot be written: {error.strerror}. Free the disk, or mend the folder."
+            ) from None
         except EnvironmentFailure as error:
             left = [f"{url}/{other} belongs at {data_dir / other}" for other in names[number:]]
             title = f"{name} cannot be fetched: {error}. Where there is no network, put the files there yourself:"
             raise EnvironmentFailure(list_problems(title, left)) from None
+        finally:
+            with suppress(OSError):
+                target.parent.rmdir()  # if it is empty
         logger.info("%s: fetched, %s bytes, the published file", target, f"{target.stat().st_size:,}")
 
 
-def _transfer(url: str, name: str, folder: Path) -> Path:
-    """Fetch one file into `folder`, and see that it is the published one. Raises EnvironmentFailure with the bare reason."""
+def _fetch_one(url: str, name: str, target: Path) -> None:
+    """Put one file at `target`. Raises EnvironmentFailure with the bare reason, and OSError where the disk is at fault."""
+    # In a folder of its own beside its place: other commands may be fetching the same file.
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".fetching-") as folder:
+        place = Path(folder) / target.name
+        mirror = Path(url.removeprefix("file://"))
+        if mirror.is_dir():
+            if not (mirror / name).is_file():
+                raise EnvironmentFailure(f"{mirror} does not hold it")
+            shutil.copyfile(mirror / name, place)
+        else:
+            _transfer(f"{url}/{name}", place)
+        content = place.read_bytes()
+        found = {"git_blob": git_blob(content), "sha256": hashlib.sha256(content).hexdigest()}
+        if any(published()[1][name].get(kind, digest) != digest for kind, digest in found.items()):
+            size, digest = f"{len(content):,}", found["sha256"]
+            raise EnvironmentFailure(
+                f"what came is not the published file: {size} bytes with sha256 {digest}, which are not kept"
+            )
+        place.chmod(0o666 & ~_umask())  # a temporary file is its owner's alone, but a data file is for all
+        place.replace(target)
+
+
+def _transfer(address: str, place: Path) -> None:
     import pooch  # here, as a run whose files are there does not need it
     from requests.exceptions import ChunkedEncodingError, ConnectionError, HTTPError, RequestException, Timeout
 
     pooch.get_logger().setLevel(logging.WARNING)
-    address = f"{url}/{name}"
     logger.info("fetching %s", address)
-    base, file = address.rsplit("/", 1)
-    shelf = pooch.create(path=folder, base_url=f"{base}/", registry={file: None}, retry_if_failed=RETRIES)
+    shelf = pooch.create(
+        path=place.parent, base_url=address.removesuffix(place.name), registry={place.name: None}, retry_if_failed=RETRIES
+    )
     downloader = pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), timeout=SECONDS_TO_ANSWER)
     try:
-        shelf.fetch(file, downloader=downloader)
+        shelf.fetch(place.name, downloader=downloader)
     except HTTPError as error:
         raise EnvironmentFailure(f"the server answers {error.response.status_code}") from None
     except (ConnectionError, Timeout, ChunkedEncodingError):
-        raise EnvironmentFailure(f"{urlsplit(url).hostname} cannot be reached, or the transfer broke") from None
-    except (RequestException, ValueError, OSError) as error:
+        raise EnvironmentFailure(f"{urlsplit(address).hostname} cannot be reached, or the transfer broke") from None
+    except (RequestException, ValueError) as error:
         raise EnvironmentFailure(" ".join(str(error).split()).rstrip(".")) from None
-    content = (folder / file).read_bytes()
-    found = {"git_blob": git_blob(content), "sha256": hashlib.sha256(content).hexdigest()}
-    if any(published()[1][name].get(kind, digest) != digest for kind, digest in found.items()):
-        size, digest = f"{len(content):,}", found["sha256"]
-        raise EnvironmentFailure(f"what came is not the published file: {size} bytes with sha256 {digest}, which are not kept")
-    return folder / file
+
+
+def _umask() -> int:
+    umask = os.umask(0)
+    os.umask(umask)
+    return umask
 
 
 def _show(tasks: Iterable[str], data_dir: Path) -> None:
@@ -123,7 +151,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python3 -m processor.download", description="Fetch, list or check the data files.")
     parser.add_argument("tasks", metavar="TASK", nargs="*", help=f"all of them if none is named: {', '.join(TASKS)}")
     parser.add_argument("--data_dir", type=Path, default=Path(DATA_DIR), help="folder of the tasks' folders")
-    parser.add_argument("--data_url", help="fetch from here, not from the original's repository")
+    parser.add_argument("--data_url", help="address or folder to fetch from, not the original's repository")
     parser.add_argument("--list", action="store_true", help="say which files are there, and fetch nothing")
     parser.add_argument("--check", action="store_true", help="look into the files that are there, and fetch nothing")
     given = parser.parse_args()

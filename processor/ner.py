@@ -22,6 +22,7 @@ from processor.base import (
     fingerprint,
     hold_out,
     log_counts,
+    log_held_out,
     log_split,
     read_tsv,
     require_text,
@@ -77,7 +78,16 @@ class Split:
         rarest = [min(labels, key=lambda label: frequency[label], default=0) for labels in found]
         parts = zip((self.name, "dev"), hold_out(rarest, ratio), strict=True)
         train, dev = (replace(self, name=name, rows=rows, features=self.features.subset(rows)) for name, rows in parts)
+        log_held_out(train, dev)
         return train, dev
+
+    def log_labels(self) -> None:
+        """Say how often each tag occurs."""
+        label_ids = self.features.tensors["label_ids"]
+        counts = np.bincount(label_ids[label_ids != NO_LABEL], minlength=len(self.task.labels or ())).tolist()
+        log_counts(
+            self.name, "tags", {label: count for label, count in zip(self.task.labels or (), counts, strict=True) if count}
+        )
 
     def tags(self, preds: np.ndarray) -> list[list[str]]:
         """The predicted tags of the words that were not cut off, by sentence. preds: int64 [total], flat like the features."""
@@ -157,12 +167,11 @@ def load_split(name: str, file: DataFile, settings: FeatureSettings, task: Task,
 
     features = cached_features(Path(settings.feature_cache_dir), f"{settings.task}-{name}-{key}", build)
     log_split(name, file, features, settings.max_seq_len)
-    label_ids = features.tensors["label_ids"]
-    counts = np.bincount(label_ids[label_ids != NO_LABEL], minlength=len(task.labels or ())).tolist()
-    log_counts(name, "tags", {label: count for label, count in zip(task.labels or (), counts, strict=True) if count})
     if words := features.counts.get("cut_words"):
         logger.info("%s: %d sentences lose %d words to max_seq_len", name, features.counts["cut_sentences"], words)
-    return Split(name, task, file, features)
+    split = Split(name, task, file, features)
+    split.log_labels()
+    return split
 
 
 def read_sentences(path: Path, task: Task) -> list[Sentence]:

@@ -20,6 +20,7 @@ from processor.base import (
     fingerprint,
     hold_out,
     log_counts,
+    log_held_out,
     log_split,
     read_tsv,
     require_text,
@@ -66,7 +67,14 @@ class Split:
         """This split without a share of its rows, and those rows as the split "dev"; labels are as frequent in both."""
         parts = zip((self.name, "dev"), hold_out(self.features.tensors["labels"].tolist(), ratio), strict=True)
         train, dev = (replace(self, name=name, rows=rows, features=self.features.subset(rows)) for name, rows in parts)
+        log_held_out(train, dev)
         return train, dev
+
+    def log_labels(self) -> None:
+        """Say how often each label occurs."""
+        if self.task.labels:
+            counts = np.bincount(self.features.tensors["labels"], minlength=len(self.task.labels)).tolist()
+            log_counts(self.name, "labels", dict(zip(self.task.labels, counts, strict=True)))
 
     def score(self, logits: np.ndarray) -> Scores:
         """The task's metrics for logits float32 [n, number of labels] ([n, 1] for a score).
@@ -143,12 +151,11 @@ def load_split(name: str, file: DataFile, settings: FeatureSettings, task: Task,
 
     features = cached_features(Path(settings.feature_cache_dir), f"{settings.task}-{name}-{key}", build)
     log_split(name, file, features, settings.max_seq_len)
-    if task.labels:
-        counts = np.bincount(features.tensors["labels"], minlength=len(task.labels)).tolist()
-        log_counts(name, "labels", dict(zip(task.labels, counts, strict=True)))
     if skipped := features.counts.get("skipped"):
         logger.info("%s: %d rows with an empty %s left out", name, skipped, " or ".join(task.text_columns))
-    return Split(name, task, file, features)
+    split = Split(name, task, file, features)
+    split.log_labels()
+    return split
 
 
 def read_examples(path: Path, task: Task) -> tuple[list[Example], int]:

@@ -19,6 +19,7 @@ from processor.base import (
     FeatureSettings,
     cached_features,
     fingerprint,
+    log_held_out,
     log_split,
     require_text,
     require_unchanged,
@@ -98,7 +99,16 @@ class Split:
                 f"dev_ratio = {ratio} holds out all {len(order)} articles; give a smaller one, or a file with more."
             )
         train, dev = (self._of_questions(name, np.flatnonzero(rows)) for name, rows in ((self.name, ~held), ("dev", held)))
+        log_held_out(train, dev)
         return train, dev
+
+    def log_labels(self) -> None:
+        """Say how many questions there are and, where they are scored, the ceiling."""
+        facts = self.facts
+        logger.info("%s: %s questions", self.name, f"{facts['rows']:,}")
+        if ceiling := facts.get("ceiling"):
+            shown = ", ".join(f"{metric} {value:.2f}" for metric, value in ceiling.items())
+            logger.info("%s: the ceiling, which a perfect model would reach with this tokenizer: %s", self.name, shown)
 
     def _of_questions(self, name: str, rows: np.ndarray) -> "Split":
         windows = np.flatnonzero(np.isin(self.features.tensors["example_index"], rows))
@@ -189,9 +199,5 @@ def load_split(name: str, file: DataFile, settings: ReadingSettings, task: Task,
     features = cached_features(Path(settings.feature_cache_dir), f"{settings.task}-{name}-{key}", build)
     split = Split(name, task, file, features, settings, tokenizer, source=name)
     log_split(name, file, features, settings.max_seq_len, unit="window")
-    facts = split.facts
-    logger.info("%s: %s questions", name, f"{facts['rows']:,}")
-    if ceiling := facts.get("ceiling"):
-        shown = ", ".join(f"{metric} {value:.2f}" for metric, value in ceiling.items())
-        logger.info("%s: the ceiling, which a perfect model would reach with this tokenizer: %s", name, shown)
+    split.log_labels()
     return split

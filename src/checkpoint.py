@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+from pydantic import ValidationError
 from safetensors import SafetensorError
 
-from src.errors import CheckpointError, EnvironmentFailure
+from src.errors import CheckpointError, EnvironmentFailure, list_problems
 from src.files import digest_folder, hold, read_json, sync, write_json, write_lines
 from src.results import ScoreBook, Scores, report
 from src.settings import COMMAND_LINE, Settings, changes
@@ -217,7 +218,11 @@ def read_settings(checkpoint: Path) -> Settings:
     if "settings" not in record or not (checkpoint / "config.json").is_file():
         raise CheckpointError(f"{checkpoint} is no checkpoint of a run: {SETTINGS} and config.json belong there.")
     known = {name: value for name, value in record["settings"].items() if name in Settings.model_fields}
-    return Settings(**known)
+    try:
+        return Settings(**known)
+    except ValidationError as error:
+        problems = [f"{'.'.join(map(str, detail['loc']))}: {detail['msg']}" for detail in error.errors()]
+        raise CheckpointError(list_problems(f"{checkpoint / SETTINGS} holds settings that cannot be:", problems)) from None
 
 
 def find_run(settings: Settings, headline: str, files: Mapping[str, DataFile]) -> Run:

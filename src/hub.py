@@ -1,7 +1,9 @@
 """The files of a model from the Hugging Face hub: asked once, one commit, then a folder like any other."""
 
+import errno
 import logging
 import re
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -40,12 +42,10 @@ def fetch_model(repository: str, revision: str | None, with_code: bool = False) 
     logger.info("%s: looking it up on the hub", repository)
     try:
         info = HfApi().model_info(repository, revision=revision, timeout=SECONDS_TO_ANSWER)
-        names = [sibling.rfilename for sibling in info.siblings or ()]
-        # By the name of the revision, so that the cache knows which commit it was; the others by the commit.
-        config = Path(hf_hub_download(repository, "config.json", revision=revision or "main"))
-        for name in _wanted(names, with_code):
+        for name in _wanted([sibling.rfilename for sibling in info.siblings or ()], with_code):
             hf_hub_download(repository, name, revision=info.sha)
-        return config.parent
+        # Last, and by the name of the revision: only now the cache takes that name for the commit that is whole.
+        return Path(hf_hub_download(repository, "config.json", revision=revision or "main")).parent
     except HFValidationError:
         raise ModelError(f"{repository!r} is neither a folder nor a hub id. A hub id is owner/name.") from None
     except GatedRepoError:
@@ -58,7 +58,9 @@ def fetch_model(repository: str, revision: str | None, with_code: bool = False) 
         ) from None
     except RemoteEntryNotFoundError:
         raise ModelError(f"{repository!r} has no config.json: it is no model of transformers. Choose another.") from None
-    except (httpx2.TransportError, OfflineModeIsEnabled, LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
+    except (httpx2.TransportError, OfflineModeIsEnabled, HfHubHTTPError, OSError) as error:
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
+            raise  # the disk, which a copy in the cache would not cure
         return _from_cache(repository, revision, error)
 
 
@@ -70,12 +72,18 @@ def _wanted(names: list[str], with_code: bool) -> list[str]:
 
 def _from_cache(repository: str, revision: str | None, error: Exception) -> Path:
     reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
-    try:
+    folder = None
+    with suppress(LocalEntryNotFoundError):
         folder = Path(snapshot_download(repository, revision=revision, local_files_only=True))
-    except LocalEntryNotFoundError:
+    names = [path.name for path in folder.iterdir()] if folder else []
+    if folder is None or "config.json" not in names or not any(_is_weights(name) for name in names):
         raise EnvironmentFailure(
             f"{repository!r} cannot be fetched from the hub and is not in its cache: {reason}. Check the network, or copy the "
             "model's folder here and give that as --model_name_or_path."
         ) from error
-    logger.warning("%s: the hub is out of reach; the copy in the cache is used, commit %s", repository, folder.name)
+    logger.warning("%s: the hub cannot be asked (%s); the copy in the cache is used, commit %s", repository, reason, folder.name)
     return folder
+
+
+def _is_weights(name: str) -> bool:
+    return bool(SAFE_WEIGHTS.fullmatch(name) or OLD_WEIGHTS.fullmatch(name))

@@ -75,7 +75,8 @@ def load_tokenizer(settings: Settings, path: Path | None = None, takes_words: bo
     tokenizer = family.tokenizer(settings, path) if family.tokenizer else _auto_tokenizer(settings, path, takes_words)
     source = path or settings.model_name_or_path
     tokens = tokenizer.tokenize(HANGUL_PROBE)
-    if not tokens or all(token == tokenizer.unk_token for token in tokens):
+    taken_apart = any("\u1100" <= character <= "\u11ff" for token in tokens for character in token)
+    if not tokens or taken_apart or all(token == tokenizer.unk_token for token in tokens):
         raise ModelError(
             f"{source}: its tokenizer turns {HANGUL_PROBE!r} into {tokens}. Lower-casing with accent stripping takes Hangul "
             "apart: try --do_lower_case false. A vocabulary without Korean cannot be used."
@@ -139,7 +140,15 @@ def load_model(
     head = HEADS[output_mode]
     auto_class = getattr(transformers, head.auto_class)
     if path is not None:
-        return _from_pretrained(auto_class, settings, path, "model", dtype=torch.float32)
+        model, report = _from_pretrained(auto_class, settings, path, "model", dtype=torch.float32, output_loading_info=True)
+        if wrong := sorted(
+            {*report["missing_keys"], *report["unexpected_keys"], *(entry[0] for entry in report["mismatched_keys"])}
+        ):
+            shown = ", ".join(wrong[:3])
+            raise ModelError(
+                f"{path} is damaged: {len(wrong)} weights are missing or are others than its config says: {shown} ..."
+            )
+        return model
     config = load_config(settings)
     names = list(labels.values()) if labels else list(head.outputs)
     config.id2label = dict(enumerate(names))
@@ -182,7 +191,13 @@ def model_folder(settings: Settings) -> Path:
     source = settings.model_name_or_path
     if Path(source).is_dir():
         return Path(source)
-    if settings.from_scratch or source.startswith((".", "/", "~")) or source.count("/") > 1:
+    if settings.from_scratch:
+        raise ModelError(f"{source}: no such folder. --from_scratch needs one with config.json and vocab.txt.")
+    if settings.tokenizer == "hanbert":
+        raise ModelError(
+            f"{source}: no such folder. HanBERT is not on the hub: unpack HanBert-54kN-torch.zip here, or name its folder."
+        )
+    if source.startswith((".", "/", "~")) or source.count("/") > 1:
         raise ModelError(f"{source}: no such folder. Give a hub id or a folder with config.json as --model_name_or_path.")
     return fetch_model(source, settings.revision, settings.trust_remote_code)
 
@@ -195,8 +210,7 @@ def model_revision(settings: Settings) -> str | None:
 
 def _from_pretrained(loader: Any, settings: Settings, path: Path | None, what: str, **options: Any) -> Any:
     folder = path or model_folder(settings)
-    # Code of a repository runs only where the user says so; that of a checkpoint never.
-    options["trust_remote_code"] = settings.trust_remote_code and path is None
+    options["trust_remote_code"] = settings.trust_remote_code  # False, not absent: then nobody is asked
     try:
         return loader.from_pretrained(folder, local_files_only=True, **options)
     except (OSError, ValueError, KeyError, ImportError, RuntimeError, SafetensorError, UnpicklingError) as error:

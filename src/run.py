@@ -1,13 +1,10 @@
 """The stages of one run, top to bottom, whatever the task: the run scripts hand in how its files become features."""
 
-import logging
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from src.checkpoint import DataFile, find_run
 from src.settings import Settings
-
-logger = logging.getLogger(__name__)
 
 
 class Task(Protocol):
@@ -45,9 +42,6 @@ def run_task(
     splits = {name: load_split(name, file, settings, task, tokenizer) for name, file in files.items()}
     if settings.holds_out:
         splits["train"], splits["dev"] = splits["train"].hold_out(settings.dev_ratio)
-        logger.info(
-            "dev: %s rows of the training file, held out; %s are left", *(f"{len(splits[name]):,}" for name in ("dev", "train"))
-        )
     if settings.features_only:
         return
     train_and_score(settings, task, accelerator, tokenizer, model, splits, run)

@@ -61,7 +61,9 @@ class Settings(BaseModel):
     )
     test_file: str = _setting("", "test file there (alias: predict_file)", min_length=1, changes="scores")
     download: bool = _setting(True, "fetch published files that are missing, if data_dir is the default", changes="nothing")
-    data_url: str | None = _setting(None, "fetch them from here, not from the original's repository", changes="nothing")
+    data_url: str | None = _setting(
+        None, "address or folder to fetch them from, not the original's repository", changes="nothing"
+    )
     feature_cache_dir: str = _setting("data/cache", "folder of the cached features", changes="nothing")
     max_seq_len: int = _setting(
         128, "longest input in tokens, special tokens included (alias: max_seq_length)", ge=8, changes="scores"

@@ -3,13 +3,14 @@
 import contextlib
 import json
 import logging
+import os
 import queue
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import IO, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -61,7 +62,7 @@ def answer(
                     raise ValueError("the line is empty")
                 parse = parse or _format_of(text, inputs.keys)
                 examples.append(inputs.example(parse(text)))
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 errors[number] = _reason(error)
                 first_error = first_error or errors[number]
                 if strict:
@@ -84,10 +85,17 @@ def answer(
 
 
 def _format_of(first_line: str, keys: Sequence[str]) -> Callable[[str], list[Any]]:
-    """How the lines of an input are read, seen on its first: JSON objects, or TSV."""
-    return (
-        (lambda line: _json_values(line, keys)) if first_line.lstrip().startswith("{") else (lambda line: _tsv_values(line, keys))
-    )
+    """How the lines of an input are read, seen on its first: JSON objects, or TSV, where a whole object is one all the same."""
+    if first_line.lstrip().startswith("{"):
+        return lambda line: _json_values(line, keys)
+    return lambda line: _json_values(line, keys) if _is_object(line) else _tsv_values(line, keys)
+
+
+def _is_object(line: str) -> bool:
+    try:
+        return line.lstrip().startswith("{") and isinstance(json.loads(line), dict)
+    except ValueError:
+        return False
 
 
 def _json_values(line: str, keys: Sequence[str]) -> list[Any]:
@@ -109,7 +117,7 @@ def _tsv_values(line: str, keys: Sequence[str]) -> list[Any]:
     return fields
 
 
-def _reason(error: ValueError) -> str:
+def _reason(error: Exception) -> str:
     return "not UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)
 
 
@@ -117,7 +125,7 @@ def _reason(error: ValueError) -> str:
 def open_lines(path: Path | None) -> Iterator[Iterator[list[bytes]]]:
     """The lines of a file in chunks of CHUNK, or those of standard input as they arrive. Raises DataError for no such file."""
     if path is None:
-        yield _arriving(sys.stdin.buffer)
+        yield _arriving(sys.stdin.fileno())
         return
     try:
         stream = open(path, "rb")  # noqa: SIM115
@@ -127,15 +135,17 @@ def open_lines(path: Path | None) -> Iterator[Iterator[list[bytes]]]:
         yield iter(lambda: list(islice(stream, CHUNK)), [])
 
 
-def _arriving(stream: IO[bytes]) -> Iterator[list[bytes]]:
+def _arriving(descriptor: int) -> Iterator[list[bytes]]:
     """The lines that are there, at most CHUNK at a time: who sends one and waits gets its answer at once."""
     arrived: queue.Queue[bytes | OSError | None] = queue.Queue(maxsize=2 * CHUNK)  # None: that was all
 
     def read() -> None:
         end = None
         try:
-            for line in stream:
-                arrived.put(line)
+            # A stream of its own: Python, when it ends, waits for whoever holds standard input.
+            with os.fdopen(os.dup(descriptor), "rb") as stream:
+                for line in stream:
+                    arrived.put(line)
         except OSError as error:
             end = error
         arrived.put(end)
@@ -170,11 +180,13 @@ def open_output(path: Path | None) -> Iterator[Callable[[str], object]]:
 
         yield write
         return
-    partial = path.with_name(f"{path.name}.partial")
+    in_place = path.exists() and not path.is_file()  # a pipe or a device takes the lines as they come
+    partial = path if in_place else path.with_name(f"{path.name}.partial")
     try:
         stream = open(partial, "w", encoding="utf-8", newline="\n")  # noqa: SIM115
     except OSError as error:
         raise DataError(f"--output {path} cannot be written: {error.strerror}.") from None
     with stream:
         yield stream.write
-    partial.replace(path)
+    if not in_place:
+        partial.replace(path)

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from tokenizers import NormalizedString, PreTokenizedString, Tokenizer, models, normalizers, pre_tokenizers
+from tokenizers import NormalizedString, PreTokenizedString, Tokenizer, decoders, models, normalizers, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
 from src.errors import ModelError
@@ -37,6 +37,7 @@ class HanBertTokenizer(PreTrainedTokenizerFast):
 
     def __call__(self, *args: Any, **options: Any) -> Any:
         """As of any tokenizer; ModelError where the analyser fails, which the Rust library would wrap up."""
+        self.morphemes.failure = None
         try:
             return super().__call__(*args, **options)
         except Exception:
@@ -78,6 +79,8 @@ def load_hanbert_tokenizer(folder: Path, trusted: bool) -> HanBertTokenizer:
         raise ModelError(f"{vocab_file} lacks {', '.join(missing)}. Unpack HanBert-54kN-torch.zip again.")
     backend = Tokenizer(models.WordPiece(vocab, unk_token="[UNK]", max_input_chars_per_word=200))
     backend.normalizer = normalizers.BertNormalizer(strip_accents=False, lowercase=False)
+    # A piece that begins with either mark goes on the word before it.
+    backend.decoder = decoders.Sequence([decoders.WordPiece(cleanup=False), decoders.Replace(f" {JOINED}", "")])
     tokenizer = as_bert_tokenizer(HanBertTokenizer, backend)
     tokenizer.vocab_file, tokenizer.library, tokenizer.morphemes = vocab_file, library, Morphemes(Analyser(library))
     tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.PreTokenizer.custom(tokenizer.morphemes)

@@ -46,7 +46,7 @@ def load_kobert_tokenizer(model_file: Path, vocab_file: Path) -> PreTrainedToken
         raise ModelError(f"{model_file} is no SentencePiece model of the Unigram kind, as KoBERT's is.")
     scores = {piece.piece: piece.score for piece in proto.pieces if piece.type == piece.NORMAL}
     vocab = [line.strip("\n") for line in vocab_file.read_text(encoding="utf-8").rstrip("\n").split("\n")]
-    if missing := [piece for piece in (*SPECIAL_TOKENS.values(), *scores) if piece not in set(vocab)]:
+    if missing := list(dict.fromkeys([*SPECIAL_TOKENS.values(), *scores]).keys() - set(vocab)):
         raise ModelError(
             f"{vocab_file} lacks {len(missing)} pieces of {model_file.name}, such as {missing[0]!r}: they are not of one model."
         )

@@ -114,6 +114,26 @@ def test_mistakes(checkpoint, tmp_path):
         assert expected in done.stderr
         assert done.stdout == ""
         assert "Traceback" not in done.stderr
+    with subprocess.Popen(
+        [sys.executable, "predict.py", "--checkpoint", str(folder), "--strict"],
+        cwd=ROOT,
+        stdin=-1,
+        stdout=-1,
+        stderr=-1,
+        text=True,
+    ) as process:  # it ends while more might come
+        process.stdin.write('{"x": 1}\n')
+        process.stdin.flush()
+        assert process.wait(timeout=120) == 2
+        assert "Fatal" not in process.stderr.read()
+    from safetensors.torch import load_file, save_file
+
+    weights = load_file(folder / "model.safetensors")
+    kept = {name: weight for name, weight in weights.items() if ".layer.0." not in name}
+    save_file(kept, folder / "model.safetensors", metadata={"format": "pt"})
+    done = predict(folder, lines=["좋다"])
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "is damaged: 16 weights are missing or are others than its config says" in done.stderr
     damaged = (folder / "model.safetensors").read_bytes()[:1000]
     (folder / "model.safetensors").write_bytes(damaged)
     done = predict(folder, lines=["좋다"])

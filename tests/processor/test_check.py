@@ -9,41 +9,51 @@ from src.errors import DataError
 from tests.conftest import ROOT, SAMPLE
 
 
+def rows_of(*rows):
+    """Rows of (texts, label), at line 2 and on."""
+    return [Row(f"line {line}", texts, label) for line, (texts, label) in enumerate(rows, start=2)]
+
+
 def test_labels_duplicates_and_rows_worth_a_look():
-    rows = [
-        Row(("좋다",), "1"),
-        Row(("좋다",), "0"),
-        Row(("좋다",), "1"),
-        Row(("으" * 30,), "0"),
-        Row((" ",), "0"),
-        Row(("https://a.b/c http://d",), "1"),
-        Row(("깨\ufffd",), "1"),
-        Row(("가\x1c나",), "1"),
-        Row(("긴 글 " * 1000,), "1"),
-    ]
+    texts = ["좋다", "좋다", "좋다", "으" * 30, " ", "https://a.b/c http://d", "깨\ufffd", "가\x1c나", "긴 글 " * 1000]
+    rows = rows_of(*(((text,), label) for text, label in zip(texts, "101001111", strict=True)))
     assert describe(rows, TASKS["nsmc"]) == [
         "labels: 0 3, 1 6",
         "duplicates: 2 rows repeat an earlier one; 1 texts have more than one label",
-        "empty text: 1 rows, such as row 4",
-        "one character over and over: 1 rows, such as row 3",
-        "nothing but an address: 1 rows, such as row 5",
-        "the replacement character U+FFFD: 1 rows, such as row 6",
-        "a control character: 1 rows, such as row 7",
-        "more than 2,000 characters: 1 rows, such as row 8",
+        "empty text: 1, such as line 6",
+        "one character over and over: 1, such as line 5",
+        "nothing but an address: 1, such as line 7",
+        "the replacement character U+FFFD: 1, such as line 8",
+        "a control character: 1, such as line 9",
+        "more than 2,000 characters: 1, such as line 10",
     ]
 
 
-def test_pairs():
-    rows = [Row(("NS", "가"), "0"), Row(("나", "나"), "1"), Row(("다", "라"), "1")]
+def test_pairs_and_scores():
+    rows = rows_of((("NS", "가"), "0"), (("나", "나"), "1"), (("다", "라"), "1"))
     assert describe(rows, TASKS["paws"])[1:] == [
-        "placeholder 'NS': 1 rows, such as row 0",
-        "the same text twice: 1 rows, such as row 1",
+        "placeholder 'NS': 1, such as line 2",
+        "the same text twice: 1, such as line 3",
     ]
+    scored = rows_of((("가", "나"), "5.0"), (("다", "라"), "99"), (("마", "바"), "-3"))
+    assert describe(scored, TASKS["korsts"]) == ["score outside 0 to 5: 2, such as line 3, line 4"]
 
 
 def test_texts_that_two_files_share():
-    one, other = [Row(("가",), "0"), Row(("나",), "0")], [Row(("나",), "1")]
-    assert overlaps({"train": one, "dev": other, "test": []}) == ["overlap: 1 texts are in train and in dev"]
+    one, other = rows_of((("가",), "0"), (("나",), "0")), rows_of((("나",), "1"))
+    assert overlaps({"train": one, "dev": other, "test": []}, TASKS["nsmc"]) == ["overlap: 1 texts are in train and in dev"]
+    asked, elsewhere = rows_of((("누구?", "글"), "가")), rows_of((("언제?", "글"), "나"))
+    assert overlaps({"a": asked, "b": elsewhere}, TASKS["korquad"]) == ["overlap: 1 texts are in a and in b"]
+
+
+def test_rows_that_a_run_leaves_out_are_looked_at(tmp_path, capsys):
+    (tmp_path / "paws").mkdir()
+    rows = "id\tsentence1\tsentence2\tlabel\n1\t가\t나\t0\n2\t\t나\t0\n3\t가\t다\t1\n"
+    (tmp_path / "paws" / "dev_2k.tsv").write_text(rows)
+    check_tasks(["paws"], tmp_path)
+    printed = capsys.readouterr().out
+    assert "dev_2k.tsv: 3 rows" in printed
+    assert "empty text: 1, such as line 3" in printed
 
 
 def test_the_sample_is_fine(capsys):

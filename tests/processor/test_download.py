@@ -1,7 +1,9 @@
 """Against a server on the loopback address that misbehaves as told; the published files' names, contents of our own."""
 
+import errno
 import hashlib
 import json
+import os
 import subprocess
 import sys
 import threading
@@ -115,13 +117,48 @@ def test_a_file_that_cannot_be_had_is_not_there(server, sample_is_published, tmp
     assert expected in str(caught.value)
     assert "ratings_train.txt" in str(caught.value)
     assert names_below(tmp_path) == []
-    assert list(tmp_path.iterdir()) == []
+    assert not (tmp_path / "nsmc").exists()
 
 
 def test_without_a_server_the_message_says_what_to_put_where(sample_is_published, tmp_path):
     with pytest.raises(EnvironmentFailure) as caught:
         download.fetch(NAMES, tmp_path)
     assert str(caught.value).splitlines()[1:] == [f"  - http://127.0.0.1:9/{name} belongs at {tmp_path}/{name}" for name in NAMES]
+
+
+@pytest.mark.parametrize("form", ["{}", "file://{}"])
+def test_a_folder_as_a_mirror(sample_is_published, tmp_path, form):
+    download.fetch(NAMES, tmp_path, form.format(SAMPLE))
+    assert names_below(tmp_path) == sorted(NAMES)
+    (tmp_path / "mirror" / "nsmc").mkdir(parents=True)
+    (tmp_path / "mirror" / NAMES[0]).write_text("another")
+    for name, expected in ((NAMES[0], "what came is not the published file"), (NAMES[1], "mirror does not hold it")):
+        with pytest.raises(EnvironmentFailure, match=expected):
+            download.fetch([name], tmp_path / "new", form.format(tmp_path / "mirror"))
+    assert names_below(tmp_path / "new") == []
+
+
+def test_a_fetched_file_is_for_all(server, sample_is_published, tmp_path):
+    before = os.umask(0o022)
+    try:
+        download.fetch(NAMES[:1], tmp_path, server.url)
+    finally:
+        os.umask(before)
+    assert (tmp_path / NAMES[0]).stat().st_mode & 0o777 == 0o644
+
+
+@pytest.mark.parametrize("fault", ["a file", "full"])
+def test_a_disk_that_does_not_take_it(server, sample_is_published, tmp_path, monkeypatch, fault):
+    if fault == "a file":
+        (tmp_path / "data").write_text("no folder")
+    else:
+
+        def full(*arguments, **options):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+        monkeypatch.setattr(download, "_transfer", full)
+    with pytest.raises(EnvironmentFailure, match=r"cannot be written: (Not a directory|No space left|File exists)"):
+        download.fetch(NAMES[:1], tmp_path / "data", server.url)
 
 
 def test_two_at_once(server, sample_is_published, tmp_path):

@@ -339,6 +339,10 @@ def test_the_settings_of_a_checkpoint(settings):
         read_settings(checkpoint)
     (checkpoint / "config.json").write_text("{}")
     assert read_settings(checkpoint).model_dump() == settings(learning_rate=0.5).model_dump()
+    record = json.loads((checkpoint / "settings.json").read_text())
+    (checkpoint / "settings.json").write_text(json.dumps(record | {"settings": {"max_seq_len": "long"}}))
+    with pytest.raises(CheckpointError, match="holds settings that cannot be:\n  - max_seq_len: "):
+        read_settings(checkpoint)
     with pytest.raises(CheckpointError, match=r"is the folder of a run\. Name one of its checkpoints: .*/checkpoint-1"):
         read_settings(run.folder)
     with pytest.raises(CheckpointError, match="is no checkpoint of a run"):

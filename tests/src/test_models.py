@@ -205,3 +205,24 @@ def test_buffers_that_old_files_hold_do_no_harm(settings, folder):
 
     save_weights(folder, with_positions)
     assert load_from(settings, folder)
+
+
+def test_a_tokenizer_that_takes_syllables_apart_is_an_error(settings, folder):
+    letters = ["##" + chr(code) for code in range(0x1100, 0x1200)] + [chr(code) for code in range(0x1100, 0x1200)]
+    (folder / "vocab.txt").write_text("\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *letters, "한국어"]))
+    change(folder, "tokenizer_config.json", do_lower_case=True)
+    with pytest.raises(ModelError, match="try --do_lower_case false"):
+        load_tokenizer(settings(model_name_or_path=folder))
+    assert load_tokenizer(settings(model_name_or_path=folder, do_lower_case=False)).tokenize("한국어") == ["한국어"]
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"from_scratch": True}, "--from_scratch needs one with config.json"),
+        ({"from_scratch": False, "tokenizer": "hanbert"}, r"HanBERT is not on the hub: unpack HanBert-54kN-torch\.zip"),
+    ],
+)
+def test_what_needs_a_folder_says_so(settings, changes, expected):
+    with pytest.raises(ModelError, match=expected):
+        load_config(settings(model_name_or_path="org/model", **changes))

@@ -1,4 +1,3 @@
-import io
 import json
 import os
 import sys
@@ -83,6 +82,16 @@ def test_the_first_line_that_holds_something_decides_the_format():
     assert answers_to("\ufeffa", "b\tc") == [{"out": "A"}, {"line": 2, "error": "found 2 columns, expected 1 (text)"}]
 
 
+def test_json_behind_a_line_that_is_none_is_json():
+    found = answers_to("garbage", '{"text": "a"}', '{"txt": "a"}', "{not json}")
+    assert found[1:] == [{"out": "A"}, {"line": 3, "error": "'text' is missing; an input has text"}, {"out": "{NOT JSON}"}]
+
+
+def test_a_line_that_is_nested_too_deeply_is_an_error_like_any_other():
+    found = answers_to('{"text": "a"}', "[" * 200_000, '{"text": "b"}')
+    assert (found[0], found[1]["line"], found[2]) == ({"out": "A"}, 2, {"out": "B"})
+
+
 def test_an_input_of_which_nothing_can_be_used_is_an_error():
     assert answers_to("a\tb", "c\td")[1] == "none of the 2 lines could be used; the first: found 2 columns, expected 1 (text)."
 
@@ -119,17 +128,12 @@ def test_standard_input_is_answered_as_it_arrives(monkeypatch):
             assert b"".join(line for chunk in lines for line in chunk) == b"c\nd"
 
 
-def test_a_standard_input_that_cannot_be_read(monkeypatch):
-    class Broken(io.RawIOBase):
-        def readable(self):
-            return True
-
-        def readinto(self, buffer):
-            raise OSError(5, "Input/output error")
-
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BufferedReader(Broken())))
-    with pytest.raises(DataError, match="standard input cannot be read: Input/output error"), open_lines(None) as lines:
+def test_a_standard_input_that_cannot_be_read(monkeypatch, tmp_path):
+    folder = os.open(tmp_path, os.O_RDONLY)
+    monkeypatch.setattr(sys, "stdin", type("Stdin", (), {"fileno": staticmethod(lambda: folder)}))
+    with pytest.raises(DataError, match="standard input cannot be read: Is a directory"), open_lines(None) as lines:
         list(lines)
+    os.close(folder)
 
 
 def test_a_file_has_its_name_only_when_it_is_whole(tmp_path):
@@ -143,4 +147,19 @@ def test_a_file_has_its_name_only_when_it_is_whole(tmp_path):
     assert [each.name for each in tmp_path.iterdir()] == ["out.jsonl"]
     assert path.read_text() == "b\n"
     with pytest.raises(DataError, match="cannot be written"), open_output(tmp_path / "no" / "f"):
+        pass
+
+
+def test_what_is_no_file_is_written_as_it_is(tmp_path):
+    fifo = tmp_path / "fifo"
+    os.mkfifo(fifo)
+    got = []
+    reader = threading.Thread(target=lambda: got.append(fifo.read_text()))
+    reader.start()
+    with open_output(fifo) as write:
+        write("a\n")
+    reader.join(timeout=20)
+    assert got == ["a\n"]
+    assert fifo.is_fifo()
+    with pytest.raises(DataError, match="cannot be written: Is a directory"), open_output(tmp_path):
         pass

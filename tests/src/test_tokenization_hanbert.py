@@ -38,6 +38,16 @@ def test_morphemes_become_pieces_with_offsets(tokenizer):
 
 
 @needs_gcc
+def test_pieces_are_joined_to_text(tokenizer):
+    from processor.answers import legacy_text
+
+    text = "서울에서 말한다"
+    row = tokenizer(text, add_special_tokens=False)
+    assert tokenizer.decode(row["input_ids"]) == text
+    assert legacy_text(tokenizer, do_lower_case=False)(text, 0, 4, [row["input_ids"][0]]) == "서울"
+
+
+@needs_gcc
 def test_pairs_words_and_many_threads(tokenizer):
     row = tokenizer("서울", "부산")
     assert row["token_type_ids"] == [0] * row["token_type_ids"].index(1) + [1] * row["token_type_ids"].count(1)
