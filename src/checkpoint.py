@@ -55,6 +55,7 @@ class Run:
     why: str  # what is in the way
     book: ScoreBook
     data: dict[str, dict[str, Any]]  # split -> file, status, sha256, rows ..., as settings.json holds them
+    rescored: dict[str, Any]  # settings by which what the checkpoints say is read anew, where they were others
     lock: int | None = None
 
     @property
@@ -126,6 +127,9 @@ class Run:
         head = {"task": self.settings.task, "model": self.settings.model_name_or_path, "data": data}
         write_lines(self.folder / RESULT_LINES, self.book.lines())
         write_json(self.folder / RESULTS, head | self.book.results(self.checkpoints()))
+        if self.rescored:  # not before: the settings must never stand beside scores of others
+            record = read_json(self.folder / SETTINGS)
+            write_json(self.folder / SETTINGS, record | {"settings": record["settings"] | self.rescored})
         if cost := read_json(self.folder / COST):
             spent = round(cost.get("evaluation_seconds", 0.0) + evaluation_seconds, 3)
             write_json(self.folder / COST, cost | {"evaluation_seconds": spent})
@@ -243,10 +247,18 @@ def find_run(settings: Settings, headline: str, files: Mapping[str, DataFile]) -
     if state in ("partial", "trained"):
         data = earlier["data"]
     book = ScoreBook(headline, [split for split in ("dev", "test") if split in data])
+    rescored: dict[str, Any] = {}
     if state in ("partial", "trained"):
-        scores = read_json(settings.run_folder / RESULTS).get("scores", {})
-        book.scores = {int(step): splits for step, splits in scores.items()}
-    return Run(settings, files, weights, state, why, book, data)
+        values = settings.model_dump()
+        before = earlier["settings"]
+        rescored = {name: new for name, new in values.items() if changes(name) == "outputs" and before.get(name, new) != new}
+        if rescored and settings.do_eval:
+            shown = "; ".join(f"{name} {before[name]!r}, now {new!r}" for name, new in rescored.items())
+            logger.info("%s: %s: its checkpoints are scored anew", settings.run_folder, shown)
+        else:
+            scores = read_json(settings.run_folder / RESULTS).get("scores", {})
+            book.scores = {int(step): splits for step, splits in scores.items()}
+    return Run(settings, files, weights, state, why, book, data, rescored)
 
 
 # -- looking ---------------------------------------------------------------------------------------------------------------

@@ -24,7 +24,7 @@ ALIASES = {
 
 
 def _setting(default: Any, help: str, *, changes: str = "training", **constraints: Any) -> Any:
-    """A field. `changes`: "training" what is learned, "scores" also how a checkpoint scores, "nothing" neither."""
+    """A field. `changes`: "training" what is learned, "scores" also what a model says, "outputs" only what is made of that."""
     return Field(default, description=help, json_schema_extra={"changes": changes}, **constraints)
 
 
@@ -70,11 +70,11 @@ class Settings(BaseModel):
     )
     doc_stride: int = _setting(128, "korquad: step between windows over a context, in tokens", gt=0, changes="scores")
     max_query_length: int = _setting(64, "korquad: longest question, in tokens", gt=0, changes="scores")
-    max_answer_length: int = _setting(30, "korquad: longest answer, in tokens", gt=0, changes="scores")
-    n_best_size: int = _setting(20, "korquad: number of candidate answers kept", gt=0, changes="scores")
+    max_answer_length: int = _setting(30, "korquad: longest answer, in tokens", gt=0, changes="outputs")
+    n_best_size: int = _setting(20, "korquad: number of candidate answers kept", gt=0, changes="outputs")
 
     answer_text: Literal["offsets", "legacy"] = _setting(
-        "offsets", "korquad: answers by their characters, or joined from pieces as published scores were", changes="scores"
+        "offsets", "korquad: answers by their characters, or joined from pieces as published scores were", changes="outputs"
     )
     strict_data: bool = _setting(True, "korquad: false goes on where ids or answer positions are wrong", changes="scores")
 
@@ -162,7 +162,7 @@ class Settings(BaseModel):
 
 
 def changes(name: str) -> str:
-    """What another value of setting `name` changes: "training", "scores" (and so training, too) or "nothing"."""
+    """What another value of setting `name` changes: "training", "scores" (and so training, too), "outputs" or "nothing"."""
     extra = Settings.model_fields[name].json_schema_extra
     assert isinstance(extra, dict)
     return str(extra["changes"])

@@ -53,6 +53,24 @@ def test_windows_are_trained_and_scored(tiny, tmp_path):
     assert data["train"]["windows"] > 1.5 * data["train"]["rows"]
 
 
+def test_another_way_to_read_the_answers_needs_no_training(tiny, tmp_path):
+    steps = ("--max_steps", "40", "--save_steps", "20", "--logging_steps", "20", "--save_total_limit", "-1")
+    assert tiny(*steps, task="korquad").returncode == 0
+    folder = tmp_path / "ckpt" / "tiny-korquad-ckpt"
+    before, weights = results_of(tmp_path), (folder / "checkpoint-40" / "model.safetensors").stat()
+    done = tiny(*steps, "--answer_text", "legacy", "--max_answer_length", "3", task="korquad")
+    assert done.returncode == 0, done.stderr
+    assert "answer_text 'offsets', now 'legacy': its checkpoints are scored anew" in done.stderr
+    after = results_of(tmp_path)
+    assert list(after["scores"]) == list(before["scores"]) == ["20", "40"]
+    assert after["scores"] != before["scores"]
+    assert (folder / "checkpoint-40" / "model.safetensors").stat().st_mtime == weights.st_mtime
+    again = tiny(*steps, "--answer_text", "legacy", "--max_answer_length", "3", task="korquad")
+    assert (again.stdout, again.stderr) == (done.stdout, "")
+    assert tiny(*steps, "--do_train", "false", task="korquad").returncode == 0
+    assert results_of(tmp_path)["scores"] == before["scores"]
+
+
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [

@@ -210,7 +210,8 @@ def test_settings_cannot_be_changed():
 
 def test_which_settings_change_what():
     kinds = {name: changes(name) for name in Settings.model_fields}
-    assert set(kinds.values()) == {"training", "scores", "nothing"}
+    assert set(kinds.values()) == {"training", "scores", "outputs", "nothing"}
+    assert {name for name, kind in kinds.items() if kind == "outputs"} == {"answer_text", "n_best_size", "max_answer_length"}
     assert (kinds["learning_rate"], kinds["max_seq_len"], kinds["ckpt_dir"]) == ("training", "scores", "nothing")
 
 
