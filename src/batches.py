@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 NO_LABEL = -100  # the label id of a token that has none
+POOL = 50  # batches whose rows are sorted together
 
 
 class Features(Protocol):
@@ -44,6 +45,25 @@ def epoch_order(rows: int, seed: int, epoch: int) -> np.ndarray:
     return np.random.default_rng([seed, epoch]).permutation(rows)
 
 
+def bucketed_order(order: np.ndarray, lengths: np.ndarray, batch_size: int, seed: int, epoch: int) -> np.ndarray:
+    """`order`, an epoch's, with rows of like length together, int64 [rows]: as many batches of the same sizes.
+
+    Rows are sorted inside pools of POOL batches, then the batches are shuffled; one that is not full stays the last.
+    lengths: int64 [rows], the tokens of each row.
+    """
+    pools = slices(order, POOL * batch_size)
+    batches = list(slices(np.concatenate([pool[np.argsort(lengths[pool], kind="stable")] for pool in pools]), batch_size))
+    full = len(order) // batch_size
+    shuffled = np.random.default_rng([seed, epoch, POOL]).permutation(full)
+    return np.concatenate([batches[number] for number in [*shuffled, *range(full, len(batches))]])
+
+
+def micro_batches(rows: np.ndarray, lengths: np.ndarray, batch_size: int, parts: int) -> Iterator[np.ndarray]:
+    """`rows` in batches of `batch_size`, and each of those, from long to short, in `parts`: less to pad in the same update."""
+    for batch in slices(rows, batch_size):
+        yield from slices(batch[np.argsort(-lengths[batch], kind="stable")] if parts > 1 else batch, -(-len(batch) // parts))
+
+
 def slices(rows: np.ndarray, size: int) -> Iterator[np.ndarray]:
     """`rows` in parts of `size`, the last one maybe shorter."""
     return (rows[start : start + size] for start in range(0, len(rows), size))
@@ -54,27 +74,31 @@ def by_length(features: Features, batch_size: int) -> Iterator[np.ndarray]:
     return slices(np.argsort(-features.lengths, kind="stable"), batch_size)
 
 
-def token_positions(features: Features, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Where the tokens of a padded batch lie in the flat arrays: positions int64 [B, L] and which are real, bool [B, L]."""
+def token_positions(features: Features, rows: np.ndarray, length: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+    """Where the tokens of a padded batch lie in the flat arrays: positions int64 [B, L] and which are real, bool [B, L].
+
+    L is `length` or else that of the longest row.
+    """
     offsets = features.tensors["offsets"]
     starts, lengths = offsets[rows], offsets[rows + 1] - offsets[rows]
-    columns = np.arange(lengths.max())
+    columns = np.arange(length or lengths.max())
     real = columns < lengths[:, None]
     return np.where(real, starts[:, None] + columns, 0), real
 
 
 @dataclass(frozen=True)
 class Collator:
-    """Makes the batches of one model: its pad id, whether it has segments, its device."""
+    """Makes the batches of one model: its pad id, whether it has segments, its device, the length that all rows have."""
 
     pad_token_id: int
     segments: bool
     device: torch.device
+    length: int | None = None
 
     def __call__(self, features: Features, rows: np.ndarray) -> Batch:
-        """The batch of the given rows (int64 [B]), padded on the right to the longest of them."""
+        """The batch of the given rows (int64 [B]), padded on the right to the longest of them, or to `length`."""
         tensors = features.tensors
-        positions, real = token_positions(features, rows)
+        positions, real = token_positions(features, rows, self.length)
         arrays = {"input_ids": np.where(real, tensors["input_ids"][positions], self.pad_token_id), "attention_mask": real}
         if self.segments:
             arrays["token_type_ids"] = np.where(real, tensors["token_type_ids"][positions], 0)

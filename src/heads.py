@@ -1,6 +1,7 @@
 """What comes out of a model: the heads as a table, their losses, and what is kept of their logits."""
 
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -9,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from src.batches import NO_LABEL, Batch, Collator
+from src.packing import packed
 
 
 class SpanSettings(Protocol):
@@ -111,13 +113,15 @@ class TaskModel:
     collate: Collator
     head: Head
     settings: SpanSettings
+    packs: bool = False  # whether its encoder runs on real tokens alone
 
     def logits(self, batch: Batch) -> Tensor:
         """Logits of a batch: float [B, C]; [B, L, C] where tokens have outputs.
 
         Training and evaluation come through here and nowhere else.
         """
-        return self.head.logits(self.model(**batch.inputs), batch)
+        with packed(batch.inputs["attention_mask"]) if self.packs else nullcontext():
+            return self.head.logits(self.model(**batch.inputs), batch)
 
     def kept(self, logits: Tensor, batch: Batch) -> Tensor:
         """What evaluation keeps of the logits: a row for each row of the batch, or for each real token."""

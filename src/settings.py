@@ -81,6 +81,12 @@ class Settings(BaseModel):
     # Training
     do_train: bool = _setting(True, "fine-tune", changes="nothing")
     train_batch_size: int = _setting(32, "rows in a batch", gt=0)
+    padding: Literal["none", "longest", "max_length"] = _setting(
+        "none", "none: the encoder sees real tokens alone; longest: rows are as long as their batch's longest"
+    )
+    batching: Literal["shuffled", "bucketed"] = _setting(
+        "shuffled", "bucketed: rows of like length meet, in as many batches of the same size"
+    )
     gradient_accumulation_steps: int = _setting(1, "batches in one update", gt=0)
     num_train_epochs: float = _setting(10, "passes over the training file", gt=0, allow_inf_nan=False)
     max_steps: int = _setting(-1, "number of updates; -1: by num_train_epochs", ge=-1)

@@ -15,6 +15,7 @@ from src.errors import EnvironmentFailure
 from src.evaluate import Scorer, Split
 from src.heads import HEADS, TaskModel
 from src.models import load_model, load_tokenizer, model_revision, uses_segments
+from src.packing import can_pack, pack_encoder
 from src.progress import log_to
 from src.run import Task
 from src.settings import Settings
@@ -91,6 +92,16 @@ def score_checkpoints(settings: Settings, task: Task, accelerator: Accelerator, 
 
 
 def task_model(model: Any, settings: Settings, task: Task, accelerator: Accelerator) -> TaskModel:
-    """The model as the loop takes it: padded with its own pad id, sent segments exactly when its config has them."""
-    collate = Collator(getattr(model.config, "pad_token_id", None) or 0, uses_segments(model.config), accelerator.device)
-    return TaskModel(model, collate, HEADS[task.output_mode], settings)
+    """The model as the loop takes it: padded with its own pad id, sent segments exactly when its config has them.
+
+    Its encoder runs without padding where the settings want that and its kind can.
+    """
+    packs = settings.padding == "none" and can_pack(model)
+    if packs:
+        pack_encoder(model)
+    elif settings.padding == "none":
+        logger.info("%s cannot run without padding; rows are padded to the longest of their batch", model.config.model_type)
+    length = settings.max_seq_len if settings.padding == "max_length" else None
+    pad_token_id = getattr(model.config, "pad_token_id", None) or 0
+    collate = Collator(pad_token_id, uses_segments(model.config), accelerator.device, length)
+    return TaskModel(model, collate, HEADS[task.output_mode], settings, packs)

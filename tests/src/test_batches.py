@@ -2,7 +2,7 @@ import numpy as np
 import torch
 
 from processor.base import Features
-from src.batches import Collator, by_length, epoch_order, slices
+from src.batches import Collator, bucketed_order, by_length, epoch_order, micro_batches, slices
 
 # Row r has r + 1 tokens, and every one of them is the number r + 1.
 FEATURES = Features(
@@ -66,6 +66,36 @@ def test_segments_are_sent_only_to_a_model_that_has_them():
 
 def test_evaluation_goes_from_long_to_short_and_sees_every_row_once():
     assert [rows.tolist() for rows in by_length(FEATURES, 3)] == [[3, 2, 1], [0]]
+
+
+def test_buckets_hold_rows_of_like_length_in_as_many_batches():
+    lengths = np.random.default_rng(0).integers(3, 60, 1013)
+    order = epoch_order(1013, seed=1, epoch=0)
+    bucketed = bucketed_order(order, lengths, 8, seed=1, epoch=0)
+    assert sorted(bucketed) == list(range(1013))
+    assert bucketed.tolist() == bucketed_order(order, lengths, 8, seed=1, epoch=0).tolist()
+    spread = [np.mean([np.ptp(lengths[batch]) for batch in slices(rows, 8)]) for rows in (order, bucketed)]
+    assert spread[1] < spread[0] / 10
+    means = [lengths[batch].mean() for batch in slices(bucketed, 8)]
+    assert abs(np.corrcoef(np.arange(len(means)), means)[0, 1]) < 0.2  # long and short batches take turns
+
+
+def test_a_batch_that_is_not_full_stays_the_last():
+    """Else the updates would be cut elsewhere."""
+    lengths = np.arange(10)
+    assert len(bucketed_order(np.arange(10), lengths, 4, seed=0, epoch=0)) == 10
+    assert sorted(bucketed_order(np.arange(10), lengths, 4, seed=0, epoch=0)[8:]) == [8, 9]
+
+
+def test_micro_batches_are_the_rows_of_their_batch_from_long_to_short():
+    rows, lengths = np.array([0, 1, 2, 3, 4]), np.array([5, 9, 7, 1, 3])
+    assert [part.tolist() for part in micro_batches(rows, lengths, 3, 2)] == [[1, 2], [0], [4], [3]]
+    assert [part.tolist() for part in micro_batches(rows, lengths, 3, 1)] == [[0, 1, 2], [3, 4]]
+
+
+def test_rows_can_have_one_length():
+    batch = Collator(pad_token_id=9, segments=False, device=CPU, length=6)(FEATURES, np.array([1]))
+    assert batch.inputs["input_ids"].tolist() == [[2, 2, 9, 9, 9, 9]]
 
 
 def test_slices():

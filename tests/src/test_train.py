@@ -158,7 +158,7 @@ def test_the_optimizer_s_state_is_saved_where_asked(settings):
 
 
 def test_a_loss_that_is_no_number_stops_the_run_and_names_the_step(settings):
-    """The third batch meets a NaN; the look comes at the fifth update, before anything is saved."""
+    """The third update meets a NaN; the look comes at the fifth update, before anything is saved."""
     calls = []
 
     class Sick(type(small_model())):
