@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -100,8 +101,13 @@ def task_model(model: Any, settings: Settings, task: Task, accelerator: Accelera
     if packs:
         pack_encoder(model)
     elif settings.padding == "none":
-        logger.info("%s cannot run without padding; rows are padded to the longest of their batch", model.config.model_type)
+        _say_once(f"{model.config.model_type} cannot run without padding; rows are padded to the longest of their batch")
     length = settings.max_seq_len if settings.padding == "max_length" else None
     pad_token_id = getattr(model.config, "pad_token_id", None) or 0
     collate = Collator(pad_token_id, uses_segments(model.config), accelerator.device, length)
     return TaskModel(model, collate, HEADS[task.output_mode], settings, packs)
+
+
+@cache
+def _say_once(message: str) -> None:
+    logger.info("%s", message)
