@@ -30,6 +30,7 @@ class Batch:
     inputs: `input_ids` and `attention_mask` int64 [B, L], and `token_type_ids` int64 [B, L] where the model has segments.
     labels: int64 or float32 [B]; int64 [B, L] where every token has one or NO_LABEL; int64 [B, 2] for a span's first and last
     token. tokens: how many of the B x L are real. items: labelled items, the divisor of the mean loss.
+    places: int64 [tokens], where the real ones lie in the flattened batch.
     context: uint8 [B, L] for spans: 0 where none can be, 2 where one can begin and end, 1 where it can only end.
     """
 
@@ -37,6 +38,7 @@ class Batch:
     labels: Tensor
     tokens: int
     items: int
+    places: Tensor
     context: Tensor | None = None
 
 
@@ -112,7 +114,8 @@ class Collator:
             context = self._to_device(np.where(real, tensors["context"][positions], 0).astype(np.uint8))
         else:
             labels = tensors["labels"][rows]
-        return Batch(inputs, self._to_device(labels), int(real.sum()), items, context)
+        places = self._to_device(np.flatnonzero(real))
+        return Batch(inputs, self._to_device(labels), len(places), items, places, context)
 
     def _to_device(self, array: np.ndarray) -> Tensor:
         tensor = torch.from_numpy(array)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from src.batches import NO_LABEL, Batch, Collator
-from src.packing import packed
+from src.packing import Layout, packed
 
 
 class SpanSettings(Protocol):
@@ -120,7 +120,7 @@ class TaskModel:
 
         Training and evaluation come through here and nowhere else.
         """
-        with packed(batch.inputs["attention_mask"]) if self.packs else nullcontext():
+        with packed(Layout.of(batch.inputs["attention_mask"], batch.places)) if self.packs else nullcontext():
             return self.head.logits(self.model(**batch.inputs), batch)
 
     def kept(self, logits: Tensor, batch: Batch) -> Tensor:

@@ -41,11 +41,13 @@ class Layout:
     mask: Tensor | None
 
     @classmethod
-    def of(cls, attention_mask: Tensor) -> "Layout":
-        """The layout of a batch with this attention mask, int64 [B, L]."""
-        real = attention_mask.bool()
-        flat = real.flatten().nonzero()[:, 0]
-        return cls(flat, tuple(real.shape), None if len(flat) == real.numel() else real[:, None, None, :])
+    def of(cls, attention_mask: Tensor, flat: Tensor) -> "Layout":
+        """The layout of a batch with this attention mask, int64 [B, L], and the places where it is 1, int64 [T].
+
+        Both are given, as a GPU that looked for the places would make the CPU wait for how many they are.
+        """
+        full = len(flat) == attention_mask.numel()
+        return cls(flat, tuple(attention_mask.shape), None if full else attention_mask.bool()[:, None, None, :])
 
     # By index_select and index_copy: the gradient of plain indexing adds up one element after the other on a CPU.
 
@@ -78,10 +80,10 @@ def pack_encoder(model: PreTrainedModel) -> None:
 
 
 @contextmanager
-def packed(attention_mask: Tensor) -> Iterator[None]:
-    """Inside, the model is given the batch that has this attention mask."""
+def packed(layout: Layout) -> Iterator[None]:
+    """Inside, the model is given the batch of this layout."""
     global _layout
-    _layout = Layout.of(attention_mask)
+    _layout = layout
     try:
         yield
     finally:

@@ -36,6 +36,7 @@ def test_rows_are_padded_to_the_longest_of_their_batch():
     assert batch.inputs["token_type_ids"].tolist() == [[0, 1, 1], [0, 0, 0]]
     assert {tensor.dtype for tensor in batch.inputs.values()} == {torch.int64}
     assert (batch.labels.tolist(), batch.tokens, batch.items) == ([30, 10], 4, 2)
+    assert batch.places.tolist() == [0, 1, 2, 3]
 
 
 def test_labels_of_tokens_are_padded_with_no_label():

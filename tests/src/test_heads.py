@@ -14,9 +14,9 @@ from tests.src.test_batches import FEATURES
 def batch_of(mask, context=None):
     """A batch with this attention mask and context, [B, L] both."""
     inputs = {"attention_mask": torch.tensor(mask)}
-    return Batch(
-        inputs, torch.zeros(len(mask)), 0, len(mask), None if context is None else torch.tensor(context, dtype=torch.uint8)
-    )
+    places = torch.tensor(mask).flatten().nonzero()[:, 0]
+    shown = None if context is None else torch.tensor(context, dtype=torch.uint8)
+    return Batch(inputs, torch.zeros(len(mask)), len(places), len(mask), places, shown)
 
 
 def test_every_head_is_a_class_of_transformers():

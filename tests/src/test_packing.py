@@ -38,14 +38,18 @@ def logits_of(output, mask):
     return torch.cat([each[mask.bool()].flatten() if each.shape[:2] == mask.shape else each.flatten() for each in found])
 
 
+def layout_of(mask):
+    return Layout.of(mask, mask.flatten().nonzero()[:, 0])
+
+
 def test_the_layout_by_hand():
-    layout = Layout.of(torch.tensor([[1, 1, 0], [1, 0, 0], [1, 1, 1]]))
+    layout = layout_of(torch.tensor([[1, 1, 0], [1, 0, 0], [1, 1, 1]]))
     assert layout.flat.tolist() == [0, 1, 3, 6, 7, 8]
     batch = layout.batch(torch.tensor([[1], [2], [3], [4], [5], [6]]))
     assert batch[:, :, 0].tolist() == [[1, 2, 0], [3, 0, 0], [4, 5, 6]]
     assert layout.tokens(batch)[:, 0].tolist() == [1, 2, 3, 4, 5, 6]
     assert layout.mask[:, 0, 0].tolist() == [[True, True, False], [True, False, False], [True, True, True]]
-    assert Layout.of(torch.ones(2, 3)).mask is None
+    assert layout_of(torch.ones(2, 3)).mask is None
 
 
 @pytest.mark.parametrize("auto_class", HEADS)
@@ -57,7 +61,7 @@ def test_logits_and_gradients_are_those_of_the_padded_model(model_type, auto_cla
     pack_encoder(other)
     inputs = batch()
     expected = logits_of(model(**inputs), inputs["attention_mask"])
-    with packed(inputs["attention_mask"]):
+    with packed(layout_of(inputs["attention_mask"])):
         found = logits_of(other(**inputs), inputs["attention_mask"])
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
     expected.square().sum().backward()
@@ -76,7 +80,7 @@ def test_the_encoder_sees_real_tokens_alone():
     seen = []
     model.bert.encoder.layer[0].intermediate.register_forward_hook(lambda module, inputs, output: seen.append(inputs[0].shape))
     inputs = batch()
-    with packed(inputs["attention_mask"]):
+    with packed(layout_of(inputs["attention_mask"])):
         model(**inputs)
     assert seen == [(1, 16, 16)]  # 3 + 7 + 1 + 5 tokens
 
@@ -92,7 +96,7 @@ def test_attention_dropout_stays():
     inputs = batch()
 
     def run():
-        with packed(inputs["attention_mask"]):
+        with packed(layout_of(inputs["attention_mask"])):
             return model(**inputs).logits
 
     assert not torch.equal(run(), run())
