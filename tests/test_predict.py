@@ -35,7 +35,10 @@ def predict(folder, *arguments, lines=None):
     return subprocess.run(command, cwd=ROOT, input=text, capture_output=True, text=True, timeout=120)
 
 
-@pytest.mark.parametrize("task", TASKS)
+QUICK = ("nsmc", "korsts", "naver-ner", "korquad")  # one of each kind of output
+
+
+@pytest.mark.parametrize("task", [pytest.param(task, marks=() if task in QUICK else pytest.mark.long) for task in TASKS])
 def test_every_task(checkpoint, task):
     mode = TASKS[task].output_mode
     given = INPUTS.get(mode) or INPUTS[len(TASKS[task].text_columns)]
