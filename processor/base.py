@@ -5,7 +5,7 @@ import json
 import logging
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Protocol
@@ -105,6 +105,7 @@ class Frame:
         return cls(tuple(tuple(part) for part in special), tuple(segments.values()))
 
 
+@cache
 def published() -> tuple[str, dict[str, dict[str, Any]]]:
     """Where the published files are, and <task>/<file> -> its `git_blob`, its `rows` and, where it is known, `sha256`."""
     content = json.loads(Path(__file__).with_name("published.json").read_text(encoding="utf-8"))
@@ -195,6 +196,14 @@ def hold_out(strata: Sequence[Any], ratio: float) -> tuple[np.ndarray, np.ndarra
     held = np.zeros(len(strata), bool)
     held[ordered[((np.arange(count) + 0.5) * len(strata) / count).astype(np.int64)]] = True
     return np.flatnonzero(~held), np.flatnonzero(held)
+
+
+def divide(split: Any, strata: Sequence[Any], ratio: float) -> tuple[Any, Any]:
+    """A split without a share of its rows, and those rows as the split "dev"; strata: of each row, see hold_out."""
+    parts = zip((split.name, "dev"), hold_out(strata, ratio), strict=True)
+    train, dev = (replace(split, name=name, rows=rows, features=split.features.subset(rows)) for name, rows in parts)
+    log_held_out(train, dev)
+    return train, dev
 
 
 def log_held_out(train: Any, dev: Any) -> None:

@@ -4,7 +4,7 @@ import itertools
 import json
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,10 +19,9 @@ from processor.base import (
     Frame,
     Tensors,
     cached_features,
+    divide,
     fingerprint,
-    hold_out,
     log_counts,
-    log_held_out,
     log_split,
     read_tsv,
     require_text,
@@ -76,9 +75,7 @@ class Split:
         frequency = np.bincount(label_ids[label_ids != NO_LABEL], minlength=len(self.task.labels or ()))
         found = (set(label_ids[start:end].tolist()) - {NO_LABEL} for start, end in itertools.pairwise(offsets))
         rarest = [min(labels, key=lambda label: frequency[label], default=0) for labels in found]
-        parts = zip((self.name, "dev"), hold_out(rarest, ratio), strict=True)
-        train, dev = (replace(self, name=name, rows=rows, features=self.features.subset(rows)) for name, rows in parts)
-        log_held_out(train, dev)
+        train, dev = divide(self, rarest, ratio)
         return train, dev
 
     def log_labels(self) -> None:

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,9 @@ from processor.base import (
     FeatureSettings,
     Tensors,
     cached_features,
+    divide,
     fingerprint,
-    hold_out,
     log_counts,
-    log_held_out,
     log_split,
     read_tsv,
     require_text,
@@ -65,9 +64,7 @@ class Split:
 
     def hold_out(self, ratio: float) -> tuple["Split", "Split"]:
         """This split without a share of its rows, and those rows as the split "dev"; labels are as frequent in both."""
-        parts = zip((self.name, "dev"), hold_out(self.features.tensors["labels"].tolist(), ratio), strict=True)
-        train, dev = (replace(self, name=name, rows=rows, features=self.features.subset(rows)) for name, rows in parts)
-        log_held_out(train, dev)
+        train, dev = divide(self, self.features.tensors["labels"].tolist(), ratio)
         return train, dev
 
     def log_labels(self) -> None:
