@@ -51,7 +51,7 @@ def main() -> None:
         tokenizer, task_model = load_checkpoint(settings, task, given.checkpoint)
 
         def outputs(features: Any) -> Any:
-            found, loss = predict(task_model, features, settings.eval_batch_size)
+            found, loss = predict(task_model, features, settings.evaluation_budget)
             if not math.isfinite(loss):
                 raise NumbersError(f"{given.checkpoint}: the model's outputs are not finite numbers; its weights are damaged.")
             return found

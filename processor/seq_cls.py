@@ -4,6 +4,7 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -198,21 +199,18 @@ def encode(examples: Sequence[Example], task: Task, tokenizer: Any, max_seq_len:
     """Features of `examples`; see Features. `labels` are ids, int64, or scores, float32, [n]."""
     input_ids: list[np.ndarray] = []
     token_type_ids: list[np.ndarray] = []
-    offsets = np.zeros(len(examples) + 1, np.int64)
+    lengths: list[int] = []
     for start in range(0, len(examples), ROWS_PER_CALL):
-        chunk = examples[start : start + ROWS_PER_CALL]
-        columns = [list(column) for column in zip(*(example.texts for example in chunk), strict=True)]
-        # Segments are asked for by name: transformers 5 leaves them out for some tokenizers.
-        rows = tokenizer(*columns, return_token_type_ids=True, return_attention_mask=False, verbose=False)
-        ids, segments = rows["input_ids"], rows["token_type_ids"]
-        for row in range(len(chunk)):
+        rows = _encodings(tokenizer, examples[start : start + ROWS_PER_CALL])
+        ids, segments = [row.ids for row in rows], [row.type_ids for row in rows]
+        for row, encoding in enumerate(rows):
             if len(ids[row]) > max_seq_len:
-                keep = _longest_first(rows.sequence_ids(row), max_seq_len)
+                keep = _longest_first(encoding.sequence_ids, max_seq_len)
                 ids[row] = [ids[row][position] for position in keep]
                 segments[row] = [segments[row][position] for position in keep]
-        offsets[start + 1 : start + len(chunk) + 1] = [len(row) for row in ids]
-        input_ids.append(np.fromiter((token for row in ids for token in row), np.int32))
-        token_type_ids.append(np.fromiter((segment for row in segments for segment in row), np.uint8))
+        lengths += map(len, ids)
+        input_ids.append(np.array(list(chain.from_iterable(ids)), np.int32))
+        token_type_ids.append(np.array(list(chain.from_iterable(segments)), np.uint8))
     if task.labels is None:
         labels = np.array([example.label for example in examples], np.float32)
     else:
@@ -221,9 +219,21 @@ def encode(examples: Sequence[Example], task: Task, tokenizer: Any, max_seq_len:
     return {
         "input_ids": np.concatenate(input_ids),
         "token_type_ids": np.concatenate(token_type_ids),
-        "offsets": np.cumsum(offsets),
+        "offsets": np.cumsum([0, *lengths]),
         "labels": labels,
     }
+
+
+def _encodings(tokenizer: Any, examples: Sequence[Example]) -> Sequence[Any]:
+    """What the Rust tokenizer says of each row, whole. Asked itself, it takes two thirds of the time of its wrapper's lists."""
+    backend = tokenizer.backend_tokenizer
+    backend.no_truncation()
+    backend.no_padding()
+    try:
+        return backend.encode_batch_fast([example.texts if len(example.texts) > 1 else example.texts[0] for example in examples])
+    except Exception:
+        tokenizer(*map(list, zip(*(example.texts for example in examples), strict=True)))  # may know better what is wrong
+        raise
 
 
 def _longest_first(sequence_ids: Sequence[int | None], max_seq_len: int) -> list[int]:

@@ -71,9 +71,18 @@ def slices(rows: np.ndarray, size: int) -> Iterator[np.ndarray]:
     return (rows[start : start + size] for start in range(0, len(rows), size))
 
 
-def by_length(features: Features, batch_size: int) -> Iterator[np.ndarray]:
-    """Row numbers of every row once, in batches of rows of like length, longest first: the first batch needs the most memory."""
-    return slices(np.argsort(-features.lengths, kind="stable"), batch_size)
+def by_length(features: Features, budget: int, length: int | None = None) -> Iterator[np.ndarray]:
+    """Row numbers of every row once, rows of like length together, longest first: the first batch needs the most memory.
+
+    A batch holds as many rows as come to no more than `budget` tokens with their padding, but at least one. `length` is that of
+    all rows once padded, or else that of a batch's longest.
+    """
+    order = np.argsort(-features.lengths, kind="stable")
+    start = 0
+    while start < len(order):
+        rows = max(1, budget // (length or int(features.lengths[order[start]])))
+        yield order[start : start + rows]
+        start += rows
 
 
 def token_positions(features: Features, rows: np.ndarray, length: int | None = None) -> tuple[np.ndarray, np.ndarray]:

@@ -11,7 +11,7 @@ import logging
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, NoReturn, get_args
 
 from attrdict import AttrDict
 from pydantic import TypeAdapter, ValidationError
@@ -78,15 +78,16 @@ def help_text(script: str, tasks: Sequence[str], config_dir: Path) -> str:
     ]
     for name, field in Settings.model_fields.items():
         default = json.dumps(field.default) if field.default != "" else "-"
-        lines.append(f"--{name:<29} {_type_name(field):<12} {default:<12} {field.description}")
+        lines.append(f"--{name:<29} {_type_name(field.annotation):<12} {default:<12} {field.description}")
     return "\n".join(lines)
 
 
-def _type_name(field: FieldInfo) -> str:
-    text = getattr(field.annotation, "__name__", None) or str(field.annotation)
-    if text == "Literal":
-        return "|".join(field.annotation.__args__)  # type: ignore[union-attr]
-    return text.replace(" | None", "|null").replace("None", "null")
+def _type_name(annotation: Any) -> str:
+    """`int`, `str|null`, `a|b` for the choices of a Literal."""
+    if annotation is type(None):
+        return "null"
+    parts = get_args(annotation)
+    return "|".join(part if isinstance(part, str) else _type_name(part) for part in parts) or annotation.__name__
 
 
 class Parser(argparse.ArgumentParser):

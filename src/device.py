@@ -7,11 +7,12 @@ import subprocess
 import sys
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from accelerate import Accelerator
 from accelerate.utils import set_seed
+from torch import nn
 
 from src.errors import ConfigError
 from src.settings import Settings
@@ -33,6 +34,18 @@ def start_device(settings: Settings) -> Accelerator:
     set_seed(settings.seed)
     logger.info("device: %s, mixed_precision: %s, seed: %d", device_name(accelerator.device), precision, settings.seed)
     return accelerator
+
+
+def compile_layers(model: nn.Module, wanted: bool | Literal["auto"], device: torch.device) -> None:
+    """Compile the layers of the model's encoder, in place, for batches of any shape: one compilation serves them all.
+
+    Small batches of short rows leave a GPU waiting for one kernel after the other; compiled, a layer takes a few. "auto": on a
+    GPU, and where it cannot compile the run goes on without.
+    """
+    if wanted is True or (wanted == "auto" and device.type == "cuda"):
+        torch._dynamo.config.suppress_errors = wanted == "auto"
+        for layer in max((part for part in model.modules() if isinstance(part, nn.ModuleList)), key=len, default=()):
+            layer.compile(dynamic=True)
 
 
 def device_name(device: torch.device) -> str:

@@ -20,6 +20,9 @@ from src.results import Scores
 logger = logging.getLogger(__name__)
 
 
+CPU_BUDGET = 4096  # tokens; larger batches leave a CPU's caches and take longer
+
+
 class Split(Protocol):
     """What the loop needs of a data file; processor.seq_cls.Split says more."""
 
@@ -35,15 +38,16 @@ class Split(Protocol):
     def predictions(self, outputs: np.ndarray) -> Mapping[str, Iterable[str]]: ...
 
 
-def predict(
-    task_model: TaskModel, features: Features, batch_size: int, progress: Progress | None = None
-) -> tuple[np.ndarray, float]:
+def predict(task_model: TaskModel, features: Features, budget: int, progress: Progress | None = None) -> tuple[np.ndarray, float]:
     """The outputs of n rows in their order, and the mean loss over their items. Leaves the model's mode as it was.
 
     Outputs: logits float32 [n, C]; where every token has a label, the best label id int64 [total], flat like the features' ids;
     for spans the best of each window, float32 [n, n_best_size, 4] (src.heads.best_spans).
-    Rows are sorted by length, so that little is padded; each batch's outputs go straight to their places in the one result.
+    Rows are sorted by length, so that little is padded, in batches of at most `budget` tokens; each batch's outputs go straight
+    to their places in the one result.
     """
+    if task_model.collate.device.type == "cpu":
+        budget = min(budget, CPU_BUDGET)
     model = task_model.model
     was_training = model.training
     model.eval()
@@ -51,7 +55,7 @@ def predict(
     loss = torch.zeros((), dtype=torch.float64, device=task_model.collate.device)
     done, items = 0, 0
     with torch.inference_mode():
-        for rows in by_length(features, batch_size):
+        for rows in by_length(features, budget, task_model.collate.length):
             batch = task_model.collate(features, rows)
             logits = task_model.logits(batch)
             loss += task_model.head.summed_loss(logits.float(), batch.labels)
@@ -79,7 +83,7 @@ class Scorer:
 
     run: Run
     splits: dict[str, Split]
-    batch_size: int
+    budget: int  # tokens in a batch
     seconds: float = 0.0
 
     def score(self, task_model: TaskModel, step: int, names: Iterable[str]) -> None:
@@ -93,7 +97,7 @@ class Scorer:
             started = time.monotonic()
             split = self.splits[name]
             progress = Progress(f"scoring {name}", len(split))
-            outputs, loss = predict(task_model, split.features, self.batch_size, progress)
+            outputs, loss = predict(task_model, split.features, self.budget, progress)
             if not math.isfinite(loss):
                 raise NumbersError(f"step {step}: the loss on {name} is not a finite number; train with a smaller learning_rate.")
             scores = {**split.score(outputs), "loss": loss}

@@ -1,10 +1,10 @@
 """A padding-free encoder: all but attention sees the real tokens of a batch alone.
 
-A hook before the encoder turns the embedded batch [B, L, H] into [1, T, H], T its real tokens; a hook behind it restores
-[B, L, H] for the model's own head. In between runs an attention function, registered with transformers, that lets each sequence
-attend to itself: queries, keys and values are laid out [B, heads, L, d] again for torch's attention, dropout and all, and its
-output goes back to T tokens. Short rows spend nearly all of their time in the linear layers, which padding then no longer costs.
-No model is changed, and none knows.
+A hook behind the embeddings turns the embedded batch [B, L, H] into [1, T, H], T its real tokens; a hook behind the last layer
+restores [B, L, H] for the model's own head. In between runs an attention function, registered with transformers, that lets each
+sequence attend to itself: queries, keys and values are laid out [B, heads, L, d] again for torch's attention, dropout and all,
+and its output goes back to T tokens. Short rows spend nearly all of their time in the linear layers, which padding then no longer
+costs. No model is changed, and none knows.
 """
 
 from collections.abc import Iterator, Mapping
@@ -12,19 +12,24 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 
 NAME = "packed"  # of the attention function
 
-# model_type -> the module of the encoder that takes embedded tokens and returns as many.
-ENCODERS: Mapping[str, str] = {
+EMBEDDINGS = "embeddings"  # the module that makes [B, L, H] of ids, in every kind of model below
+ROTARY = "rotary_emb"  # the one that turns positions into rotations, where the embeddings hold none
+
+# model_type -> the last module that sees tokens, not rows.
+LAST: Mapping[str, str] = {
     "bert": "encoder",
     "electra": "encoder",
     "roberta": "encoder",
     "xlm-roberta": "encoder",
     "distilbert": "transformer",
+    "modernbert": "final_norm",
 }
 
 
@@ -32,13 +37,12 @@ ENCODERS: Mapping[str, str] = {
 class Layout:
     """Where the T real tokens of a batch [B, L] lie.
 
-    flat: int64 [T], their places in the flattened batch. shape: (B, L). mask: bool [B, 1, 1, L], which places are real; None
-    where all are.
+    flat: int64 [T], their places in the flattened batch. mask: bool [B, L], which places are real. full: whether all are.
     """
 
     flat: Tensor
-    shape: tuple[int, ...]
-    mask: Tensor | None
+    mask: Tensor
+    full: bool
 
     @classmethod
     def of(cls, attention_mask: Tensor, flat: Tensor) -> "Layout":
@@ -46,8 +50,7 @@ class Layout:
 
         Both are given, as a GPU that looked for the places would make the CPU wait for how many they are.
         """
-        full = len(flat) == attention_mask.numel()
-        return cls(flat, tuple(attention_mask.shape), None if full else attention_mask.bool()[:, None, None, :])
+        return cls(flat, attention_mask.bool(), len(flat) == attention_mask.numel())
 
     # By index_select and index_copy: the gradient of plain indexing adds up one element after the other on a CPU.
 
@@ -57,8 +60,24 @@ class Layout:
 
     def batch(self, tokens: Tensor) -> Tensor:
         """The batch [B, L, ...] of tokens [T, ...], zeros at padding."""
-        rows = tokens.new_zeros(self.shape[0] * self.shape[1], *tokens.shape[1:])
-        return rows.index_copy(0, self.flat, tokens).view(*self.shape, *tokens.shape[1:])
+        rows = tokens.new_zeros(self.mask.numel(), *tokens.shape[1:])
+        return rows.index_copy(0, self.flat, tokens).view(*self.mask.shape, *tokens.shape[1:])
+
+    @property
+    def positions(self) -> Tensor:
+        """The place of every real token in its row, int64 [1, T]; padding is on the right."""
+        return (self.flat % self.mask.shape[1])[None]
+
+    def attends(self, window: int | None) -> Tensor | None:
+        """Which places attend to which, bool [B or 1, 1, L or 1, L]; None where all do. A `window` hides those as far away."""
+        length = self.mask.shape[1]
+        real = None if self.full else self.mask[:, None, None, :]
+        if window is None or length <= window:
+            return real
+        places = torch.arange(length, device=self.flat.device)
+        near = ((places[:, None] - places).abs() < window)[None, None]
+        # At padding all is near: a softmax over nothing is no number.
+        return near if real is None else near & real | ~self.mask[:, None, :, None]
 
 
 _layout: Layout | None = None  # of the batch that is in the encoder
@@ -66,17 +85,19 @@ _layout: Layout | None = None  # of the batch that is in the encoder
 
 def can_pack(model: PreTrainedModel) -> bool:
     """Whether this kind of model can run without padding."""
-    return model.config.model_type in ENCODERS
+    return model.config.model_type in LAST
 
 
 def pack_encoder(model: PreTrainedModel) -> None:
     """Make `model`, whose kind can_pack, run its encoder on real tokens inside `packed`."""
-    encoder = getattr(model.base_model, ENCODERS[model.config.model_type])
     AttentionInterface.register(NAME, _attention)
     AttentionMaskInterface.register(NAME, lambda *arguments, **options: None)  # the layout says what a mask would
     model.set_attn_implementation(NAME)
-    encoder.register_forward_pre_hook(_pack, with_kwargs=True)
-    encoder.register_forward_hook(_unpack)
+    base = model.base_model
+    getattr(base, EMBEDDINGS).register_forward_hook(_pack)
+    getattr(base, LAST[model.config.model_type]).register_forward_hook(_unpack)
+    if hasattr(base, ROTARY):
+        getattr(base, ROTARY).register_forward_pre_hook(_place)
 
 
 @contextmanager
@@ -90,15 +111,21 @@ def packed(layout: Layout) -> Iterator[None]:
         _layout = None
 
 
-def _pack(encoder: nn.Module, arguments: tuple[Any, ...], options: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def _pack(embeddings: nn.Module, arguments: Any, output: Tensor) -> Tensor:
     assert _layout is not None
-    hidden, name = (arguments[0], None) if arguments else (options["hidden_states"], "hidden_states")
-    tokens = _layout.tokens(hidden)[None]
-    return ((tokens, *arguments[1:]), options) if name is None else (arguments, options | {name: tokens})
+    return _layout.tokens(output)[None]
 
 
-def _unpack(encoder: nn.Module, arguments: tuple[Any, ...], output: Any) -> Any:
+def _place(rotary: nn.Module, arguments: tuple[Any, ...]) -> tuple[Any, ...]:
     assert _layout is not None
+    hidden, _, *others = arguments
+    return hidden, _layout.positions, *others
+
+
+def _unpack(last: nn.Module, arguments: Any, output: Any) -> Any:
+    assert _layout is not None
+    if isinstance(output, Tensor):
+        return _layout.batch(output[0])
     output.last_hidden_state = _layout.batch(output[0][0])
     return output
 
@@ -110,5 +137,6 @@ def _attention(
     assert _layout is not None
     query, key, value = (_layout.batch(each[0].transpose(0, 1)).transpose(1, 2) for each in (query, key, value))
     dropout = options.get("dropout", 0.0) if module.training else 0.0
-    found = functional.scaled_dot_product_attention(query, key, value, _layout.mask, dropout, scale=options.get("scaling"))
+    mask = _layout.attends(options.get("sliding_window"))
+    found = functional.scaled_dot_product_attention(query, key, value, mask, dropout, scale=options.get("scaling"))
     return _layout.tokens(found.transpose(1, 2))[None], None

@@ -97,11 +97,17 @@ class Settings(BaseModel):
     max_grad_norm: float = _setting(1.0, "gradients are clipped to this norm", gt=0)
     seed: int = _setting(42, "seed of the head's weights, the shuffles and dropout", ge=0, le=2**32 - 1)
     mixed_precision: Literal["auto", "no", "bf16", "fp16"] = _setting("auto", "auto: bf16 on a GPU that has it, else no")
+    torch_compile: Literal["auto"] | bool = _setting("auto", "compile the encoder's layers; auto: on a GPU, not on a CPU")
+    on_nonfinite: Literal["stop", "skip"] = _setting(
+        "stop", "an update whose loss or gradient is no finite number never counts; skip: go on, until ten in a row"
+    )
     no_cuda: bool = _setting(False, "stay on the CPU")
 
     # Evaluation
     do_eval: bool = _setting(True, "score the checkpoints on the test file", changes="nothing")
-    eval_batch_size: int = _setting(64, "rows in a batch of an evaluation", gt=0, changes="nothing")
+    eval_batch_size: int = _setting(
+        64, "rows of max_seq_len tokens in a batch of an evaluation; of shorter rows more", gt=0, changes="nothing"
+    )
     logging_steps: int = _setting(1000, "score every so many updates", gt=0)
     evaluate_test_during_training: bool = _setting(
         False, "score test too, not only dev, every logging_steps (alias: evaluate_during_training)"
@@ -157,6 +163,11 @@ class Settings(BaseModel):
     def has_dev(self) -> bool:
         """Whether there is a dev split."""
         return bool(self.dev_file) or self.holds_out
+
+    @property
+    def evaluation_budget(self) -> int:
+        """How many tokens, padding included, a batch of an evaluation may hold."""
+        return self.eval_batch_size * self.max_seq_len
 
     @property
     def data_files(self) -> dict[str, Path]:

@@ -11,7 +11,7 @@ from accelerate import Accelerator
 
 from src.batches import Collator
 from src.checkpoint import Run
-from src.device import describe_environment, start_device
+from src.device import compile_layers, describe_environment, start_device
 from src.errors import EnvironmentFailure
 from src.evaluate import Scorer, Split
 from src.heads import HEADS, TaskModel
@@ -41,7 +41,9 @@ def prepare(settings: Settings, task: Task, run: Run) -> tuple[Accelerator, Any,
 def load_checkpoint(settings: Settings, task: Task, checkpoint: Path) -> tuple[Any, TaskModel]:
     """The tokenizer and the model of a checkpoint, ready to predict on this machine, whatever it was trained on."""
     precision = "no" if settings.mixed_precision == "no" else "auto"
-    accelerator = start_device(settings.model_copy(update={"no_cuda": False, "mixed_precision": precision}))
+    here = {"no_cuda": False, "mixed_precision": precision, "torch_compile": False}  # compiling takes longer than a few answers
+    settings = settings.model_copy(update=here)
+    accelerator = start_device(settings)
     tokenizer = load_tokenizer(settings, checkpoint, takes_words=HEADS[task.output_mode].sees_words)
     model = load_model(settings, task.output_mode, task.labels, checkpoint)
     return tokenizer, task_model(accelerator.prepare_model(model, evaluation_mode=True), settings, task, accelerator)
@@ -59,7 +61,7 @@ def train_and_score(
         environment["model_revision"] = model_revision(settings)
     run.start(environment, {name: split.facts for name, split in splits.items()})
     log_to(run.log_file())
-    scorer = Scorer(run, dict(splits), settings.eval_batch_size)
+    scorer = Scorer(run, dict(splits), settings.evaluation_budget)
     try:
         if model is not None:
 
@@ -102,6 +104,7 @@ def task_model(model: Any, settings: Settings, task: Task, accelerator: Accelera
         pack_encoder(model)
     elif settings.padding == "none":
         _say_once(f"{model.config.model_type} cannot run without padding; rows are padded to the longest of their batch")
+    compile_layers(model, settings.torch_compile, accelerator.device)
     length = settings.max_seq_len if settings.padding == "max_length" else None
     pad_token_id = getattr(model.config, "pad_token_id", None) or 0
     collate = Collator(pad_token_id, uses_segments(model.config), accelerator.device, length)

@@ -49,7 +49,7 @@ def test_trains_saves_loads_and_scores_the_same(settings, tmp_path, family, task
     tokenizer, task_model = load_checkpoint(again, row, folder)
     file = describe_files({"test": chosen.data_files["test"]})["test"]
     split = load("test", file, again.model_copy(update={"feature_cache_dir": str(tmp_path / "other")}), row, tokenizer)
-    outputs, loss = predict(task_model, split.features, again.eval_batch_size)
+    outputs, loss = predict(task_model, split.features, again.evaluation_budget)
     before = load("test", file, chosen, row, load_tokenizer(chosen, takes_words=row.output_mode in ("tagging", "span")))
     assert all(np.array_equal(split.features.tensors[name], tensor) for name, tensor in before.features.tensors.items())
     expected = dict(

@@ -36,7 +36,9 @@ def test_a_whole_run_on_the_sample(tiny, tmp_path):
         f"{kind}-{step}.{end}" for kind, end in (("predictions", "tsv"), ("test", "txt")) for step in (100, 200, 250)
     ]
     assert [json.loads(line)["step"] for line in (folder / "log.jsonl").read_text().splitlines()] == [50, 100, 150, 200, 250]
-    assert all(value for value in json.loads((folder / "cost.json").read_text()).values())
+    cost = json.loads((folder / "cost.json").read_text())
+    assert cost.pop("skipped_updates") == 0
+    assert all(cost.values())
     log = (folder / "train.log").read_text()
     assert "train: data/sample/nsmc/ratings_train.txt" in log  # said before the folder was known
     assert "step 250, test: acc" in log

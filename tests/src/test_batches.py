@@ -66,7 +66,15 @@ def test_segments_are_sent_only_to_a_model_that_has_them():
 
 
 def test_evaluation_goes_from_long_to_short_and_sees_every_row_once():
-    assert [rows.tolist() for rows in by_length(FEATURES, 3)] == [[3, 2, 1], [0]]
+    """No more than 6 tokens with padding: one row of 4, two of up to 3, the rest; a row that is too long comes alone."""
+
+    def batches(*arguments):
+        return [rows.tolist() for rows in by_length(FEATURES, *arguments)]
+
+    assert batches(6) == [[3], [2, 1], [0]]
+    assert batches(9) == [[3, 2], [1, 0]]
+    assert batches(1) == [[3], [2], [1], [0]]
+    assert batches(9, 4) == [[3, 2], [1, 0]]  # every row padded to 4
 
 
 def test_buckets_hold_rows_of_like_length_in_as_many_batches():

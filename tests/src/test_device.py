@@ -3,9 +3,10 @@ import subprocess
 import pytest
 import torch
 
-from src.device import describe_environment, peak_memory, start_device
+from src.device import compile_layers, describe_environment, peak_memory, start_device
 from src.errors import ConfigError
 from tests.conftest import ROOT
+from tests.src.helpers import small_model
 
 
 def test_a_cpu_computes_in_float32(settings):
@@ -34,3 +35,14 @@ def test_what_a_run_records(settings):
 
 def test_peak_memory_is_in_bytes():
     assert 50e6 < peak_memory(torch.device("cpu")) < 1e12
+
+
+@pytest.mark.parametrize(
+    ("wanted", "device", "compiles"),
+    [("auto", "cpu", False), ("auto", "cuda", True), (True, "cpu", True), (False, "cuda", False)],
+)
+def test_what_is_compiled(wanted, device, compiles, monkeypatch):
+    model, compiled = small_model(), []
+    monkeypatch.setattr(torch.nn.Module, "compile", lambda layer, **options: compiled.append(layer))
+    compile_layers(model, wanted, torch.device(device))
+    assert compiled == (list(model.electra.encoder.layer) if compiles else [])

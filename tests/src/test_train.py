@@ -1,7 +1,9 @@
 import json
 import math
 import os
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
@@ -11,7 +13,7 @@ from src.batches import epoch_order
 from src.checkpoint import find_run
 from src.errors import NumbersError
 from src.evaluate import Scorer
-from src.train import Meter, Plan, due_splits, make_optimizer, train
+from src.train import Meter, Plan, Update, due_splits, make_optimizer, train, update
 from tests.src.helpers import CPU, RandomSplit, small_model, task_model
 
 
@@ -118,7 +120,17 @@ def test_a_line_every_log_every_updates_and_at_the_end(settings):
     run, _ = do_train(settings, max_steps=7, log_every=3)
     lines = log_of(run)
     assert [line["step"] for line in lines] == [3, 6, 7]
-    assert set(lines[0]) == {"step", "epoch", "loss", "learning_rate", "grad_norm", "examples_per_s", "tokens_per_s", "seconds"}
+    assert set(lines[0]) == {
+        "step",
+        "epoch",
+        "loss",
+        "learning_rate",
+        "grad_norm",
+        "examples_per_s",
+        "tokens_per_s",
+        "skipped",
+        "seconds",
+    }
     assert [line["epoch"] for line in lines] == [0.6, 1.2, 1.4]
     assert lines[0]["loss"] == pytest.approx(math.log(2), abs=0.3)
 
@@ -128,7 +140,9 @@ def test_scores_and_checkpoints_come_when_the_settings_say(settings):
     assert run.checkpoints() == [3, 6, 7]
     assert sorted(run.book.scores) == [2, 3, 4, 6, 7]
     cost = json.loads((run.folder / "cost.json").read_text())
-    assert set(cost) == {"training_seconds", "evaluation_seconds", "peak_memory_bytes", "tokens_per_s", "device"}
+    assert set(cost) == {
+        "training_seconds", "evaluation_seconds", "peak_memory_bytes", "tokens_per_s", "skipped_updates", "device",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -157,42 +171,86 @@ def test_the_optimizer_s_state_is_saved_where_asked(settings):
     assert not (run.checkpoint_folder(5) / "optimizer.safetensors").exists()
 
 
-def test_a_loss_that_is_no_number_stops_the_run_and_names_the_step(settings):
-    """The third update meets a NaN; the look comes at the fifth update, before anything is saved."""
+def sick_model(*bad_updates):
+    """A small model whose loss is no number in the given updates, and a list that grows with every one of its batches."""
     calls = []
 
     class Sick(type(small_model())):
         def forward(self, *args, **kwargs):
             output = super().forward(*args, **kwargs)
             calls.append(1)
-            if len(calls) == 5:  # two to an update
+            if self.training and (len(calls) + 1) // 2 in bad_updates:  # two batches to an update
                 output.logits = output.logits * float("nan")
             return output
 
     model = small_model()
     model.__class__ = Sick
+    return model, calls
+
+
+def test_a_loss_that_is_no_number_stops_the_run_and_names_the_step(settings):
+    """The third update meets a NaN; the look comes at the fifth update, before anything is saved."""
+    model, calls = sick_model(3)
     with pytest.raises(NumbersError, match="step 3: the loss or the gradient is not a finite number"):
         do_train(settings, model=model, log_every=50)
     assert len(calls) == 10
+    assert all(torch.isfinite(weight).all() for weight in model.parameters())
 
 
-def test_a_gradient_that_overflows_is_seen_unless_a_scaler_takes_care_of_it():
+def test_a_bad_update_can_be_skipped(settings, caplog):
+    """It leaves weights and optimizer alone, counts in the schedule, and not in the mean loss."""
+    with caplog.at_level("WARNING"):
+        run, model = do_train(settings, model=sick_model(3)[0], log_every=5, on_nonfinite="skip", warmup_proportion=1)
+    assert "1 of the 5 updates up to step 5 were not finite and are skipped" in caplog.text
+    assert log_of(run)[0]["skipped"] == json.loads((run.folder / "cost.json").read_text())["skipped_updates"] == 1
+    assert math.isfinite(log_of(run)[0]["loss"])
+    assert log_of(run)[0]["learning_rate"] == pytest.approx(0.008)
+    _, whole = do_train(settings, log_every=5, warmup_proportion=1)
+    moved = [torch.equal(one, other) for one, other in zip(model.parameters(), whole.parameters(), strict=True)]
+    assert not any(moved)
+
+
+def test_a_skipped_update_leaves_the_weights_and_the_optimizer_as_they_were(settings):
+    accelerator = Accelerator(cpu=True)
+    model = small_model()
+    model, optimizer = accelerator.prepare(model, make_optimizer(model, settings()))
+    batch = task_model(model).collate(RandomSplit(4).features, np.arange(4))
+    assert update(task_model(model), [batch], optimizer, accelerator, 1.0).fine
+    before = [weight.clone() for weight in [*model.parameters(), *(s["exp_avg"] for s in optimizer.optimizer.state.values())]]
+    bad = update(task_model(model), [replace(batch, items=0)], optimizer, accelerator, 1.0)  # the loss over no items
+    assert not bad.fine
+    after = [*model.parameters(), *(state["exp_avg"] for state in optimizer.optimizer.state.values())]
+    assert all(torch.equal(one, other) for one, other in zip(before, after, strict=True))
+    assert {int(state["step"]) for state in optimizer.optimizer.state.values()} == {1}
+    assert update(task_model(model), [batch], optimizer, accelerator, 1.0).fine
+    assert not torch.equal(before[0], next(iter(model.parameters())))
+
+
+@pytest.mark.parametrize(("bad", "stops"), [(range(2, 11), False), (range(2, 12), True)])
+def test_ten_bad_updates_in_a_row_are_not_borne(settings, bad, stops):
+    options = {"model": sick_model(*bad)[0], "max_steps": 12, "on_nonfinite": "skip", "log_every": 50}
+    if not stops:
+        assert log_of(do_train(settings, **options)[0])[0]["skipped"] == 9
+        return
+    with pytest.raises(NumbersError, match=r"step 11: .* nor are those of the 9 updates before it"):
+        do_train(settings, **options)
+
+
+def test_a_gradient_that_overflows_counts_as_bad():
+    meter = Meter(CPU, "stop")
     fine, inf = torch.tensor(1.0), torch.tensor(math.inf)
-    for check, sees in ((True, True), (False, False)):
-        meter = Meter(CPU, check_gradients=check)
-        meter.add(1, fine, fine, 4, 40)
-        meter.add(2, fine, inf, 4, 40)
-        if sees:
-            with pytest.raises(NumbersError, match="step 2"):
-                meter.check()
-        else:
-            meter.check()
+    meter.add(1, Update(fine, fine, torch.tensor(True)), 4, 40)
+    meter.check()
+    meter.add(2, Update(fine, inf, torch.tensor(False)), 4, 40)
+    meter.add(3, Update(fine, inf, torch.tensor(False)), 4, 40)
+    with pytest.raises(NumbersError, match="step 2"):
+        meter.check()
 
 
 def test_the_meter_counts_training_time_alone():
-    meter = Meter(CPU, check_gradients=True)
-    meter.add(1, torch.tensor(2.0), torch.tensor(1.0), rows=4, tokens=40)
-    meter.add(2, torch.tensor(4.0), torch.tensor(0.5), rows=4, tokens=60)
+    meter = Meter(CPU, "stop")
+    meter.add(1, Update(torch.tensor(2.0), torch.tensor(1.0), torch.tensor(True)), rows=4, tokens=40)
+    meter.add(2, Update(torch.tensor(4.0), torch.tensor(0.5), torch.tensor(True)), rows=4, tokens=60)
     meter.stop_clock()
     spent = meter.total_seconds
     meter.start_clock()

@@ -1,0 +1,128 @@
+"""How fast text becomes features, beside the Rust tokenizer's own time, and how soon a command makes its first update.
+
+    python3 benchmarks/features_speed.py --model_name_or_path FOLDER --data_dir data --out benchmarks/results/my-machine.json
+
+FOLDER holds config.json and the tokenizer's files. The train and test files of NSMC, 200,000 rows, are measured:
+
+tokenizer     their texts go through the Rust tokenizer in one call and nothing is kept
+features      files are read and checked, features made and put into the cache
+cached        the same again, from the cache
+imports       a Python that imports what training needs of torch, transformers and accelerate, and nothing of this project
+first update  run_seq_cls.py with a tiny model on the sample, features cached, from its start until its first update is logged
+
+Every figure is the median of `--rounds` processes, which take turns. Memory is what the peak of the process grew by.
+"""
+
+import argparse
+import json
+import logging
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+IMPORTS = "import torch, accelerate; from transformers import AutoTokenizer, ElectraForSequenceClassification"
+RATIOS = (("features", "tokenizer"), ("first update", "imports"))
+
+
+def main() -> None:
+    """Measure what the command line asks for, print a table, write the file."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--model_name_or_path", required=True, help="folder with config.json and the tokenizer's files")
+    parser.add_argument("--data_dir", default="data")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--out", type=Path, help="a JSON file for the figures")
+    parser.add_argument("--serve", choices=("tokenizer", "features"), help=argparse.SUPPRESS)
+    parser.add_argument("--cache", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.serve:
+        logging.disable(logging.WARNING)
+        print(json.dumps(serve(arguments)))
+        return
+    figures: dict[str, list[dict[str, float]]] = {}
+    for _ in range(arguments.rounds):
+        with tempfile.TemporaryDirectory() as folder:
+            for name, figure in one_round(Path(folder)).items():
+                figures.setdefault(name, []).append(figure)
+    medians = {
+        name: {key: round(statistics.median(each[key] for each in found), 3) for key in found[0]}
+        for name, found in figures.items()
+    }
+    ratios = {f"{one} / {other}": round(medians[one]["seconds"] / medians[other]["seconds"], 2) for one, other in RATIOS}
+    from benchmarks.machine import describe_machine, print_table
+
+    rows = [[name, each["seconds"], round(each["bytes"] / 2**20) if "bytes" in each else "-"] for name, each in medians.items()]
+    print_table("NSMC, 200,000 rows", ["", "s", "MB"], rows)
+    print("\n" + ", ".join(f"{name} {value}" for name, value in ratios.items()))
+    if arguments.out:
+        report = {"machine": describe_machine(), "rounds": arguments.rounds, "figures": medians, "ratios": ratios}
+        arguments.out.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+
+
+def one_round(folder: Path) -> dict[str, dict[str, float]]:
+    """Every figure once."""
+    cache = ["--cache", str(folder / "cache")]
+    found = {
+        name: alone("--serve", mode, *cache) for name, mode in (("tokenizer",) * 2, ("features",) * 2, ("cached", "features"))
+    }
+    first_update(folder)  # makes the features
+    started = time.time()
+    subprocess.run([sys.executable, "-c", IMPORTS], check=True)
+    found["imports"] = {"seconds": time.time() - started}
+    found["first update"] = {"seconds": first_update(folder)}
+    return found
+
+
+def alone(*flags: str) -> dict[str, Any]:
+    """What a process of its own has measured."""
+    command = [sys.executable, __file__, *sys.argv[1:], *flags]
+    return dict(json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1]))
+
+
+def first_update(folder: Path) -> float:
+    """Seconds from the start of a command to the end of its first update."""
+    command = [sys.executable, "run_seq_cls.py", "--task", "nsmc", "--config_file", "tiny.json", "--data_dir", "data/sample"]
+    places = ["--ckpt_dir", str(folder), "--output_dir", "run", "--feature_cache_dir", str(folder / "features")]
+    short = ["--max_steps", "1", "--log_every", "1", "--do_eval", "false", "--overwrite_output_dir"]
+    started = time.time()
+    subprocess.run([*command, *places, *short], check=True, cwd=ROOT, capture_output=True)
+    return (folder / "run" / "log.jsonl").stat().st_mtime - started
+
+
+def serve(arguments: argparse.Namespace) -> dict[str, float]:
+    """Make features, or only let the tokenizer see the texts: seconds and bytes."""
+    from benchmarks.machine import process_peak
+    from processor import TASKS
+    from processor.download import find_files
+    from processor.seq_cls import load_split, read_examples
+    from src.config import load_settings
+    from src.models import load_tokenizer
+
+    task = TASKS["nsmc"]
+    given = {"data_dir": arguments.data_dir, "feature_cache_dir": arguments.cache, "do_lower_case": "false"}
+    given |= {"model_name_or_path": arguments.model_name_or_path, "from_scratch": "true"}
+    flags = [word for name, value in given.items() for word in (f"--{name}", value)]
+    settings = load_settings(["--task", "nsmc", *flags], script="benchmark", tasks=list(TASKS))
+    tokenizer = load_tokenizer(settings, None, takes_words=False)
+    files = find_files(settings)
+    texts: list[str] = []
+    if arguments.serve == "tokenizer":
+        texts = [example.texts[0] for file in files.values() for example in read_examples(file.path, task)[0]]
+        tokenizer.backend_tokenizer.enable_truncation(settings.max_seq_len)
+    before, started = process_peak(), time.perf_counter()
+    if arguments.serve == "tokenizer":
+        tokenizer.backend_tokenizer.encode_batch(texts)
+    else:
+        splits = [load_split(name, file, settings, task, tokenizer) for name, file in files.items()]
+        assert all(splits)
+    return {"seconds": time.perf_counter() - started, "bytes": process_peak() - before}
+
+
+if __name__ == "__main__":
+    main()
