@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from processor import TASKS, ner, seq_cls, squad
-from src.checkpoint import read_settings
 from src.config import Parser
+from src.earlier import read_settings
 from src.errors import CheckpointError, NumbersError, run_command
 from src.progress import start_logging
 from src.stream import answer, open_lines, open_output

@@ -52,7 +52,7 @@ from src.heads import HEADS
 from src.models import load_model, load_tokenizer, uses_segments
 from src.settings import Settings
 from src.stages import task_model
-from src.train import Training
+from src.training import Training
 
 CASES = ("hate-speech", "paws", "naver-ner", "korquad")
 WARM_UP = 2  # updates of each way that do not count

@@ -9,13 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from pydantic import ValidationError
 from safetensors import SafetensorError
 
-from src.errors import CheckpointError, EnvironmentFailure, list_problems
-from src.files import digest_folder, hold, read_json, sync, write_json, write_lines
+from src.errors import CheckpointError, EnvironmentFailure
+from src.files import hold, read_json, remove, sync, write_json, write_lines
 from src.results import ScoreBook, Scores, report
-from src.settings import COMMAND_LINE, Settings, changes
+from src.settings import COMMAND_LINE, Settings
 
 logger = logging.getLogger(__name__)
 
@@ -25,12 +24,15 @@ RESULT_LINES = "eval_results.txt"
 COST = "cost.json"  # written when training has reached its last update, and not before
 LOG_LINES = "log.jsonl"
 LOG = "train.log"
+RESUME = "resume"  # what an unfinished training needs to go on
+STATE = "state.safetensors"
 PARTIAL = ".partial"
 CHECKPOINT = re.compile(r"checkpoint-(\d+)")
 
-# absent: nothing is there; in the way: a run is there that this one neither is nor continues; partial: its training did not
-# come to its end, but what there is can be scored; trained: it did.
-State = Literal["absent", "in the way", "partial", "trained"]
+# absent: nothing is there; in the way: a run is there that this one neither is nor continues; unfinished: it is this one, cut
+# short, and training goes on; partial: likewise, but nothing is to be trained, only what there is to be scored; trained: training
+# came to its end.
+State = Literal["absent", "in the way", "unfinished", "partial", "trained"]
 
 
 class DataFile(Protocol):
@@ -46,7 +48,7 @@ class DataFile(Protocol):
 
 @dataclass
 class Run:
-    """One run's folder. `find_run` only looks: nothing on disk changes before `start`."""
+    """One run's folder. src.earlier.find_run only looks: nothing on disk changes before `start`."""
 
     settings: Settings
     files: Mapping[str, DataFile]
@@ -56,6 +58,7 @@ class Run:
     book: ScoreBook
     data: dict[str, dict[str, Any]]  # split -> file, status, sha256, rows ..., as settings.json holds them
     rescored: dict[str, Any]  # settings by which what the checkpoints say is read anew, where they were others
+    look: Callable[[], tuple[State, str]]  # state and why, as they are now
     lock: int | None = None
 
     @property
@@ -83,11 +86,13 @@ class Run:
         try:
             self.folder.parent.mkdir(parents=True, exist_ok=True)
             self.lock = hold(self.folder.with_name(f".{self.folder.name}.lock"), str(self.folder))
-            if _look(self.settings, self.files, self.weights)[:2] != (self.state, self.why):
+            if self.look() != (self.state, self.why):
                 raise CheckpointError(f"{self.folder} has been changed by another process meanwhile. Give the command again.")
             if self.state == "in the way":
                 self._make_room()
             self.folder.mkdir(exist_ok=True)
+            for left in self.folder.glob(f".*{PARTIAL}"):  # by a process that was ended in the middle of it
+                remove(left)
         except OSError as error:
             raise EnvironmentFailure(f"{self.folder} cannot be made: {error.strerror}. Choose another --ckpt_dir.") from None
         for split, found in facts.items():
@@ -99,13 +104,20 @@ class Run:
             write_json(self.folder / SETTINGS, {**record, "weights": self.weights, **environment})
 
     def _make_room(self) -> None:
-        if _overwrites(self.settings):
+        if overwrites(self.settings):
             logger.info("%s: %s; removed, as --overwrite_output_dir says", self.folder, self.why)
-            shutil.rmtree(self.folder)
+            self._remove(self.folder)
         else:
             aside = next(path for n in range(1, 10**6) if not (path := Path(f"{self.folder}.{n}")).exists())
             self.folder.rename(aside)
             logger.info("%s: %s; it is kept as %s and training starts afresh", self.folder, self.why, aside)
+
+    def _remove(self, folder: Path) -> None:
+        """Remove a folder: under another name, as a removal that is cut short must not leave half of it under its own."""
+        doomed = folder.with_name(f".{folder.name}{PARTIAL}")
+        remove(doomed)
+        folder.rename(doomed)
+        remove(doomed)
 
     def log_file(self) -> Path:
         """Where the log of the run belongs."""
@@ -117,12 +129,16 @@ class Run:
             stream.write(json.dumps(record) + "\n")
 
     def finish_training(self, cost: Mapping[str, Any]) -> None:
-        """Write cost.json: from here on the run counts as trained."""
+        """Write cost.json: training has come to its end."""
         write_json(self.folder / COST, cost)
         self.state = "trained"
 
     def finish(self, evaluation_seconds: float) -> None:
-        """Write eval_results.json and eval_results.txt, the same bytes for the same run, and add to cost.json."""
+        """Add to cost.json, write eval_results.txt and eval_results.json, the same bytes for the same run: the last is the mark
+        of a run that is done, whose state for going on is no longer needed."""
+        if cost := read_json(self.folder / COST):
+            spent = round(cost.get("evaluation_seconds", 0.0) + evaluation_seconds, 3)
+            write_json(self.folder / COST, cost | {"evaluation_seconds": spent})
         data = {split: {key: fact for key, fact in facts.items() if key != "file"} for split, facts in self.data.items()}
         head = {"task": self.settings.task, "model": self.settings.model_name_or_path, "data": data}
         write_lines(self.folder / RESULT_LINES, self.book.lines())
@@ -130,14 +146,52 @@ class Run:
         if self.rescored:  # not before: the settings must never stand beside scores of others
             record = read_json(self.folder / SETTINGS)
             write_json(self.folder / SETTINGS, record | {"settings": record["settings"] | self.rescored})
-        if cost := read_json(self.folder / COST):
-            spent = round(cost.get("evaluation_seconds", 0.0) + evaluation_seconds, 3)
-            write_json(self.folder / COST, cost | {"evaluation_seconds": spent})
+        if self.state == "trained":
+            remove(self.folder / RESUME)
+
+    def clear_up(self) -> None:
+        """Remove what a process that was killed after its last word could not."""
+        shutil.rmtree(self.folder / RESUME, ignore_errors=True)
 
     def report(self) -> str:
         """A short table of the scores, and where the files are."""
         files = f"files: {self.folder}/  ({RESULTS}, checkpoint-*/, test/, {LOG})"
         return f"{report(read_json(self.folder / RESULTS))}\n{files}"
+
+    # -- going on after an interruption -----------------------------------------------------------------------------
+
+    @property
+    def state_file(self) -> Path:
+        """Where the state lies from which an unfinished training goes on."""
+        return self.folder / RESUME / STATE
+
+    def save_state(self, save: Callable[[Path], None]) -> None:
+        """Let `save` write a file and put it in the place of the state before it: at no moment is neither of them whole.
+
+        Raises EnvironmentFailure where the disk does not take it.
+        """
+        partial = self.state_file.with_name(f".{STATE}{PARTIAL}")
+        try:
+            if (self.folder / LOG_LINES).exists():
+                sync(self.folder / LOG_LINES)  # its lines up to here are not written again
+            partial.parent.mkdir(exist_ok=True)
+            save(partial)
+            sync(partial)
+            partial.replace(self.state_file)
+            sync(partial.parent)
+        except (OSError, SafetensorError) as error:
+            partial.unlink(missing_ok=True)
+            raise _no_room(self.state_file, error) from error
+
+    def go_back_to(self, step: int, scores: Mapping[int, dict[str, Scores]]) -> None:
+        """Take these scores for those so far, and cut log.jsonl off behind `step`."""
+        self.book.scores = dict(scores)
+        log = self.folder / LOG_LINES
+        lines = log.read_text(encoding="utf-8").splitlines() if log.exists() else []
+        # The end of the last line may be missing; its step is one that comes again.
+        kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= step]
+        if len(kept) < len(lines):
+            write_lines(log, kept)
 
     # -- scores -----------------------------------------------------------------------------------------------------
 
@@ -161,7 +215,7 @@ class Run:
 
     def checkpoints(self) -> list[int]:
         """Steps of the checkpoints in the folder, ascending."""
-        return _checkpoints(self.folder)
+        return checkpoints_in(self.folder)
 
     def checkpoint_folder(self, step: int) -> Path:
         """Where the checkpoint of `step` lies."""
@@ -184,9 +238,8 @@ class Run:
             partial.rename(folder)
             sync(self.folder)
         except (OSError, SafetensorError) as error:
-            shutil.rmtree(partial, ignore_errors=True)
-            reason = " ".join(str(error).split())
-            raise EnvironmentFailure(f"{folder} cannot be written: {reason}. The checkpoints before it are whole.") from error
+            remove(partial)
+            raise _no_room(folder, error) from error
 
     def prune(self) -> None:
         """Remove checkpoints beyond the last, `selected` and `best_on_test` down to save_total_limit; -1 keeps all.
@@ -203,119 +256,24 @@ class Run:
         for step in reversed(steps):  # the newest first
             if len(keep & set(steps)) < limit:
                 keep.add(step)
-        for step in set(steps) - keep:
-            # A removal that is cut short must not leave half a checkpoint under its name.
-            doomed = self.folder / f".checkpoint-{step}{PARTIAL}"
-            self.checkpoint_folder(step).rename(doomed)
-            shutil.rmtree(doomed)
+        for step in sorted(set(steps) - keep):
+            self._remove(self.checkpoint_folder(step))
 
 
-def read_settings(checkpoint: Path) -> Settings:
-    """The settings that the checkpoint in a folder was trained with. Raises CheckpointError where none is there."""
-    record = read_json(checkpoint / SETTINGS)
-    steps = _checkpoints(checkpoint)
-    if steps:
-        chosen = read_json(checkpoint / RESULTS).get("selected", {}).get("step", steps[-1])
-        raise CheckpointError(
-            f"{checkpoint} is the folder of a run. Name one of its checkpoints: {checkpoint}/checkpoint-{chosen}"
-        )
-    if "settings" not in record or not (checkpoint / "config.json").is_file():
-        raise CheckpointError(f"{checkpoint} is no checkpoint of a run: {SETTINGS} and config.json belong there.")
-    known = {name: value for name, value in record["settings"].items() if name in Settings.model_fields}
-    try:
-        return Settings(**known)
-    except ValidationError as error:
-        problems = [f"{'.'.join(map(str, detail['loc']))}: {detail['msg']}" for detail in error.errors()]
-        raise CheckpointError(list_problems(f"{checkpoint / SETTINGS} holds settings that cannot be:", problems)) from None
+def _no_room(path: Path, error: Exception) -> EnvironmentFailure:
+    reason = " ".join(str(error).split())
+    return EnvironmentFailure(
+        f"{path} cannot be written: {reason}. What was kept before it is whole; give the command again when there is room."
+    )
 
 
-def find_run(settings: Settings, headline: str, files: Mapping[str, DataFile]) -> Run:
-    """What the run's folder holds, without changing it.
-
-    Raises CheckpointError where it holds what no run has written, where its record is damaged, and where --do_train false
-    finds no checkpoint or one of other settings or data.
-    """
-    model = Path(settings.model_name_or_path)
-    weights = digest_folder(model) if settings.do_train and model.is_dir() else None
-    state, why, earlier = _look(settings, files, weights)
-    data: dict[str, dict[str, Any]] = {
-        split: {"file": str(file.path), "status": file.status, "sha256": file.sha256, "rows": None}
-        for split, file in files.items()
-    }
-    if settings.holds_out:
-        data["dev"] = {**data["train"], "held_out": settings.dev_ratio}
-    if state in ("partial", "trained"):
-        data = earlier["data"]
-    book = ScoreBook(headline, [split for split in ("dev", "test") if split in data])
-    rescored: dict[str, Any] = {}
-    if state in ("partial", "trained"):
-        values = settings.model_dump()
-        before = earlier["settings"]
-        rescored = {name: new for name, new in values.items() if changes(name) == "outputs" and before.get(name, new) != new}
-        if rescored and settings.do_eval:
-            shown = "; ".join(f"{name} {before[name]!r}, now {new!r}" for name, new in rescored.items())
-            logger.info("%s: %s: its checkpoints are scored anew", settings.run_folder, shown)
-        else:
-            scores = read_json(settings.run_folder / RESULTS).get("scores", {})
-            book.scores = {int(step): splits for step, splits in scores.items()}
-    return Run(settings, files, weights, state, why, book, data, rescored)
-
-
-# -- looking ---------------------------------------------------------------------------------------------------------------
-
-
-def _look(settings: Settings, files: Mapping[str, DataFile], weights: str | None) -> tuple[State, str, dict[str, Any]]:
-    """The state of the run's folder, why a run there has to give way, and its settings.json."""
-    if settings.features_only:
-        return "absent", "", {}
-    folder = settings.run_folder
-    earlier = read_json(folder / SETTINGS)
-    trained = (folder / COST).is_file() and (folder / RESULTS).is_file()
-    if not settings.do_train:
-        if not _checkpoints(folder) or not earlier:
-            raise CheckpointError(f"{folder} holds no checkpoint to score. Train first, or name a run with --output_dir.")
-        if difference := _difference(earlier, settings, files, weights):
-            raise CheckpointError(f"{folder} holds a run with other settings ({difference}). Give the same, or --output_dir.")
-        return "trained" if trained else "partial", "", earlier
-    if not folder.is_dir() or not any(folder.iterdir()):
-        return "absent", "", {}
-    if not earlier:
-        raise CheckpointError(
-            f"{folder} holds files, but none of a run (no {SETTINGS}). Move it away, or give another --output_dir."
-        )
-    if _overwrites(settings):
-        return "in the way", "holds an earlier run", earlier
-    if not settings.resume:
-        return "in the way", "holds an earlier run (--resume false)", earlier
-    if difference := _difference(earlier, settings, files, weights):
-        return "in the way", f"holds a run with other settings ({difference})", earlier
-    if not trained:
-        return "in the way", "holds a run that did not finish training", earlier
-    return "trained", "", earlier
-
-
-def _overwrites(settings: Settings) -> bool:
+def overwrites(settings: Settings) -> bool:
+    """Whether an earlier run may be removed: a file may not say so."""
     return settings.overwrite_output_dir and settings.layer_of("overwrite_output_dir") == COMMAND_LINE
 
 
-def _difference(earlier: Mapping[str, Any], settings: Settings, files: Mapping[str, DataFile], weights: str | None) -> str:
-    """What can change a score and is not the same: settings, data files, the model's files; empty where nothing is."""
-    if not {"settings", "data"} <= earlier.keys():
-        raise CheckpointError(f"{settings.run_folder / SETTINGS} is not a run's. Move its folder away and run again.")
-    matters = ("scores", "training") if settings.do_train else ("scores",)
-    old, new = earlier["settings"], settings.model_dump()
-    names = [name for name in new if changes(name) in matters and old.get(name) != new[name]]
-    found = [f"{name} {old.get(name)!r}, now {new[name]!r}" for name in names]
-    recorded = earlier["data"]
-    found += [
-        f"another {split} file" for split in files if split in recorded and recorded[split]["sha256"] != files[split].sha256
-    ]
-    if weights and weights != earlier.get("weights"):
-        found.append(f"other files in {settings.model_name_or_path}")
-    return "; ".join(found)
-
-
-def _checkpoints(folder: Path) -> list[int]:
+def checkpoints_in(folder: Path) -> list[int]:
+    """Steps of the checkpoints in a run's folder, ascending."""
     if not folder.is_dir():
         return []
     return sorted(int(match[1]) for path in folder.iterdir() if (match := CHECKPOINT.fullmatch(path.name)) and path.is_dir())

@@ -244,7 +244,9 @@ def _cross_check(values: dict[str, Any], sources: dict[str, str]) -> list[str]:
     for name in COMMAND_LINE_ONLY:
         if values.get(name) and sources[name] != COMMAND_LINE:
             problems.append(f"{sources[name]}: {name} = true: this counts on the command line only, as --{name}")
-    if Path(values["output_dir"]).name in ("", ".."):
+    if Path(values["output_dir"]).name in ("", "..") or (
+        ".." in Path(values["output_dir"]).parts and not Path(values["output_dir"]).is_absolute()
+    ):
         problems.append(f"{origin('output_dir')}: output_dir = {values['output_dir']!r}: should name a folder of its own")
     overwrite = values.get("overwrite_output_dir") and sources["overwrite_output_dir"] == COMMAND_LINE
     if overwrite and not values.get("do_train", True):

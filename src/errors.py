@@ -3,8 +3,11 @@
 import difflib
 import errno
 import logging
+import signal
 import sys
 from collections.abc import Callable, Iterable, Sequence
+from types import FrameType
+from typing import NoReturn
 
 logger = logging.getLogger(__name__)
 
@@ -45,6 +48,14 @@ class NumbersError(BenchmarkError):
     exit_code = 1
 
 
+class Interrupted(BenchmarkError):
+    """A signal asked the command to end. `exit_code`: 130 for Ctrl-C, 143 for SIGTERM."""
+
+    def __init__(self, number: int, kept: str = "") -> None:
+        super().__init__(f"interrupted by {signal.Signals(number).name}{kept and f'; {kept}'}")
+        self.number, self.exit_code = number, 128 + number
+
+
 def did_you_mean(name: str, choices: Iterable[str]) -> str:
     """` Did you mean 'x'?` for the choice nearest to `name`, or an empty string where none is near."""
     near = difflib.get_close_matches(name, list(choices), n=1, cutoff=0.6)
@@ -64,12 +75,14 @@ def run_command(main: Callable[[], None]) -> None:
 
     Errors nobody foresaw keep their traceback: they are bugs and should be reported as such.
     """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
     try:
         main()
+    except Interrupted as error:
+        sys.exit(_say(str(error), error.exit_code))
     except BenchmarkError as error:
         sys.exit(_say(f"error: {error}", error.exit_code))
-    except KeyboardInterrupt:
-        sys.exit(_say("interrupted", 130))
     except BrokenPipeError:
         sys.stderr.close()  # the reader of our output went away (`| head`): nobody is left to tell
         sys.exit(1)
@@ -77,6 +90,10 @@ def run_command(main: Callable[[], None]) -> None:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG):
             raise
         sys.exit(_say(f"error: {error.strerror}: {error.filename or 'unknown file'}. Free the disk or choose another folder.", 1))
+
+
+def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
+    raise Interrupted(number)
 
 
 def _say(message: str, exit_code: int) -> int:

@@ -3,6 +3,7 @@
 import logging
 import math
 import time
+from collections import deque
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -10,6 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
+from src import interrupts
 from src.batches import Features, by_length, token_positions
 from src.checkpoint import Run
 from src.errors import NumbersError
@@ -54,12 +56,23 @@ def predict(task_model: TaskModel, features: Features, budget: int, progress: Pr
     outputs: np.ndarray | None = None
     loss = torch.zeros((), dtype=torch.float64, device=task_model.collate.device)
     done, items = 0, 0
+    waiting = deque(by_length(features, budget, task_model.collate.length))
     with torch.inference_mode():
-        for rows in by_length(features, budget, task_model.collate.length):
+        while waiting:
+            interrupts.check()
+            rows = waiting.popleft()
             batch = task_model.collate(features, rows)
-            logits = task_model.logits(batch)
-            loss += task_model.head.summed_loss(logits.float(), batch.labels)
-            kept = task_model.kept(logits, batch).cpu().numpy()
+            try:
+                logits = task_model.logits(batch)
+                batch_loss = task_model.head.summed_loss(logits.float(), batch.labels)
+                kept = task_model.kept(logits, batch).cpu().numpy()
+            except torch.OutOfMemoryError:
+                if len(rows) == 1:
+                    raise
+                logger.info("the GPU's memory is full: a batch of %d rows is taken in two parts", len(rows))
+                waiting.extendleft(reversed(np.array_split(rows, 2)))
+                continue
+            loss += batch_loss
             places, size = rows, len(features)
             if task_model.head.per_token:
                 positions, real = token_positions(features, rows)

@@ -28,6 +28,7 @@ hub_logging.set_verbosity_error()  # what matters is said here
 
 SECONDS_TO_ANSWER = 5.0
 TEXT_FILES = re.compile(r"[^/]+\.(json|txt|model)")  # configs and vocabularies, right in the repository
+CODE = re.compile(r"(\w+/)*\w+\.py")
 SAFE_WEIGHTS = re.compile(r"model[^/]*\.safetensors")
 OLD_WEIGHTS = re.compile(r"pytorch_model[^/]*\.bin")  # read by torch's safe unpickler
 
@@ -66,7 +67,7 @@ def fetch_model(repository: str, revision: str | None, with_code: bool = False) 
 
 def _wanted(names: list[str], with_code: bool) -> list[str]:
     safe = [name for name in names if SAFE_WEIGHTS.fullmatch(name)]
-    texts = [name for name in names if TEXT_FILES.fullmatch(name) or (with_code and name.endswith(".py"))]
+    texts = [name for name in names if TEXT_FILES.fullmatch(name) or (with_code and CODE.fullmatch(name))]
     return texts + (safe or [name for name in names if OLD_WEIGHTS.fullmatch(name)])
 
 

@@ -3,7 +3,8 @@
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
-from src.checkpoint import DataFile, find_run
+from src.checkpoint import DataFile
+from src.earlier import find_run
 from src.settings import Settings
 
 
@@ -32,6 +33,7 @@ def run_task(
     files = find_files(settings)
     run = find_run(settings, task.headline, files)
     if run.complete:
+        run.clear_up()
         print(run.report())
         return
 

@@ -8,7 +8,7 @@ import pytest
 from processor import TASKS, ner, seq_cls, squad
 from processor.base import describe_files
 from processor.download import find_files
-from src.checkpoint import read_settings
+from src.earlier import read_settings
 from src.evaluate import predict
 from src.models import load_tokenizer
 from src.run import run_task

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from src.checkpoint import find_run, read_settings
+from src.earlier import find_run, read_settings
 from src.errors import CheckpointError, EnvironmentFailure
 from tests.conftest import SAMPLE
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from src.checkpoint import find_run
+from src.earlier import find_run
 from src.errors import NumbersError
 from src.evaluate import Scorer, predict
 from tests.src.helpers import RandomSplit, small_model, task_model

@@ -10,10 +10,12 @@ from accelerate import Accelerator
 from safetensors.torch import load_file
 
 from src.batches import epoch_order
-from src.checkpoint import find_run
+from src.earlier import find_run
 from src.errors import NumbersError
 from src.evaluate import Scorer
-from src.train import Meter, Plan, Update, due_splits, make_optimizer, train, update
+from src.meter import Meter, Update
+from src.train import due_splits, train
+from src.training import Plan, make_optimizer, update
 from tests.src.helpers import CPU, RandomSplit, small_model, task_model
 
 

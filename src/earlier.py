@@ -1,0 +1,116 @@
+"""What an earlier run has left in the folder of this one: nothing, itself, what it can go on from, or another that gives way."""
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from src.checkpoint import COST, PARTIAL, RESULTS, RESUME, SETTINGS, STATE, DataFile, Run, State, checkpoints_in, overwrites
+from src.errors import CheckpointError, list_problems
+from src.files import digest_folder, read_json
+from src.results import ScoreBook
+from src.settings import Settings, changes
+
+logger = logging.getLogger(__name__)
+
+
+def find_run(settings: Settings, headline: str, files: Mapping[str, DataFile]) -> Run:
+    """What the run's folder holds, without changing it.
+
+    Raises CheckpointError where it holds what no run has written, where its record is damaged, and where --do_train false
+    finds no checkpoint or one of other settings or data.
+    """
+    model = Path(settings.model_name_or_path)
+    weights = digest_folder(model) if settings.do_train and model.is_dir() else None
+    state, why, earlier = _look(settings, files, weights)
+    data: dict[str, dict[str, Any]] = {
+        split: {"file": str(file.path), "status": file.status, "sha256": file.sha256, "rows": None}
+        for split, file in files.items()
+    }
+    if settings.holds_out:
+        data["dev"] = {**data["train"], "held_out": settings.dev_ratio}
+    if state in ("partial", "trained"):
+        data = earlier["data"]
+    book = ScoreBook(headline, [split for split in ("dev", "test") if split in data])
+    rescored: dict[str, Any] = {}
+    if state in ("partial", "trained"):
+        values = settings.model_dump()
+        before = earlier["settings"]
+        rescored = {name: new for name, new in values.items() if changes(name) == "outputs" and before.get(name, new) != new}
+        if rescored and settings.do_eval:
+            shown = "; ".join(f"{name} {before[name]!r}, now {new!r}" for name, new in rescored.items())
+            logger.info("%s: %s: its checkpoints are scored anew", settings.run_folder, shown)
+        else:
+            scores = read_json(settings.run_folder / RESULTS).get("scores", {})
+            book.scores = {int(step): splits for step, splits in scores.items()}
+    return Run(settings, files, weights, state, why, book, data, rescored, lambda: _look(settings, files, weights)[:2])
+
+
+def _look(settings: Settings, files: Mapping[str, DataFile], weights: str | None) -> tuple[State, str, dict[str, Any]]:
+    """The state of the run's folder, why a run there has to give way, and its settings.json."""
+    if settings.features_only:
+        return "absent", "", {}
+    folder = settings.run_folder
+    earlier = read_json(folder / SETTINGS)
+    trained = (folder / COST).is_file() and (folder / RESULTS).is_file()
+    if not settings.do_train:
+        if not checkpoints_in(folder) or not earlier:
+            raise CheckpointError(f"{folder} holds no checkpoint to score. Train first, or name a run with --output_dir.")
+        if difference := _difference(earlier, settings, files, weights):
+            raise CheckpointError(f"{folder} holds a run with other settings ({difference}). Give the same, or --output_dir.")
+        return "trained" if trained else "partial", "", earlier
+    if not folder.is_dir() or all(path.name.endswith(PARTIAL) for path in folder.iterdir()):
+        return "absent", "", {}
+    if not earlier:
+        raise CheckpointError(
+            f"{folder} holds files, but none of a run (no {SETTINGS}). Move it away, or give another --output_dir."
+        )
+    if overwrites(settings):
+        return "in the way", "holds an earlier run", earlier
+    if not settings.resume:
+        return "in the way", "holds an earlier run (--resume false)", earlier
+    if difference := _difference(earlier, settings, files, weights):
+        return "in the way", f"holds a run with other settings ({difference})", earlier
+    if trained:
+        return "trained", "", earlier
+    if checkpoints_in(folder) and not (folder / RESUME / STATE).is_file():
+        return "in the way", "holds a run that did not finish training and left no state to go on from", earlier
+    return "unfinished", "", earlier
+
+
+def _difference(earlier: Mapping[str, Any], settings: Settings, files: Mapping[str, DataFile], weights: str | None) -> str:
+    """What can change a score and is not the same: settings, data files, the model's files; empty where nothing is."""
+    if not {"settings", "data"} <= earlier.keys():
+        raise CheckpointError(f"{settings.run_folder / SETTINGS} is not a run's. Move its folder away and run again.")
+    matters = ("scores", "training") if settings.do_train else ("scores",)
+    old, new = earlier["settings"], settings.model_dump()
+    names = [name for name in new if changes(name) in matters and old.get(name) != new[name]]
+    found = [f"{name} {old.get(name)!r}, now {new[name]!r}" for name in names]
+    recorded = earlier["data"]
+    found += [
+        f"another {split} file" for split in files if split in recorded and recorded[split]["sha256"] != files[split].sha256
+    ]
+    if weights and weights != earlier.get("weights"):
+        found.append(f"other files in {settings.model_name_or_path}")
+    return "; ".join(found)
+
+
+def read_settings(checkpoint: Path) -> Settings:
+    """The settings that the checkpoint in a folder was trained with. Raises CheckpointError where none is there."""
+    record = read_json(checkpoint / SETTINGS)
+    steps = checkpoints_in(checkpoint)
+    if steps:
+        chosen = read_json(checkpoint / RESULTS).get("selected", {}).get("step", steps[-1])
+        raise CheckpointError(
+            f"{checkpoint} is the folder of a run. Name one of its checkpoints: {checkpoint}/checkpoint-{chosen}"
+        )
+    if "settings" not in record or not (checkpoint / "config.json").is_file():
+        raise CheckpointError(f"{checkpoint} is no checkpoint of a run: {SETTINGS} and config.json belong there.")
+    known = {name: value for name, value in record["settings"].items() if name in Settings.model_fields}
+    try:
+        return Settings(**known)
+    except ValidationError as error:
+        problems = [f"{'.'.join(map(str, detail['loc']))}: {detail['msg']}" for detail in error.errors()]
+        raise CheckpointError(list_problems(f"{checkpoint / SETTINGS} holds settings that cannot be:", problems)) from None

@@ -1,0 +1,137 @@
+"""A training, one update after the other: batches, gradients, optimizer, schedule. When to score and to save is src.train's."""
+
+import logging
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.optimizer import AcceleratedOptimizer
+from torch import Tensor, nn
+from torch.optim import AdamW
+from transformers import get_linear_schedule_with_warmup
+
+from src.batches import Batch, Features, bucketed_order, epoch_order, micro_batches
+from src.heads import TaskModel
+from src.meter import Meter, Update
+from src.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+# On a CPU two batches of half the size cost no more than one, and pad less where rows of all lengths meet.
+CPU_PARTS = {"shuffled": 2, "bucketed": 1}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How many rows make an update, how many updates an epoch, how many the run."""
+
+    rows_per_update: int
+    updates_per_epoch: int
+    total: int
+
+    @classmethod
+    def of(cls, rows: int, settings: Settings) -> "Plan":
+        """The plan for a training split of `rows` rows; the tail of an epoch is an update too."""
+        rows_per_update = settings.train_batch_size * settings.gradient_accumulation_steps
+        updates_per_epoch = math.ceil(rows / rows_per_update)
+        by_epochs = math.ceil(settings.num_train_epochs * updates_per_epoch - 1e-9)  # 1.1 * 100 is 110.00000000000001
+        return cls(rows_per_update, updates_per_epoch, by_epochs if settings.max_steps < 0 else settings.max_steps)
+
+
+def make_optimizer(model: nn.Module, settings: Settings) -> AdamW:
+    """AdamW, fused; vectors (biases and the weights of norms) do not decay."""
+    weights = [weight for weight in model.parameters() if weight.requires_grad]
+    groups = [
+        {"params": [weight for weight in weights if weight.ndim > 1], "weight_decay": settings.weight_decay},
+        {"params": [weight for weight in weights if weight.ndim <= 1], "weight_decay": 0.0},
+    ]
+    return AdamW(groups, lr=settings.learning_rate, eps=settings.adam_epsilon, fused=True)
+
+
+class Training:
+    """A training under way: model, optimizer and schedule, the step they have come to, and what it was like so far."""
+
+    def __init__(self, task_model: TaskModel, features: Features, settings: Settings, accelerator: Accelerator) -> None:
+        self.features, self.settings, self.accelerator = features, settings, accelerator
+        self.plan = Plan.of(len(features), settings)
+        optimizer = make_optimizer(task_model.model, settings)
+        warm_up = int(settings.warmup_proportion * self.plan.total)
+        self.schedule = get_linear_schedule_with_warmup(optimizer, warm_up, self.plan.total)
+        model, self.optimizer = accelerator.prepare(task_model.model, optimizer)
+        self.task_model = replace(task_model, model=model)
+        self.meter = Meter(accelerator.device, settings.on_nonfinite)
+        splits = accelerator.device.type == "cpu" and settings.padding == "none"
+        self.parts = CPU_PARTS[settings.batching] if splits else 1
+        self.step = 0
+        self.order = np.empty(0, np.int64)  # of the rows in this epoch
+        model.train()
+
+    @property
+    def learning_rate(self) -> float:
+        """That of the next update."""
+        return float(self.schedule.get_last_lr()[0])
+
+    def advance(self) -> None:
+        """One update more. Where the GPU's memory does not hold its batches, they come in more parts from now on."""
+        rows = self._next_rows()
+        while True:
+            parts = micro_batches(rows, self.features.lengths, self.settings.train_batch_size, self.parts)
+            batches = [self.task_model.collate(self.features, part) for part in parts]
+            try:
+                done = update(self.task_model, batches, self.optimizer, self.accelerator, self.settings.max_grad_norm)
+                break
+            except torch.OutOfMemoryError:
+                if all(len(batch.inputs["input_ids"]) == 1 for batch in batches):
+                    raise
+                self.optimizer.zero_grad()
+                self.parts *= 2
+                logger.warning("the GPU's memory is full: a batch is taken in %d parts, for the same updates", self.parts)
+            torch.cuda.empty_cache()
+        self.schedule.step()
+        self.step += 1
+        self.meter.add(self.step, done, len(rows), sum(batch.tokens for batch in batches))
+
+    def optimizer_tensors(self) -> dict[str, Tensor]:
+        """The optimizer's state by the names of the weights: `<weight>.exp_avg`, `.exp_avg_sq`, `.step`."""
+        weights = self.task_model.model.named_parameters()
+        return {f"{name}.{key}": value for name, weight in weights for key, value in self.optimizer.state[weight].items()}
+
+    def _next_rows(self) -> np.ndarray:
+        epoch, position = divmod(self.step, self.plan.updates_per_epoch)
+        if position == 0 or not len(self.order):
+            seed, size = self.settings.seed, self.plan.rows_per_update
+            self.order = epoch_order(len(self.features), seed, epoch)
+            if self.settings.batching == "bucketed":
+                self.order = bucketed_order(self.order, self.features.lengths, size, seed, epoch)
+        return self.order[position * self.plan.rows_per_update : (position + 1) * self.plan.rows_per_update]
+
+
+def update(
+    task_model: TaskModel,
+    batches: Sequence[Batch],
+    optimizer: AcceleratedOptimizer,
+    accelerator: Accelerator,
+    max_grad_norm: float,
+) -> Update:
+    """One update of the weights, which stay as they are where the loss or the gradient is not finite.
+
+    The gradient is that of the sum of all items' losses over their number, however many batches they come in.
+    """
+    items = sum(batch.items for batch in batches)
+    total = torch.zeros((), device=accelerator.device)
+    for batch in batches:
+        loss = task_model.head.summed_loss(task_model.logits(batch), batch.labels) / items
+        accelerator.backward(loss)
+        total += loss.detach()
+    grad_norm = accelerator.clip_grad_norm_(task_model.model.parameters(), max_grad_norm)
+    fine = torch.isfinite(total)
+    if accelerator.scaler is None:
+        fine &= torch.isfinite(grad_norm)
+        optimizer.optimizer.found_inf = (~fine).float()  # fused AdamW reads it on the device
+    # else gradients in fp16 overflow now and then: the scaler sees to it that such an update does not count, nor a bad loss's
+    optimizer.step()
+    optimizer.zero_grad()
+    return Update(total, grad_norm, fine)
