@@ -91,6 +91,11 @@ class Frame:
         """How many special tokens a row has."""
         return sum(len(part) for part in self.special)
 
+    @property
+    def has_segments(self) -> bool:
+        """Whether any token of a row is in another segment than 0."""
+        return any(self.segments) or any(segment for part in self.special for _, segment in part)
+
     @classmethod
     def of(cls, tokenizer: Any, texts: int) -> "Frame":
         """The frame of rows of one text or two, seen on a row of one syllable each."""
@@ -263,8 +268,13 @@ def cached_features(cache_dir: Path, name: str, build: Callable[[], Features]) -
         try:
             with safe_open(path, framework="numpy") as stored:
                 tensors = {key: stored.get_tensor(key) for key in stored.keys()}  # noqa: SIM118
+                if (
+                    len(tensors["input_ids"]) != len(tensors["token_type_ids"])
+                    or len(tensors["input_ids"]) != tensors["offsets"][-1]
+                ):
+                    raise ValueError("its parts do not fit together")
                 return Features(tensors, {key: int(value) for key, value in (stored.metadata() or {}).items()})
-        except (SafetensorError, OSError) as error:
+        except (SafetensorError, OSError, LookupError, TypeError, ValueError) as error:
             logger.warning("%s cannot be read (%s); the features are built again", path, error)
     features = build()
     try:

@@ -16,6 +16,7 @@ from processor.base import (
     Example,
     Features,
     FeatureSettings,
+    Frame,
     Tensors,
     cached_features,
     divide,
@@ -200,17 +201,21 @@ def encode(examples: Sequence[Example], task: Task, tokenizer: Any, max_seq_len:
     input_ids: list[np.ndarray] = []
     token_type_ids: list[np.ndarray] = []
     lengths: list[int] = []
+    in_segments = Frame.of(tokenizer, len(task.text_columns)).has_segments  # asking for what is all 0 takes time
     for start in range(0, len(examples), ROWS_PER_CALL):
         rows = _encodings(tokenizer, examples[start : start + ROWS_PER_CALL])
-        ids, segments = [row.ids for row in rows], [row.type_ids for row in rows]
+        ids = [row.ids for row in rows]
+        segments = [row.type_ids for row in rows] if in_segments else []
         for row, encoding in enumerate(rows):
             if len(ids[row]) > max_seq_len:
                 keep = _longest_first(encoding.sequence_ids, max_seq_len)
                 ids[row] = [ids[row][position] for position in keep]
-                segments[row] = [segments[row][position] for position in keep]
+                if in_segments:
+                    segments[row] = [segments[row][position] for position in keep]
         lengths += map(len, ids)
         input_ids.append(np.array(list(chain.from_iterable(ids)), np.int32))
-        token_type_ids.append(np.array(list(chain.from_iterable(segments)), np.uint8))
+        of_tokens = list(chain.from_iterable(segments)) if in_segments else np.zeros(len(input_ids[-1]))
+        token_type_ids.append(np.array(of_tokens, np.uint8))
     if task.labels is None:
         labels = np.array([example.label for example in examples], np.float32)
     else:

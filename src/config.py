@@ -22,6 +22,8 @@ from src.settings import ALIASES, COMMAND_LINE, COMMAND_LINE_ONLY, DEFAULT, DERI
 
 logger = logging.getLogger(__name__)
 
+LARGEST = 2**32 - 1  # whole number that can be meant
+
 
 def load_settings(argv: Sequence[str], *, script: str, tasks: Sequence[str], default_task: str = "") -> Settings:
     """Read the command line and the config files it names.
@@ -241,14 +243,25 @@ def _cross_check(values: dict[str, Any], sources: dict[str, str]) -> list[str]:
     if values.get("version_2_with_negative"):
         source = origin("version_2_with_negative")
         problems.append(f"{source}: version_2_with_negative = true: KorQuAD 1.0 has no unanswerable questions")
+    problems += [
+        f"{origin(name)}: {name} = {value}: should be no more than {LARGEST:,}"
+        for name, value in values.items()
+        if isinstance(value, int) and abs(value) > LARGEST
+    ]
     for name in COMMAND_LINE_ONLY:
         if values.get(name) and sources[name] != COMMAND_LINE:
             problems.append(f"{sources[name]}: {name} = true: this counts on the command line only, as --{name}")
-    if Path(values["output_dir"]).name in ("", "..") or (
-        ".." in Path(values["output_dir"]).parts and not Path(values["output_dir"]).is_absolute()
-    ):
-        problems.append(f"{origin('output_dir')}: output_dir = {values['output_dir']!r}: should name a folder of its own")
+    if not _stays_below(values["output_dir"]):
+        problems.append(
+            f"{origin('output_dir')}: output_dir = {values['output_dir']!r}: should name a folder of its own in ckpt_dir"
+        )
     overwrite = values.get("overwrite_output_dir") and sources["overwrite_output_dir"] == COMMAND_LINE
     if overwrite and not values.get("do_train", True):
         problems.append("--overwrite_output_dir would remove the checkpoints that --do_train false needs; drop one of them")
     return problems
+
+
+def _stays_below(output_dir: str) -> bool:
+    """Whether a folder of this name lies in the one it is asked for in, or its name is absolute."""
+    path = Path(output_dir)
+    return path.name not in ("", "..") and (path.is_absolute() or ".." not in path.parts)

@@ -12,6 +12,7 @@ from typing import NoReturn
 logger = logging.getLogger(__name__)
 
 MAX_PROBLEMS_SHOWN = 10
+SIGNALS = (signal.SIGINT, signal.SIGTERM)  # by which people and machines ask a process to end
 
 
 class BenchmarkError(Exception):
@@ -75,8 +76,7 @@ def run_command(main: Callable[[], None]) -> None:
 
     Errors nobody foresaw keep their traceback: they are bugs and should be reported as such.
     """
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, _interrupt)
+    before = [signal.signal(number, _interrupt) for number in SIGNALS]
     try:
         main()
     except Interrupted as error:
@@ -90,6 +90,9 @@ def run_command(main: Callable[[], None]) -> None:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG):
             raise
         sys.exit(_say(f"error: {error.strerror}: {error.filename or 'unknown file'}. Free the disk or choose another folder.", 1))
+    finally:
+        for number, handler in zip(SIGNALS, before, strict=True):
+            signal.signal(number, handler)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> NoReturn:

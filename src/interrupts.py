@@ -5,9 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from src.errors import Interrupted
-
-SIGNALS = (signal.SIGINT, signal.SIGTERM)
+from src.errors import SIGNALS, Interrupted
 
 _asked: int | None = None  # the signal that came while it was waited for a good moment
 

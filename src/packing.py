@@ -17,6 +17,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 
+from src.dropout import cheap_dropout
+
 NAME = "packed"  # of the attention function
 
 EMBEDDINGS = "embeddings"  # the module that makes [B, L, H] of ids, in every kind of model below
@@ -56,12 +58,13 @@ class Layout:
 
     def tokens(self, batch: Tensor) -> Tensor:
         """The real tokens [T, ...] of a batch [B, L, ...]."""
-        return batch.flatten(0, 1).index_select(0, self.flat)
+        return batch.flatten(0, 1) if self.full else batch.flatten(0, 1).index_select(0, self.flat)
 
     def batch(self, tokens: Tensor) -> Tensor:
         """The batch [B, L, ...] of tokens [T, ...], zeros at padding."""
-        rows = tokens.new_zeros(self.mask.numel(), *tokens.shape[1:])
-        return rows.index_copy(0, self.flat, tokens).view(*self.mask.shape, *tokens.shape[1:])
+        if not self.full:
+            tokens = tokens.new_zeros(self.mask.numel(), *tokens.shape[1:]).index_copy(0, self.flat, tokens)
+        return tokens.view(*self.mask.shape, *tokens.shape[1:])
 
     @property
     def positions(self) -> Tensor:
@@ -138,5 +141,18 @@ def _attention(
     query, key, value = (_layout.batch(each[0].transpose(0, 1)).transpose(1, 2) for each in (query, key, value))
     dropout = options.get("dropout", 0.0) if module.training else 0.0
     mask = _layout.attends(options.get("sliding_window"))
-    found = functional.scaled_dot_product_attention(query, key, value, mask, dropout, scale=options.get("scaling"))
+    if dropout > 0 and query.device.type == "cpu":
+        found = _attention_with_cheap_dropout(query, key, value, mask, dropout, options.get("scaling"))
+    else:
+        found = functional.scaled_dot_product_attention(query, key, value, mask, dropout, scale=options.get("scaling"))
     return _layout.tokens(found.transpose(1, 2))[None], None
+
+
+def _attention_with_cheap_dropout(
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, dropout: float, scaling: float | None
+) -> Tensor:
+    """Of [B, heads, L, d] what torch's own attention gives, which on a CPU takes these steps too where there is dropout."""
+    scores = (query * (scaling or query.shape[-1] ** -0.5)) @ key.transpose(2, 3)
+    if mask is not None:
+        scores = scores.masked_fill(~mask, -torch.inf)
+    return cheap_dropout(scores.softmax(dim=-1), dropout) @ value

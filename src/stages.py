@@ -12,6 +12,7 @@ from accelerate import Accelerator
 from src.batches import Collator
 from src.checkpoint import Run
 from src.device import compile_layers, describe_environment, start_device
+from src.dropout import use_cheap_dropout
 from src.errors import EnvironmentFailure
 from src.evaluate import Scorer, Split
 from src.heads import HEADS, TaskModel
@@ -104,6 +105,8 @@ def task_model(model: Any, settings: Settings, task: Task, accelerator: Accelera
         pack_encoder(model)
     elif settings.padding == "none":
         _say_once(f"{model.config.model_type} cannot run without padding; rows are padded to the longest of their batch")
+    if accelerator.device.type == "cpu":
+        use_cheap_dropout(model)
     compile_layers(model, settings.torch_compile, accelerator.device)
     length = settings.max_seq_len if settings.padding == "max_length" else None
     pad_token_id = getattr(model.config, "pad_token_id", None) or 0

@@ -33,12 +33,12 @@ def command(tmp_path):
     env: what differs in its environment.
     """
 
-    def run(script, *arguments, wait=True, env=None):
+    def run(script, *arguments, wait=True, env=None, timeout=300):
         pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "env": os.environ | (env or {})}
         process = subprocess.Popen([sys.executable, script, *arguments], cwd=ROOT, **pipes)
         if not wait:
             return process
-        output, errors = process.communicate(timeout=300)
+        output, errors = process.communicate(timeout=timeout)
         return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
 
     return run

@@ -1,11 +1,12 @@
 """Runs that are killed: a process that has imported everything forks one run after the other and ends some of them.
 
-    python tests/kills.py WORK SEED KILLS SCRIPT ARGUMENT...
+    python tests/kills.py HOW WORK SEED KILLS SCRIPT ARGUMENT...
 
 Every run is SCRIPT with the ARGUMENTS, as on the command line. The first one is left in peace. Then, over and over, in a folder
 of its own: killed, started again, maybe killed again, until it comes to its end; then all that it leaves must be what the first
 one left. Where it is killed is drawn: at its n-th change of a file, at its n-th look for a signal (between two updates, or two
-batches of an evaluation), or after some time. Prints a JSON object: how many kills of each kind, and what was found different.
+batches of an evaluation), or after some time. HOW is "fork", or "command": then every run is a command of its own, imports and
+all, and killed after some time. Prints a JSON object: how many kills of each kind, and what was found different.
 """
 
 import importlib
@@ -15,6 +16,7 @@ import random
 import runpy
 import shutil
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -67,6 +69,12 @@ class Forge:
             code = int(error.code or 0)
         finally:
             os._exit(code)
+
+    def start_command(self, folder: str) -> int:
+        """Start the command itself; its process id."""
+        command = [sys.executable, self.script, *self.arguments, "--ckpt_dir", str(self.work), "--output_dir", folder]
+        with open(self.work / f"{folder}.out", "a") as log:
+            return subprocess.Popen(command, stdout=log, stderr=log).pid
 
     def wait(self, pid: int) -> int:
         """Its exit code; minus the signal that killed it."""
@@ -121,7 +129,7 @@ def end_at(work: Path, kind: str, number: int, how: int):
 
 
 def main() -> None:
-    work, seed, kills, script, *arguments = sys.argv[1:]
+    how, work, seed, kills, script, *arguments = sys.argv[1:]
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     os.chdir(ROOT)
     sys.path.insert(0, str(ROOT))
@@ -131,7 +139,11 @@ def main() -> None:
     importlib.import_module("transformers.models.electra.modeling_electra")
     changes, looks, seconds = forge.count()
     whole = left_by(forge.work / "whole")
-    done = {"change": 0, "look": 0, "time": 0}
+    done = {"change": 0, "look": 0, "time": 0} if how == "fork" else {"time": 0}
+    if how == "command":
+        started = time.monotonic()
+        assert forge.wait(forge.start_command("timed")) == 0
+        seconds = time.monotonic() - started
     different: dict[str, list[str]] = {}
     for number in range(10**6):
         if sum(done.values()) >= int(kills):
@@ -140,10 +152,14 @@ def main() -> None:
         code = None
         while code != 0:
             kind = rng.choice(list(done)) if sum(done.values()) < int(kills) else "peace"
-            at = {"change": rng.randint(1, changes), "look": rng.randint(1, looks), "time": 0, "peace": 0}[kind]
-            pid = forge.start(folder, end_at(forge.work, kind, at, signal.SIGKILL))
+            at = {"change": rng.randint(1, changes), "look": rng.randint(1, looks)}.get(kind, 0)
+            if how == "command":
+                pid = forge.start_command(folder)
+            else:
+                pid = forge.start(folder, end_at(forge.work, kind, at, signal.SIGKILL))
             if kind == "time":
-                time.sleep(rng.uniform(0, seconds))
+                # The imports of a command take most of its time, and nothing can happen in them.
+                time.sleep(seconds * (1 - rng.uniform(0, 1) ** 2 if how == "command" else rng.uniform(0, 1)))
                 os.kill(pid, signal.SIGKILL)
             code = forge.wait(pid)
             if code == -signal.SIGKILL:

@@ -136,7 +136,7 @@ def test_a_checkpoint_is_whole_or_absent(settings):
         (folder / "model.safetensors").write_text("half")
         raise OSError("disk full")
 
-    with pytest.raises(EnvironmentFailure, match=r"checkpoint-1 cannot be written: disk full"):
+    with pytest.raises(EnvironmentFailure, match=r"checkpoint-1 cannot be written: disk full\. What was kept before it is whole"):
         run.save_checkpoint(1, fail)
     assert run.checkpoints() == []
     assert [path.name for path in run.folder.iterdir()] == ["settings.json"]
@@ -196,17 +196,15 @@ def test_when_an_earlier_run_gives_way(settings, changes, files, why):
     assert (run.folder / "checkpoint-1").is_dir()  # looking changes nothing
 
 
-def test_a_run_whose_training_did_not_finish_is_put_aside(settings):
+def test_checkpoints_without_a_state_to_go_on_from_are_put_aside(settings):
     first = start(settings)
     save(first, 1, dev=0.5, test=0.5)
     first.finish(0.0)  # scored, but its training never came to its end
     os.close(first.lock)
     run = find_run(settings(), "acc", FILES)
-    assert run.why == "holds a run that did not finish training"
+    assert run.why == "holds a run that did not finish training and left no state to go on from"
     run.start({}, {})
-    os.close(run.lock)
-    find_run(settings(), "acc", FILES).start({}, {})
-    assert visible(first.folder.parent) == ["run", "run.1", "run.2"]
+    assert visible(first.folder.parent) == ["run", "run.1"]
     assert (first.folder.parent / "run.1" / "checkpoint-1").is_dir()
 
 
@@ -304,6 +302,89 @@ def test_a_damaged_record_is_one_clear_error(settings, content, expected):
     (run.folder / "settings.json").write_text(content)
     with pytest.raises(CheckpointError, match=expected):
         find_run(settings(), "acc", FILES)
+
+
+def begun(settings):
+    """A run that was ended at step 2, with a line too many in its log, half a checkpoint and half a file."""
+    run = start(settings)
+    for step in (1, 2, 3):
+        run.log({"step": step})
+    with open(run.folder / "log.jsonl", "a") as log:
+        log.write('{"step": 4, "los')
+    run.save_state(lambda path: path.write_text("two"))
+    save(run, 2, dev=0.5, test=0.5)
+    (run.folder / ".checkpoint-3.partial").mkdir()
+    (run.folder / ".cost.json.partial").write_text("{")
+    os.close(run.lock)
+    return run
+
+
+def test_an_unfinished_run_goes_on(settings):
+    begun(settings)
+    run = find_run(settings(), "acc", FILES)
+    assert (run.state, run.complete, run.has_checkpoints) == ("unfinished", False, False)
+    run.start({}, {})
+    assert sorted(path.name for path in run.folder.iterdir()) == [
+        "checkpoint-2", "dev", "log.jsonl", "resume", "settings.json", "test",
+    ]  # fmt: skip
+    run.go_back_to(2, {2: {"dev": {"acc": 0.5}}})
+    assert (run.folder / "log.jsonl").read_text() == '{"step": 1}\n{"step": 2}\n'
+    assert run.book.has(2, "dev")
+    assert run.state_file.read_text() == "two"
+    finish(run)
+    assert not (run.folder / "resume").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"resume": False}, "--resume false"),
+        ({"seed": 7}, "other settings (seed 42, now 7)"),
+        ({"overwrite_output_dir": True}, "holds an earlier run"),
+    ],
+)
+def test_when_an_unfinished_run_gives_way(settings, changes, why):
+    begun(settings)
+    run = find_run(settings(**changes), "acc", FILES)
+    assert run.state == "in the way"
+    assert why in run.why
+    run.start({}, {})
+    assert not run.state_file.exists()
+    assert (run.folder.with_name("run.1") / "checkpoint-2").exists() != ("overwrite_output_dir" in changes)
+
+
+def test_scoring_what_an_unfinished_run_left_does_not_take_its_state(settings):
+    begun(settings)
+    run = find_run(settings(do_train=False), "acc", FILES)
+    assert run.state == "partial"
+    run.start({}, {})
+    run.finish(0.0)
+    assert run.state_file.exists()
+    os.close(run.lock)
+    assert find_run(settings(), "acc", FILES).state == "unfinished"
+
+
+def test_a_process_that_is_killed_while_it_starts_leaves_nothing_in_the_way(settings):
+    run = find_run(settings(), "acc", FILES)
+    run.folder.mkdir(parents=True)
+    (run.folder / ".settings.json.partial").write_text("{")
+    assert find_run(settings(), "acc", FILES).state == "absent"
+    start(settings)
+    assert visible(run.folder) == ["settings.json"]
+
+
+def test_a_state_that_cannot_be_written_leaves_the_one_before(settings):
+    run = begun(settings)
+
+    def fail(path):
+        path.write_text("half")
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(
+        EnvironmentFailure, match=r"state\.safetensors cannot be written: .*No space left on device\. What was kept"
+    ):
+        run.save_state(fail)
+    assert [path.read_text() for path in run.state_file.parent.iterdir()] == ["two"]
 
 
 def test_what_scoring_costs_is_added(settings):

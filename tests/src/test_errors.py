@@ -1,9 +1,11 @@
 import errno
+import os
+import signal
 from pathlib import Path
 
 import pytest
 
-from src.errors import MAX_PROBLEMS_SHOWN, ConfigError, EnvironmentFailure, did_you_mean, list_problems, run_command
+from src.errors import MAX_PROBLEMS_SHOWN, ConfigError, EnvironmentFailure, Interrupted, did_you_mean, list_problems, run_command
 
 
 def test_the_nearest_name():
@@ -21,7 +23,8 @@ def test_a_long_list_is_cut_and_counted():
     [
         (ConfigError("wrong"), 2, "error: wrong"),
         (EnvironmentFailure("no network"), 1, "error: no network"),
-        (KeyboardInterrupt(), 130, "interrupted"),
+        (Interrupted(signal.SIGINT), 130, "interrupted by SIGINT"),
+        (Interrupted(signal.SIGTERM, "step 5 is saved"), 143, "interrupted by SIGTERM; step 5 is saved"),
         (OSError(errno.ENAMETOOLONG, "File name too long", "ckpt/xxx"), 1, "error: File name too long: ckpt/xxx."),
         (OSError(errno.ENOSPC, "No space left on device", "ckpt/x"), 1, "error: No space left on device: ckpt/x."),
     ],
@@ -36,6 +39,16 @@ def test_errors_end_the_command_with_one_message(error, code, message, caplog):
     assert len(caplog.messages) == 1
     assert caplog.messages[0].startswith(message)
     assert caplog.records[0].exc_info is None
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_command_with_one_line(number, caplog):
+    before = signal.getsignal(number)
+    with pytest.raises(SystemExit) as caught:
+        run_command(lambda: os.kill(os.getpid(), number))
+    assert caught.value.code == 128 + number
+    assert caplog.messages == [f"interrupted by {number.name}"]
+    assert signal.getsignal(number) is before
 
 
 def test_a_bug_keeps_its_traceback():

@@ -28,6 +28,25 @@ def predict_row(model, split, row):
     return logits
 
 
+def test_a_batch_that_does_not_fit_into_memory_is_split():
+    split, model = RandomSplit(23), small_model()
+    expected, loss = predict(task_model(model), split.features, 200)
+    sizes = []
+
+    class Crowded(type(model)):
+        def forward(self, *args, **kwargs):
+            sizes.append(len(kwargs["input_ids"]))
+            if sizes[-1] > 4:
+                raise torch.OutOfMemoryError("CUDA out of memory.")
+            return super().forward(*args, **kwargs)
+
+    model.__class__ = Crowded
+    found, same = predict(task_model(model), split.features, 200)
+    np.testing.assert_allclose(found, expected, atol=1e-6)
+    assert same == pytest.approx(loss)
+    assert max(sizes) > 4
+
+
 def test_the_loss_is_the_mean_over_rows():
     split, model = RandomSplit(23), small_model()
     logits, loss = predict(task_model(model), split.features, 4)

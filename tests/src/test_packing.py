@@ -12,7 +12,7 @@ from transformers import (
 )
 
 from src.device import compile_layers
-from src.packing import LAST, Layout, can_pack, pack_encoder, packed
+from src.packing import LAST, Layout, _attention_with_cheap_dropout, can_pack, pack_encoder, packed
 
 HEADS = [AutoModelForSequenceClassification, AutoModelForTokenClassification, AutoModelForQuestionAnswering]
 SHAPE = {"vocab_size": 50, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
@@ -118,6 +118,18 @@ def test_attention_dropout_stays():
     assert not torch.equal(run(), run())
     model.eval()
     assert torch.equal(run(), run())
+
+
+def test_attention_with_dropout_is_torch_s_but_for_what_is_dropped(monkeypatch):
+    """With nothing dropped the numbers are the same, with padding, with a window, and without."""
+    monkeypatch.setattr("src.packing.cheap_dropout", lambda values, p: values)
+    query, key, value = torch.randn(3, 2, 4, 7, 8)
+    mask = torch.tensor([1, 1, 1, 1, 1, 0, 0]).bool()[None, None, None, :].expand(2, 1, 7, 7)
+    for seen in (None, mask):
+        for scaling in (None, 0.5):
+            found = _attention_with_cheap_dropout(query, key, value, seen, 0.1, scaling)
+            expected = torch.nn.functional.scaled_dot_product_attention(query, key, value, seen, scale=scaling)
+            torch.testing.assert_close(found, expected)
 
 
 def test_a_saved_config_does_not_know(tmp_path):

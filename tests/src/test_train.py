@@ -260,3 +260,35 @@ def test_the_meter_counts_training_time_alone():
     assert (reading["loss"], reading["grad_norm"]) == (3.0, 0.5)
     assert meter.total_tokens == 100
     assert meter.total_seconds >= spent
+
+
+def crowded_model(rows):
+    """A small model whose memory holds no more than so many rows at a time."""
+
+    class Crowded(type(small_model())):
+        def forward(self, *args, **kwargs):
+            if len(kwargs["input_ids"]) > rows:
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 GiB")
+            return super().forward(*args, **kwargs)
+
+    model = small_model()
+    model.__class__ = Crowded
+    return model
+
+
+def test_a_batch_that_does_not_fit_is_split_for_the_same_updates(settings, caplog):
+    calm = {"adam_epsilon": 1e-3, "train_batch_size": 10}
+    _, whole = do_train(settings, **calm)
+    with caplog.at_level("WARNING"):
+        run, split = do_train(settings, model=crowded_model(3), **calm)
+    assert [record.getMessage()[-40:] for record in caplog.records if "memory is full" in record.message] == [
+        "a batch is taken in 4 parts, for the same updates"[-40:]  # two to begin with, on a CPU
+    ]
+    for one, other in zip(whole.parameters(), split.parameters(), strict=True):
+        torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-4)
+    assert run.book.has(2, "test")  # evaluation splits its batches, too
+
+
+def test_a_row_that_does_not_fit_ends_the_run(settings):
+    with pytest.raises(torch.OutOfMemoryError):
+        do_train(settings, model=crowded_model(0))
