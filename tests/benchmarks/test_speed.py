@@ -33,6 +33,7 @@ def test_training(command, tmp_path, task, ways):
     assert str(ROOT) not in json.dumps(report)
 
 
+@pytest.mark.long
 def test_features(command, tmp_path):
     report, _ = measured(command, tmp_path, "benchmarks/features_speed.py", "--rounds", "1")
     assert set(report["figures"]) == {"tokenizer", "features", "cached", "imports", "first update"}
