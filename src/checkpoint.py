@@ -125,8 +125,12 @@ class Run:
 
     def log(self, record: Mapping[str, Any]) -> None:
         """Append a line to log.jsonl."""
-        with open(self.folder / LOG_LINES, "a", encoding="utf-8") as stream:
-            stream.write(json.dumps(record) + "\n")
+        path = self.folder / LOG_LINES
+        try:
+            with open(path, "a", encoding="utf-8") as stream:
+                stream.write(json.dumps(record) + "\n")
+        except OSError as error:
+            raise _no_room(path, error) from error
 
     def finish_training(self, cost: Mapping[str, Any]) -> None:
         """Write cost.json: training has come to its end."""

@@ -244,24 +244,30 @@ def _cross_check(values: dict[str, Any], sources: dict[str, str]) -> list[str]:
         source = origin("version_2_with_negative")
         problems.append(f"{source}: version_2_with_negative = true: KorQuAD 1.0 has no unanswerable questions")
     problems += [
-        f"{origin(name)}: {name} = {value}: should be no more than {LARGEST:,}"
+        f"{origin(name)}: {name} = {json.dumps(value)}: {fault}"
         for name, value in values.items()
-        if isinstance(value, int) and abs(value) > LARGEST
+        if (fault := _fault(name, value))
     ]
     for name in COMMAND_LINE_ONLY:
         if values.get(name) and sources[name] != COMMAND_LINE:
             problems.append(f"{sources[name]}: {name} = true: this counts on the command line only, as --{name}")
-    if not _stays_below(values["output_dir"]):
-        problems.append(
-            f"{origin('output_dir')}: output_dir = {values['output_dir']!r}: should name a folder of its own in ckpt_dir"
-        )
     overwrite = values.get("overwrite_output_dir") and sources["overwrite_output_dir"] == COMMAND_LINE
     if overwrite and not values.get("do_train", True):
         problems.append("--overwrite_output_dir would remove the checkpoints that --do_train false needs; drop one of them")
     return problems
 
 
-def _stays_below(output_dir: str) -> bool:
-    """Whether a folder of this name lies in the one it is asked for in, or its name is absolute."""
-    path = Path(output_dir)
-    return path.name not in ("", "..") and (path.is_absolute() or ".." not in path.parts)
+def _fault(name: str, value: Any) -> str:
+    """What is wrong with a value that has the right type; empty where nothing is."""
+    if isinstance(value, int) and abs(value) > LARGEST:
+        return f"should be no more than {LARGEST:,}"
+    if not isinstance(value, str):
+        return ""
+    if any(character == "\0" or "\ud800" <= character <= "\udfff" for character in value):
+        return "holds a character that no name and no text can have"
+    above = not Path(value).is_absolute() and ".." in Path(value).parts
+    if name == "output_dir" and (above or Path(value).name in ("", "..")):
+        return "should name a folder of its own in ckpt_dir"
+    if name in ("train_file", "dev_file", "test_file") and above:
+        return "should name a file in <data_dir>/<task>, or be absolute"
+    return ""

@@ -95,6 +95,7 @@ def start_logging() -> None:
 def log_to(path: Path) -> None:
     """From here on log to the file at `path` too, and put there what has been said so far."""
     file = logging.FileHandler(path, encoding="utf-8")
+    file.handleError = lambda record: None  # type: ignore[method-assign]  # a disk that is full: what matters on it says so itself
     file.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
     _early.setTarget(file)
     _early.flush()

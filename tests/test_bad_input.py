@@ -156,6 +156,14 @@ def test_wrong_types_at_every_level_of_korquad(read, share):
     generated(share, 40, st.tuples(st.sampled_from(list(places(corpus))), VALUES), check)
 
 
+@pytest.mark.parametrize("name", ["output_dir", "data_dir", "train_file", "revision", "model_name_or_path", "ckpt_dir"])
+@pytest.mark.parametrize("value", ["a\ud800", "a\0b"])
+def test_characters_that_no_name_can_have(tmp_path, name, value):
+    (tmp_path / "m.json").write_text(json.dumps({"model_name_or_path": "a/b", "train_file": "f", "test_file": "f", name: value}))
+    with pytest.raises(ConfigError, match=f"m.json: {name} = .*(no name and no text can have|unable to parse)"):
+        load_settings(["--task", "nsmc", "--config_file", "m.json", "--config_dir", str(tmp_path)], script="x", tasks=["nsmc"])
+
+
 NAMES = st.one_of(st.sampled_from([*Settings.model_fields, "max_seq_length", "tasks", "learning_rat"]), st.text(max_size=8))
 
 
@@ -279,7 +287,8 @@ def test_wrong_commands_on_a_real_run(tiny, tmp_path):
     (tmp_path / "data" / "nsmc" / "ratings_train.txt").mkdir(parents=True)
     for flags, message in (
         (["--data_dir", str(tmp_path / "data")], "ratings_train.txt (train): no such file"),
-        (["--output_dir", "../../elsewhere"], "output_dir = '../../elsewhere': should name a folder of its own in ckpt_dir"),
+        (["--output_dir", "../../elsewhere"], 'output_dir = "../../elsewhere": should name a folder of its own in ckpt_dir'),
+        (["--train_file", "../../etc/passwd"], "should name a file in <data_dir>/<task>, or be absolute"),
         (["--config_dir", str(tmp_path)], "config"),
         (["--train_batch_size", str(10**30)], "train_batch_size = 1000000000000000000000000000000: should be no more than"),
     ):
