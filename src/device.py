@@ -1,6 +1,7 @@
 """The device: accelerate's set-up, random seeds, peak memory, and the record of what a run ran on."""
 
 import logging
+import os
 import platform
 import resource
 import subprocess
@@ -44,6 +45,8 @@ def compile_layers(model: nn.Module, wanted: bool | Literal["auto"], device: tor
     """
     if wanted is True or (wanted == "auto" and device.type == "cuda"):
         torch._dynamo.config.suppress_errors = wanted == "auto"
+        if wanted is True and "TORCH_LOGS" not in os.environ:
+            torch._logging.set_logs(all=logging.ERROR)  # a failure raises: no need to print it with all its frames
         for layer in max((part for part in model.modules() if isinstance(part, nn.ModuleList)), key=len, default=()):
             layer.compile(dynamic=True)
 

@@ -79,6 +79,12 @@ def train_and_score(
             "the GPU's memory is full. Halve --train_batch_size and double --gradient_accumulation_steps, which gives the same "
             f"updates; for scoring, lower --eval_batch_size. ({str(error).split('. ')[0]})"
         ) from None
+    except RuntimeError as error:
+        if not type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+            raise
+        raise EnvironmentFailure(
+            f"the model cannot be compiled here: {str(error).splitlines()[0]} Say --torch_compile false."
+        ) from None
     run.finish(scorer.seconds)
 
 

@@ -78,3 +78,11 @@ def test_a_run_that_is_asked_to_end_goes_on_later(tiny, tmp_path, number):
     assert f"it goes on from step {stopped[1]}" in done.stderr
     assert differences(left_by(whole), left_by(tmp_path / "ckpt" / "run")) == []
     assert json.loads((tmp_path / "ckpt" / "run" / "cost.json").read_text())["training_seconds"] > 0
+
+
+def test_a_machine_without_a_compiler(tiny, tmp_path):
+    caches = {"TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "inductor"), "CXX": "/nowhere/c++"}
+    done = tiny("--torch_compile", "--max_steps", "2", env=caches)
+    assert done.returncode == 1
+    assert re.search(r"error: the model cannot be compiled here: .* Say --torch_compile false\.", done.stderr.splitlines()[-1])
+    assert "Traceback" not in done.stderr
