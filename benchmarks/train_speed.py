@@ -45,10 +45,10 @@ from transformers import (
 
 from benchmarks.machine import describe_machine, matrix_rate, print_table, process_peak
 from processor import TASKS
-from src.batches import Features, epoch_order, slices
+from src.batches import Collator, Features, epoch_order, slices
 from src.config import load_settings
 from src.device import start_device
-from src.heads import HEADS
+from src.heads import HEADS, TaskModel
 from src.models import load_model, load_tokenizer, uses_segments
 from src.settings import Settings
 from src.stages import task_model
@@ -261,8 +261,11 @@ class Case:
 def original(case: Case, turns: Turns) -> None:
     """(a) A loop as the original's."""
     settings = case.settings_with(padding="max_length", torch_compile="false", mixed_precision="no")
-    padded = task_model(case.model().to(case.device), settings, case.task, start_device(settings))
-    model = padded.model
+    start_device(settings)
+    model = case.model().to(case.device)
+    pad_token_id = getattr(model.config, "pad_token_id", None) or 0
+    collate = Collator(pad_token_id, uses_segments(model.config), case.device, settings.max_seq_len)
+    padded = TaskModel(model, collate, HEADS[case.task.output_mode], settings)
     optimizer = torch.optim.AdamW(model.parameters(), lr=settings.learning_rate, foreach=False, fused=False)
     schedule = get_linear_schedule_with_warmup(optimizer, 0, settings.max_steps)
     for rows in case.batches():

@@ -5,6 +5,7 @@ import logging
 import re
 import shutil
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
@@ -12,7 +13,7 @@ from typing import Any, Literal, Protocol
 from safetensors import SafetensorError
 
 from src.errors import CheckpointError, EnvironmentFailure
-from src.files import hold, read_json, remove, sync, write_json, write_lines
+from src.files import DAMAGE, damaged, hold, read_json, remove, sync, write_json, write_lines
 from src.results import ScoreBook, Scores, report
 from src.settings import COMMAND_LINE, Settings
 
@@ -91,12 +92,22 @@ class Run:
             if self.state == "in the way":
                 self._make_room()
             self.folder.mkdir(exist_ok=True)
-            for left in self.folder.glob(f".*{PARTIAL}"):  # by a process that was ended in the middle of it
+            # What processes left that were ended in the middle of it.
+            for left in [self.folder.with_name(f".{self.folder.name}{PARTIAL}"), *self.folder.glob(f".*{PARTIAL}")]:
                 remove(left)
+            if self.state == "unfinished":
+                # Somebody may have scored what there was; a training that ends later must not find results that are not its own.
+                remove(self.folder / RESULTS)
+                remove(self.folder / RESULT_LINES)
         except OSError as error:
             raise EnvironmentFailure(f"{self.folder} cannot be made: {error.strerror}. Choose another --ckpt_dir.") from None
         for split, found in facts.items():
             self.data[split] |= found
+        if self.rescored:
+            # First no scores, then the other settings: settings never stand beside scores of others, whenever this is cut short.
+            self._write_results()
+            record = read_json(self.folder / SETTINGS)
+            write_json(self.folder / SETTINGS, record | {"settings": record["settings"] | self.rescored})
         if not self.has_checkpoints:
             values = self.settings.model_dump()
             layers = {name: self.settings.layer_of(name) for name in values}
@@ -143,24 +154,32 @@ class Run:
         if cost := read_json(self.folder / COST):
             spent = round(cost.get("evaluation_seconds", 0.0) + evaluation_seconds, 3)
             write_json(self.folder / COST, cost | {"evaluation_seconds": spent})
+        self._write_results()
+        if self.state == "trained":
+            remove(self.folder / RESUME)
+
+    def _write_results(self) -> None:
         data = {split: {key: fact for key, fact in facts.items() if key != "file"} for split, facts in self.data.items()}
         head = {"task": self.settings.task, "model": self.settings.model_name_or_path, "data": data}
         write_lines(self.folder / RESULT_LINES, self.book.lines())
         write_json(self.folder / RESULTS, head | self.book.results(self.checkpoints()))
-        if self.rescored:  # not before: the settings must never stand beside scores of others
-            record = read_json(self.folder / SETTINGS)
-            write_json(self.folder / SETTINGS, record | {"settings": record["settings"] | self.rescored})
-        if self.state == "trained":
-            remove(self.folder / RESUME)
 
     def clear_up(self) -> None:
         """Remove what a process that was killed after its last word could not."""
-        shutil.rmtree(self.folder / RESUME, ignore_errors=True)
+        if not (self.folder / RESUME).exists():
+            return
+        with suppress(CheckpointError, OSError):  # another process is still at it, or the folder is read-only
+            self.lock = hold(self.folder.with_name(f".{self.folder.name}.lock"), str(self.folder))
+            remove(self.folder / RESUME)
 
     def report(self) -> str:
         """A short table of the scores, and where the files are."""
         files = f"files: {self.folder}/  ({RESULTS}, checkpoint-*/, test/, {LOG})"
-        return f"{report(read_json(self.folder / RESULTS))}\n{files}"
+        path = self.folder / RESULTS
+        try:
+            return f"{report(read_json(path))}\n{files}"
+        except DAMAGE as error:
+            raise damaged(path, error) from None
 
     # -- going on after an interruption -----------------------------------------------------------------------------
 
@@ -191,9 +210,8 @@ class Run:
         """Take these scores for those so far, and cut log.jsonl off behind `step`."""
         self.book.scores = dict(scores)
         log = self.folder / LOG_LINES
-        lines = log.read_text(encoding="utf-8").splitlines() if log.exists() else []
-        # The end of the last line may be missing; its step is one that comes again.
-        kept = [line for line in lines if line.endswith("}") and json.loads(line)["step"] <= step]
+        lines = log.read_text(encoding="utf-8", errors="replace").splitlines() if log.exists() else []
+        kept = [line for line in lines if 0 < _step_of(line) <= step]
         if len(kept) < len(lines):
             write_lines(log, kept)
 
@@ -262,6 +280,14 @@ class Run:
                 keep.add(step)
         for step in sorted(set(steps) - keep):
             self._remove(self.checkpoint_folder(step))
+
+
+def _step_of(line: str) -> int:
+    """The step of a line of log.jsonl; 0 where it is torn, as the last one may be: its step is one that comes again."""
+    try:
+        return int(json.loads(line)["step"])
+    except DAMAGE:
+        return 0
 
 
 def _no_room(path: Path, error: Exception) -> EnvironmentFailure:

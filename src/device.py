@@ -28,7 +28,7 @@ def start_device(settings: Settings) -> Accelerator:
     on_cpu = settings.no_cuda or not torch.cuda.is_available()
     precision = settings.mixed_precision
     if precision == "auto":
-        precision = "bf16" if not on_cpu and torch.cuda.is_bf16_supported() else "no"
+        precision = "bf16" if not on_cpu and torch.cuda.is_bf16_supported(including_emulation=False) else "no"
     if precision == "fp16" and on_cpu:
         raise ConfigError(f"mixed_precision = fp16 ({settings.layer_of('mixed_precision')}) needs a GPU; say no, bf16 or auto.")
     accelerator = Accelerator(cpu=on_cpu, mixed_precision=precision)
@@ -38,13 +38,15 @@ def start_device(settings: Settings) -> Accelerator:
 
 
 def compile_layers(model: nn.Module, wanted: bool | Literal["auto"], device: torch.device) -> None:
-    """Compile the layers of the model's encoder, in place, for batches of any shape: one compilation serves them all.
+    """Compile the layers of the model's encoder, in place, each kind of them once for batches of every shape.
 
     Small batches of short rows leave a GPU waiting for one kernel after the other; compiled, a layer takes a few. "auto": on a
     GPU, and where it cannot compile the run goes on without.
     """
     if wanted is True or (wanted == "auto" and device.type == "cuda"):
         torch._dynamo.config.suppress_errors = wanted == "auto"
+        # Kinds: training or not, padding or none, global or local attention, one row or more. Beyond the limit none is compiled.
+        torch._dynamo.config.recompile_limit = 64
         if wanted is True and "TORCH_LOGS" not in os.environ:
             torch._logging.set_logs(all=logging.ERROR)  # a failure raises: no need to print it with all its frames
         for layer in max((part for part in model.modules() if isinstance(part, nn.ModuleList)), key=len, default=()):

@@ -9,7 +9,7 @@ from pydantic import ValidationError
 
 from src.checkpoint import COST, PARTIAL, RESULTS, RESUME, SETTINGS, STATE, DataFile, Run, State, checkpoints_in, overwrites
 from src.errors import CheckpointError, list_problems
-from src.files import digest_folder, read_json
+from src.files import DAMAGE, damaged, digest_folder, read_facts, read_json
 from src.results import ScoreBook
 from src.settings import Settings, changes
 
@@ -24,6 +24,13 @@ def find_run(settings: Settings, headline: str, files: Mapping[str, DataFile]) -
     """
     model = Path(settings.model_name_or_path)
     weights = digest_folder(model) if settings.do_train and model.is_dir() else None
+    try:
+        return _found(settings, headline, files, weights)
+    except DAMAGE as error:
+        raise damaged(settings.run_folder, error) from None
+
+
+def _found(settings: Settings, headline: str, files: Mapping[str, DataFile], weights: str | None) -> Run:
     state, why, earlier = _look(settings, files, weights)
     data: dict[str, dict[str, Any]] = {
         split: {"file": str(file.path), "status": file.status, "sha256": file.sha256, "rows": None}
@@ -36,15 +43,16 @@ def find_run(settings: Settings, headline: str, files: Mapping[str, DataFile]) -
     book = ScoreBook(headline, [split for split in ("dev", "test") if split in data])
     rescored: dict[str, Any] = {}
     if state in ("partial", "trained"):
-        values = settings.model_dump()
         before = earlier["settings"]
+        values = settings.model_dump() if settings.do_eval else {}
         rescored = {name: new for name, new in values.items() if changes(name) == "outputs" and before.get(name, new) != new}
-        if rescored and settings.do_eval:
+        if rescored:
             shown = "; ".join(f"{name} {before[name]!r}, now {new!r}" for name, new in rescored.items())
             logger.info("%s: %s: its checkpoints are scored anew", settings.run_folder, shown)
         else:
-            scores = read_json(settings.run_folder / RESULTS).get("scores", {})
-            book.scores = {int(step): splits for step, splits in scores.items()}
+            kept = settings.run_folder / RESUME / STATE
+            found = read_facts(kept) if kept.is_file() else read_json(settings.run_folder / RESULTS)
+            book.scores = {int(step): splits for step, splits in found.get("scores", {}).items()}
     return Run(settings, files, weights, state, why, book, data, rescored, lambda: _look(settings, files, weights)[:2])
 
 
@@ -67,24 +75,34 @@ def _look(settings: Settings, files: Mapping[str, DataFile], weights: str | None
         raise CheckpointError(
             f"{folder} holds files, but none of a run (no {SETTINGS}). Move it away, or give another --output_dir."
         )
+    if why := _why_it_gives_way(earlier, settings, files, weights, trained):
+        return "in the way", why, earlier
+    return "trained" if trained else "unfinished", "", earlier
+
+
+def _why_it_gives_way(
+    earlier: Mapping[str, Any], settings: Settings, files: Mapping[str, DataFile], weights: str | None, trained: bool
+) -> str:
+    folder = settings.run_folder
     if overwrites(settings):
-        return "in the way", "holds an earlier run", earlier
+        return "holds an earlier run"
     if not settings.resume:
-        return "in the way", "holds an earlier run (--resume false)", earlier
-    if difference := _difference(earlier, settings, files, weights):
-        return "in the way", f"holds a run with other settings ({difference})", earlier
-    if trained:
-        return "trained", "", earlier
-    if checkpoints_in(folder) and not (folder / RESUME / STATE).is_file():
-        return "in the way", "holds a run that did not finish training and left no state to go on from", earlier
-    return "unfinished", "", earlier
+        return "holds an earlier run (--resume false)"
+    # What is made of outputs is made anew for a finished run; scores of an unfinished one would be a mixture.
+    if difference := _difference(earlier, settings, files, weights, also="" if trained else "outputs"):
+        return f"holds a run with other settings ({difference})"
+    if not trained and checkpoints_in(folder) and not (folder / RESUME / STATE).is_file():
+        return "holds a run that did not finish training and left no state to go on from"
+    return ""
 
 
-def _difference(earlier: Mapping[str, Any], settings: Settings, files: Mapping[str, DataFile], weights: str | None) -> str:
+def _difference(
+    earlier: Mapping[str, Any], settings: Settings, files: Mapping[str, DataFile], weights: str | None, also: str = ""
+) -> str:
     """What can change a score and is not the same: settings, data files, the model's files; empty where nothing is."""
     if not {"settings", "data"} <= earlier.keys():
         raise CheckpointError(f"{settings.run_folder / SETTINGS} is not a run's. Move its folder away and run again.")
-    matters = ("scores", "training") if settings.do_train else ("scores",)
+    matters = ("scores", "training", also) if settings.do_train else ("scores",)
     old, new = earlier["settings"], settings.model_dump()
     names = [name for name in new if changes(name) in matters and old.get(name) != new[name]]
     found = [f"{name} {old.get(name)!r}, now {new[name]!r}" for name in names]

@@ -12,6 +12,11 @@ from typing import NoReturn
 logger = logging.getLogger(__name__)
 
 MAX_PROBLEMS_SHOWN = 10
+# errno of what the machine does, as against a bug.
+FAULTS = {
+    errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.ESTALE, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG,
+    errno.EISDIR, errno.ENOTDIR,
+}  # fmt: skip
 SIGNALS = (signal.SIGINT, signal.SIGTERM)  # by which people and machines ask a process to end
 
 
@@ -87,7 +92,7 @@ def run_command(main: Callable[[], None]) -> None:
         sys.stderr.close()  # the reader of our output went away (`| head`): nobody is left to tell
         sys.exit(1)
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG):
+        if error.errno not in FAULTS:
             raise
         sys.exit(_say(f"error: {error.strerror}: {error.filename or 'unknown file'}. Free the disk or choose another folder.", 1))
     finally:

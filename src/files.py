@@ -1,4 +1,4 @@
-"""Files that are whole or absent: written beside their place, put on the disk, then given their name; digests and locks."""
+"""Files that are whole or absent: written beside their place, put on the disk, then given their name; reading, digests, locks."""
 
 import fcntl
 import hashlib
@@ -6,10 +6,16 @@ import json
 import os
 import shutil
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError, safe_open
+
 from src.errors import CheckpointError
+
+# What comes out of reading a file that does not hold what it should.
+DAMAGE = (SafetensorError, LookupError, TypeError, ValueError, AttributeError, RuntimeError)
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -23,6 +29,29 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise CheckpointError(f"{path} is damaged (no JSON object). Move its folder away and run again.")
     return content
+
+
+def read_facts(state_file: Path) -> dict[str, Any]:
+    """What stands in a kept state besides tensors. Raises CheckpointError where it is damaged."""
+    try:
+        with safe_open(state_file, "numpy") as file:
+            return dict(json.loads(file.metadata()["facts"]))
+    except DAMAGE as error:
+        raise damaged_state(state_file, error) from None
+
+
+def damaged(path: Path, error: Exception) -> CheckpointError:
+    """What is said of a record that does not hold what it should."""
+    return CheckpointError(f"{path} is damaged ({type(error).__name__}: {error}). Move its folder away and run again.")
+
+
+def damaged_state(path: Path, error: Exception) -> CheckpointError:
+    """What is said of a state that does not hold what it should."""
+    reason = " ".join(f"{type(error).__name__}: {error}".split())
+    return CheckpointError(
+        f"{path} is damaged or of another model ({reason}). This run cannot go on: say --resume false, which keeps its folder "
+        "under another name and starts afresh."
+    )
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
@@ -59,7 +88,8 @@ def sync(path: Path) -> None:
 def remove(path: Path) -> None:
     """Remove a file, or a folder and all that is in it, where there is one."""
     if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
+        with suppress(FileNotFoundError):  # another process removes it, too
+            shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
 

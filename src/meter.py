@@ -9,8 +9,10 @@ from torch import Tensor
 from src.device import device_name, peak_memory
 from src.errors import NumbersError
 
-# on_nonfinite -> how many updates in a row may come to no finite number.
+# How many updates in a row may come to no finite number: by on_nonfinite, and in fp16, whose scaler tries smaller and smaller
+# factors until the gradients fit, by that.
 BEARABLE = {"stop": 0, "skip": 9}
+BEARABLE_IN_FP16 = 30
 
 
 @dataclass(frozen=True)
@@ -28,9 +30,9 @@ class Meter:
     Losses and the finite check stay on the device: `add` does not wait for it, `check` and `read` do.
     """
 
-    def __init__(self, device: torch.device, on_nonfinite: str) -> None:
-        self.device, self.bearable = device, BEARABLE[on_nonfinite]
-        self.total_seconds, self.total_tokens = 0.0, 0
+    def __init__(self, device: torch.device, bearable: int) -> None:
+        self.device, self.bearable = device, bearable
+        self.total_seconds, self.total_tokens, self.peak_before = 0.0, 0, 0
         self.total_skipped = torch.zeros((), dtype=torch.int64, device=device)
         self.in_a_row = torch.zeros((), dtype=torch.int64, device=device)
         self.unbearable = torch.full((), -1, dtype=torch.int64, device=device)  # the step at which too many were in a row
@@ -46,20 +48,21 @@ class Meter:
 
     def start_clock(self) -> None:
         """From here on time is training time."""
-        self.started = time.monotonic()
+        self.started: float | None = time.monotonic()
 
     def stop_clock(self) -> None:
         """Until start_clock() time is not training time."""
-        spent = time.monotonic() - self.started
-        self.seconds, self.total_seconds = self.seconds + spent, self.total_seconds + spent
-        self.start_clock()
+        if self.started is not None:
+            spent = time.monotonic() - self.started
+            self.seconds, self.total_seconds = self.seconds + spent, self.total_seconds + spent
+        self.started = None
 
     def add(self, step: int, update: Update, rows: int, tokens: int) -> None:
         """Count the update that led to `step`, or would have."""
         self.updates, self.rows, self.tokens = self.updates + 1, self.rows + rows, self.tokens + tokens
         self.total_tokens += tokens
         self.loss += torch.where(update.fine, update.loss, 0.0)
-        self.grad_norm = update.grad_norm
+        self.grad_norm = torch.where(update.fine, update.grad_norm, self.grad_norm)
         self.skipped += ~update.fine
         self.total_skipped += ~update.fine
         self.in_a_row = torch.where(update.fine, 0, self.in_a_row + 1)
@@ -74,25 +77,34 @@ class Meter:
                 "and the checkpoints are good. Try a smaller --learning_rate, or --mixed_precision no."
             )
 
-    def read(self) -> dict[str, float]:
-        """Of the window: mean loss, last grad_norm, examples_per_s, tokens_per_s, skipped updates; `seconds` of all training."""
+    def read(self) -> dict[str, float | None]:
+        """Of the window: mean loss and last grad_norm of the updates that count (None where none does), examples_per_s,
+        tokens_per_s, skipped updates; `seconds` of training in all."""
         self.check()
-        self.stop_clock()
+        if self.started is not None:
+            self.stop_clock()
+            self.start_clock()
         seconds, skipped = max(self.seconds, 1e-9), int(self.skipped)
+        counted = self.updates - skipped
         return {
-            "loss": float(self.loss) / max(self.updates - skipped, 1),
-            "grad_norm": float(self.grad_norm),
+            "loss": float(self.loss) / counted if counted else None,
+            "grad_norm": float(self.grad_norm) if counted else None,
             "examples_per_s": round(self.rows / seconds, 1),
             "tokens_per_s": round(self.tokens / seconds, 1),
             "skipped": skipped,
             "seconds": round(self.total_seconds, 3),
         }
 
+    @property
+    def peak(self) -> int:
+        """Bytes: the most that training took so far, before an interruption, too."""
+        return max(self.peak_before, peak_memory(self.device))
+
     def cost(self) -> dict[str, float | str]:
         """What training has cost in all, for cost.json."""
         return {
             "training_seconds": round(self.total_seconds, 3),
-            "peak_memory_bytes": peak_memory(self.device),
+            "peak_memory_bytes": self.peak,
             "tokens_per_s": round(self.total_tokens / max(self.total_seconds, 1e-9), 1),
             "skipped_updates": int(self.total_skipped),
             "device": device_name(self.device),

@@ -1,22 +1,25 @@
 """How a training goes on exactly: all it needs is kept in one file, as tensors and a JSON object. No pickle."""
 
 import json
+import logging
 import random
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from src.checkpoint import Run
-from src.errors import CheckpointError
+from src.files import DAMAGE, damaged_state, read_facts
 from src.training import Training
 
+logger = logging.getLogger(__name__)
+
 METER_TENSORS = ("loss", "skipped", "total_skipped", "grad_norm", "in_a_row", "unbearable")
-METER_NUMBERS = ("updates", "rows", "tokens", "seconds", "total_seconds", "total_tokens")
+METER_NUMBERS = ("updates", "rows", "tokens", "seconds", "total_seconds", "total_tokens", "peak_before")
 SCHEDULE = ("last_epoch", "_step_count", "_last_lr", "base_lrs")
 
 
@@ -35,24 +38,26 @@ def load_state(training: Training, run: Run) -> float:
     if not run.state_file.exists():
         run.go_back_to(0, {})
         return 0.0
+    facts = read_facts(run.state_file)
     try:
         with safe_open(run.state_file, "pt") as file:
-            facts = json.loads(file.metadata()["facts"])
             restore(training, {name: file.get_tensor(name) for name in file.keys()}, facts)  # noqa: SIM118
-        run.go_back_to(training.step, {int(step): splits for step, splits in facts["scores"].items()})
-        return float(facts["evaluation_seconds"])
-    except (SafetensorError, LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        raise CheckpointError(
-            f"{run.state_file} is damaged or of another model ({reason}). This run cannot go on: say --resume false, which keeps "
-            "its folder under another name and starts afresh."
-        ) from None
+        scores = {int(step): splits for step, splits in facts["scores"].items()}
+        seconds, computed = float(facts["evaluation_seconds"]), facts["computed"]
+    except DAMAGE as error:
+        raise damaged_state(run.state_file, error) from None
+    if computed != (now := _how_computed(training)):
+        logger.warning("%s: begun %s, it goes on %s: the numbers are not those of one machine", run.folder, computed, now)
+    run.go_back_to(training.step, scores)
+    return seconds
 
 
 def capture(training: Training) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The state of `training` between two updates: tensors by name, and the rest as JSON takes it."""
     meter, scaler = training.meter, training.accelerator.scaler
+    running = meter.started is not None
     meter.stop_clock()
+    meter.peak_before = meter.peak
     tensors = {f"model.{name}": tensor.detach() for name, tensor in _tensors(training.task_model.model)}
     tensors |= {f"optimizer.{name}": tensor for name, tensor in training.optimizer_tensors().items()}
     tensors |= {f"meter.{name}": getattr(meter, name) for name in METER_TENSORS}
@@ -63,6 +68,7 @@ def capture(training: Training) -> tuple[dict[str, Tensor], dict[str, Any]]:
     assert isinstance(of_numpy, dict)
     facts = {
         "step": training.step,
+        "computed": _how_computed(training),
         "parts": training.parts,
         "meter": {name: getattr(meter, name) for name in METER_NUMBERS},
         "schedule": {name: training.schedule.state_dict()[name] for name in SCHEDULE},
@@ -72,6 +78,8 @@ def capture(training: Training) -> tuple[dict[str, Tensor], dict[str, Any]]:
             "numpy": of_numpy | {"state": of_numpy["state"] | {"key": of_numpy["state"]["key"].tolist()}},
         },
     }
+    if running:
+        meter.start_clock()
     return tensors, facts
 
 
@@ -105,6 +113,10 @@ def restore(training: Training, tensors: Mapping[str, Tensor], facts: Mapping[st
     if meter.device.type == "cuda" and "random.cuda" in tensors:
         torch.cuda.set_rng_state(tensors["random.cuda"], meter.device)
     meter.start_clock()
+
+
+def _how_computed(training: Training) -> str:
+    return f"on {training.meter.device.type}, precision {training.accelerator.mixed_precision}"
 
 
 def _tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:

@@ -90,15 +90,17 @@ def train_and_score(
 
 def score_checkpoints(settings: Settings, task: Task, accelerator: Accelerator, run: Run, scorer: Scorer) -> None:
     """Score the checkpoints in the run's folder that are still to be scored, and remove those that are no longer needed."""
-    if run.state == "partial":
-        logger.warning("%s: its training did not come to its end; the checkpoints that are there are scored", run.folder)
+    unfinished = run.state == "partial"
+    if unfinished:
+        logger.warning("%s: its training did not come to its end yet; the checkpoints that are there are scored", run.folder)
     while left := run.unscored():
         step, names = left[0]
         accelerator.free_memory()  # accelerate holds on to every model it has prepared
         model = load_model(settings, task.output_mode, task.labels, run.checkpoint_folder(step))
         model = accelerator.prepare_model(model, evaluation_mode=True)
         scorer.score(task_model(model, settings, task, accelerator), step, names)
-    run.prune()
+    if not unfinished:  # what goes on from it decides itself what it needs
+        run.prune()
 
 
 def task_model(model: Any, settings: Settings, task: Task, accelerator: Accelerator) -> TaskModel:

@@ -45,7 +45,8 @@ def train(
                 training.advance()
                 if progress.due():
                     now = training.meter.read()
-                    text = f"loss {now['loss']:.4f}, lr {learning_rate:.2e}, {now['examples_per_s']:.0f} examples/s"
+                    loss = "not finite" if now["loss"] is None else f"{now['loss']:.4f}"
+                    text = f"loss {loss}, lr {learning_rate:.2e}, {now['examples_per_s']:.0f} examples/s"
                     progress.show(training.step, text)
                 if training.step % settings.log_every == 0 or training.step == plan.total:
                     _log(run, training, learning_rate)

@@ -15,7 +15,7 @@ from transformers import get_linear_schedule_with_warmup
 
 from src.batches import Batch, Features, bucketed_order, epoch_order, micro_batches
 from src.heads import TaskModel
-from src.meter import Meter, Update
+from src.meter import BEARABLE, BEARABLE_IN_FP16, Meter, Update
 from src.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -62,7 +62,9 @@ class Training:
         self.schedule = get_linear_schedule_with_warmup(optimizer, warm_up, self.plan.total)
         model, self.optimizer = accelerator.prepare(task_model.model, optimizer)
         self.task_model = replace(task_model, model=model)
-        self.meter = Meter(accelerator.device, settings.on_nonfinite)
+        self.meter = Meter(
+            accelerator.device, BEARABLE[settings.on_nonfinite] if accelerator.scaler is None else BEARABLE_IN_FP16
+        )
         splits = accelerator.device.type == "cpu" and settings.padding == "none"
         self.parts = CPU_PARTS[settings.batching] if splits else 1
         self.step = 0
@@ -77,12 +79,19 @@ class Training:
     def advance(self) -> None:
         """One update more. Where the GPU's memory does not hold its batches, they come in more parts from now on."""
         rows = self._next_rows()
+        loss, tokens = self._accumulate(rows)
+        done = step(self.task_model.model, loss, self.optimizer, self.accelerator, self.settings.max_grad_norm)
+        self.schedule.step()
+        self.step += 1
+        self.meter.add(self.step, done, len(rows), tokens)
+
+    def _accumulate(self, rows: np.ndarray) -> tuple[Tensor, int]:
+        """Add the gradients of an update up; its loss, and how many tokens it has."""
         while True:
             parts = micro_batches(rows, self.features.lengths, self.settings.train_batch_size, self.parts)
             batches = [self.task_model.collate(self.features, part) for part in parts]
             try:
-                done = update(self.task_model, batches, self.optimizer, self.accelerator, self.settings.max_grad_norm)
-                break
+                return accumulate(self.task_model, batches, self.accelerator), sum(batch.tokens for batch in batches)
             except torch.OutOfMemoryError:
                 if all(len(batch.inputs["input_ids"]) == 1 for batch in batches):
                     raise
@@ -90,9 +99,6 @@ class Training:
                 self.parts *= 2
                 logger.warning("the GPU's memory is full: a batch is taken in %d parts, for the same updates", self.parts)
             torch.cuda.empty_cache()
-        self.schedule.step()
-        self.step += 1
-        self.meter.add(self.step, done, len(rows), sum(batch.tokens for batch in batches))
 
     def optimizer_tensors(self) -> dict[str, Tensor]:
         """The optimizer's state by the names of the weights: `<weight>.exp_avg`, `.exp_avg_sq`, `.step`."""
@@ -109,16 +115,10 @@ class Training:
         return self.order[position * self.plan.rows_per_update : (position + 1) * self.plan.rows_per_update]
 
 
-def update(
-    task_model: TaskModel,
-    batches: Sequence[Batch],
-    optimizer: AcceleratedOptimizer,
-    accelerator: Accelerator,
-    max_grad_norm: float,
-) -> Update:
-    """One update of the weights, which stay as they are where the loss or the gradient is not finite.
+def accumulate(task_model: TaskModel, batches: Sequence[Batch], accelerator: Accelerator) -> Tensor:
+    """Add the gradient of an update up, and return its loss, a scalar on the device.
 
-    The gradient is that of the sum of all items' losses over their number, however many batches they come in.
+    It is that of the sum of all items' losses over their number, however many batches they come in.
     """
     items = sum(batch.items for batch in batches)
     total = torch.zeros((), device=accelerator.device)
@@ -126,12 +126,17 @@ def update(
         loss = task_model.head.summed_loss(task_model.logits(batch), batch.labels) / items
         accelerator.backward(loss)
         total += loss.detach()
-    grad_norm = accelerator.clip_grad_norm_(task_model.model.parameters(), max_grad_norm)
-    fine = torch.isfinite(total)
-    if accelerator.scaler is None:
-        fine &= torch.isfinite(grad_norm)
+    return total
+
+
+def step(
+    model: nn.Module, loss: Tensor, optimizer: AcceleratedOptimizer, accelerator: Accelerator, max_grad_norm: float
+) -> Update:
+    """Move the weights along the gradient, or leave them as they are where it or the loss is not finite; clears the gradient."""
+    grad_norm = accelerator.clip_grad_norm_(model.parameters(), max_grad_norm)
+    fine = torch.isfinite(loss) & torch.isfinite(grad_norm)
+    if accelerator.scaler is None:  # else that skips the update, by the gradient alone
         optimizer.optimizer.found_inf = (~fine).float()  # fused AdamW reads it on the device
-    # else gradients in fp16 overflow now and then: the scaler sees to it that such an update does not count, nor a bad loss's
     optimizer.step()
     optimizer.zero_grad()
-    return Update(total, grad_norm, fine)
+    return Update(loss, grad_norm, fine)

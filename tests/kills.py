@@ -97,7 +97,7 @@ class Forge:
 
 def watch(work: Path, tell) -> None:
     """Call tell("change") before every change of a file under `work`, and tell("look") at every look for a signal."""
-    from src import interrupts
+    from src import interrupts, resume
 
     check = interrupts.check
 
@@ -106,11 +106,24 @@ def watch(work: Path, tell) -> None:
         check()
 
     interrupts.check = look
+    fsync = os.fsync
+    os.fsync = lambda descriptor: (tell("change"), fsync(descriptor))[1]  # between the writing of a file and its name
+    save_file = resume.save_file
+
+    def save(tensors, path, metadata) -> None:
+        """Half a state, then the whole of it."""
+        save_file({name: tensors[name] for name in list(tensors)[: len(tensors) // 2]}, path)
+        tell("change")
+        save_file(tensors, path, metadata)
+
+    resume.save_file = save
 
     def hook(event: str, arguments: tuple) -> None:
         writes = event == "open" and isinstance(arguments[1], str) and arguments[1][0] in "wax"
-        if (event in CHANGES or writes) and str(arguments[0]).startswith(str(work)) and "counts" not in str(arguments[0]):
-            tell("change")
+        if event in CHANGES or writes:
+            name = str(arguments[0])  # inside of shutil.rmtree a bare one
+            if (name.startswith(str(work)) or "/" not in name) and "counts" not in name:
+                tell("change")
 
     sys.addaudithook(hook)
 

@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from safetensors.numpy import save_file
 
 from src.earlier import find_run, read_settings
 from src.errors import CheckpointError, EnvironmentFailure
+from src.files import hold, read_facts
 from tests.conftest import SAMPLE
 
 
@@ -311,7 +313,8 @@ def begun(settings):
         run.log({"step": step})
     with open(run.folder / "log.jsonl", "a") as log:
         log.write('{"step": 4, "los')
-    run.save_state(lambda path: path.write_text("two"))
+    kept = {"step": 2, "scores": {"1": {"dev": {"acc": 0.4}}, "2": {"dev": {"acc": 0.5}}}}
+    run.save_state(lambda path: save_file({}, path, {"facts": json.dumps(kept)}))
     save(run, 2, dev=0.5, test=0.5)
     (run.folder / ".checkpoint-3.partial").mkdir()
     (run.folder / ".cost.json.partial").write_text("{")
@@ -330,7 +333,7 @@ def test_an_unfinished_run_goes_on(settings):
     run.go_back_to(2, {2: {"dev": {"acc": 0.5}}})
     assert (run.folder / "log.jsonl").read_text() == '{"step": 1}\n{"step": 2}\n'
     assert run.book.has(2, "dev")
-    assert run.state_file.read_text() == "two"
+    assert run.state_file.is_file()
     finish(run)
     assert not (run.folder / "resume").exists()
 
@@ -341,6 +344,8 @@ def test_an_unfinished_run_goes_on(settings):
         ({"resume": False}, "--resume false"),
         ({"seed": 7}, "other settings (seed 42, now 7)"),
         ({"overwrite_output_dir": True}, "holds an earlier run"),
+        # A finished run is only scored anew for it; of an unfinished one some scores would be of the one kind, some of the other.
+        ({"answer_text": "legacy"}, "other settings (answer_text 'offsets', now 'legacy')"),
     ],
 )
 def test_when_an_unfinished_run_gives_way(settings, changes, why):
@@ -358,10 +363,77 @@ def test_scoring_what_an_unfinished_run_left_does_not_take_its_state(settings):
     run = find_run(settings(do_train=False), "acc", FILES)
     assert run.state == "partial"
     run.start({}, {})
+    assert run.unscored() == [(2, ["test"])]
+    run.add_scores(2, "test", {"acc": 0.6})
     run.finish(0.0)
+    assert list(json.loads((run.folder / "eval_results.json").read_text())["scores"]) == ["1", "2"]
     assert run.state_file.exists()
     os.close(run.lock)
+    again = find_run(settings(), "acc", FILES)
+    assert again.state == "unfinished"
+    again.start({}, {})
+    again.finish_training({})
+    os.close(again.lock)
+    # Killed here, before its own results are written, it must not be taken for finished by those that were there.
     assert find_run(settings(), "acc", FILES).state == "unfinished"
+
+
+def test_a_rescoring_that_is_cut_short_is_done_again(settings):
+    finished(settings)
+    chosen = {"do_train": False, "answer_text": "legacy"}
+    run = find_run(settings(**chosen), "acc", FILES)
+    run.start({}, {})
+    os.close(run.lock)  # as at its end, here
+    for changes in ({}, chosen):
+        again = find_run(settings(**changes), "acc", FILES)
+        assert (again.state, again.complete) == ("trained", False)
+        assert again.unscored() == [(1, ["dev", "test"])]
+
+
+@pytest.mark.parametrize("line", ["x}", '{"a": 1}', "[3]", '{"step": 4, "los', "\udcff"])
+def test_a_log_line_that_is_damaged_is_dropped(settings, line):
+    run = begun(settings)
+    log = run.folder / "log.jsonl"
+    log.write_bytes(b'{"step": 1}\n' + line.encode("utf-8", "surrogateescape") + b'\n{"step": 2}\n')
+    run.go_back_to(2, {})
+    assert log.read_text() == '{"step": 1}\n{"step": 2}\n'
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("eval_results.json", {}),
+        ("eval_results.json", {"scores": {"x": 1}}),
+        ("eval_results.json", {"scores": 3}),
+        ("settings.json", {"settings": {}, "data": {"train": {}}}),
+        ("settings.json", {"settings": 3, "data": {}}),
+    ],
+)
+def test_records_that_hold_something_else(settings, name, content):
+    run = finished(settings)
+    (run.folder / name).write_text(json.dumps(content))
+    with pytest.raises(CheckpointError, match="is damaged"):
+        find_run(settings(do_eval=False), "acc", FILES).report()
+
+
+def test_what_a_killed_overwriting_left_is_removed(settings, tmp_path):
+    left = tmp_path / "ckpt" / ".run.partial" / "checkpoint-1"
+    left.mkdir(parents=True)
+    start(settings)
+    assert not left.parent.exists()
+
+
+def test_the_state_of_a_run_that_another_process_finishes_is_left_to_it(settings):
+    run = finished(settings)
+    run.state_file.parent.mkdir()
+    busy = hold(run.folder.with_name(".run.lock"), "run")
+    find_run(settings(), "acc", FILES).clear_up()
+    assert run.state_file.parent.exists()
+    os.close(busy)
+    again = find_run(settings(), "acc", FILES)
+    again.clear_up()
+    os.close(again.lock)
+    assert not run.state_file.parent.exists()
 
 
 def test_a_process_that_is_killed_while_it_starts_leaves_nothing_in_the_way(settings):
@@ -384,7 +456,8 @@ def test_a_state_that_cannot_be_written_leaves_the_one_before(settings):
         EnvironmentFailure, match=r"state\.safetensors cannot be written: .*No space left on device\. What was kept"
     ):
         run.save_state(fail)
-    assert [path.read_text() for path in run.state_file.parent.iterdir()] == ["two"]
+    assert [path.name for path in run.state_file.parent.iterdir()] == ["state.safetensors"]
+    assert read_facts(run.state_file)["step"] == 2
 
 
 def test_what_scoring_costs_is_added(settings):

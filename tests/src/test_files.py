@@ -11,9 +11,9 @@ def test_a_file_is_whole_or_what_it_was(tmp_path):
 
     def lines():
         yield "셋"
-        raise OSError("disk full")
+        raise OSError(28, "disk full")
 
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(OSError, match=r"disk full: .*b\.txt"):
         write_lines(path, lines())
     assert [file.name for file in path.parent.iterdir()] == ["b.txt"]
     assert path.read_bytes() == "한\n둘\n".encode()

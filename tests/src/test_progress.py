@@ -4,10 +4,12 @@ import pty
 import re
 import subprocess
 import sys
+from contextlib import suppress
+from pathlib import Path
 
 import pytest
 
-from src.progress import Progress, format_seconds
+from src.progress import Progress, format_seconds, log_to
 from tests.conftest import ROOT
 
 SHOW = """
@@ -62,3 +64,17 @@ def test_lines_come_no_more_often_than_every_few_seconds(caplog):
     with caplog.at_level(logging.INFO):
         for _ in range(1000):
             assert not progress.due()
+
+
+def test_a_disk_that_is_full_is_not_told_by_every_message(capfd):
+    root = logging.getLogger()
+    before = list(root.handlers)
+    try:
+        log_to(Path("/dev/full"))
+        root.warning("something")
+    finally:
+        for handler in set(root.handlers) - set(before):
+            root.removeHandler(handler)
+            with suppress(OSError):
+                handler.close()
+    assert "Logging error" not in capfd.readouterr().err

@@ -1,6 +1,7 @@
 import json
 import math
 import os
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -13,9 +14,9 @@ from src.batches import epoch_order
 from src.earlier import find_run
 from src.errors import NumbersError
 from src.evaluate import Scorer
-from src.meter import Meter, Update
+from src.meter import BEARABLE_IN_FP16, Meter, Update
 from src.train import due_splits, train
-from src.training import Plan, make_optimizer, update
+from src.training import Plan, accumulate, make_optimizer, step
 from tests.src.helpers import CPU, RandomSplit, small_model, task_model
 
 
@@ -217,14 +218,18 @@ def test_a_skipped_update_leaves_the_weights_and_the_optimizer_as_they_were(sett
     model = small_model()
     model, optimizer = accelerator.prepare(model, make_optimizer(model, settings()))
     batch = task_model(model).collate(RandomSplit(4).features, np.arange(4))
-    assert update(task_model(model), [batch], optimizer, accelerator, 1.0).fine
+
+    def update(batch):
+        return step(model, accumulate(task_model(model), [batch], accelerator), optimizer, accelerator, 1.0)
+
+    assert update(batch).fine
     before = [weight.clone() for weight in [*model.parameters(), *(s["exp_avg"] for s in optimizer.optimizer.state.values())]]
-    bad = update(task_model(model), [replace(batch, items=0)], optimizer, accelerator, 1.0)  # the loss over no items
+    bad = update(replace(batch, items=0))  # the loss over no items
     assert not bad.fine
     after = [*model.parameters(), *(state["exp_avg"] for state in optimizer.optimizer.state.values())]
     assert all(torch.equal(one, other) for one, other in zip(before, after, strict=True))
     assert {int(state["step"]) for state in optimizer.optimizer.state.values()} == {1}
-    assert update(task_model(model), [batch], optimizer, accelerator, 1.0).fine
+    assert update(batch).fine
     assert not torch.equal(before[0], next(iter(model.parameters())))
 
 
@@ -239,7 +244,7 @@ def test_ten_bad_updates_in_a_row_are_not_borne(settings, bad, stops):
 
 
 def test_a_gradient_that_overflows_counts_as_bad():
-    meter = Meter(CPU, "stop")
+    meter = Meter(CPU, 0)
     fine, inf = torch.tensor(1.0), torch.tensor(math.inf)
     meter.add(1, Update(fine, fine, torch.tensor(True)), 4, 40)
     meter.check()
@@ -250,16 +255,41 @@ def test_a_gradient_that_overflows_counts_as_bad():
 
 
 def test_the_meter_counts_training_time_alone():
-    meter = Meter(CPU, "stop")
+    meter = Meter(CPU, 0)
     meter.add(1, Update(torch.tensor(2.0), torch.tensor(1.0), torch.tensor(True)), rows=4, tokens=40)
     meter.add(2, Update(torch.tensor(4.0), torch.tensor(0.5), torch.tensor(True)), rows=4, tokens=60)
     meter.stop_clock()
     spent = meter.total_seconds
+    time.sleep(0.05)  # an evaluation
+    meter.stop_clock()  # as saving does
+    assert meter.total_seconds == spent
     meter.start_clock()
+    time.sleep(0.01)
     reading = meter.read()
     assert (reading["loss"], reading["grad_norm"]) == (3.0, 0.5)
     assert meter.total_tokens == 100
-    assert meter.total_seconds >= spent
+    assert spent + 0.01 <= meter.total_seconds < spent + 0.05
+
+
+def test_a_window_without_a_good_update_has_no_loss():
+    meter = Meter(CPU, 9)
+    nan = torch.tensor(math.nan)
+    meter.add(1, Update(torch.tensor(2.0), torch.tensor(1.0), torch.tensor(True)), 4, 40)
+    meter.add(2, Update(nan, nan, torch.tensor(False)), 4, 40)
+    assert (meter.read()["loss"], meter.read()["grad_norm"], meter.read()["skipped"]) == (2.0, 1.0, 1)
+    meter.clear()
+    meter.add(3, Update(nan, nan, torch.tensor(False)), 4, 40)
+    assert (meter.read()["loss"], meter.read()["grad_norm"]) == (None, None)
+
+
+def test_gradients_that_never_fit_into_fp16_stop_the_run():
+    """The scaler skips such updates by itself; it must not do so for ever."""
+    meter = Meter(CPU, BEARABLE_IN_FP16)
+    for number in range(1, 32):
+        meter.check()
+        meter.add(number, Update(torch.tensor(1.0), torch.tensor(math.inf), torch.tensor(False)), 4, 40)
+    with pytest.raises(NumbersError, match=r"step 31: .* nor are those of the 30 updates before it"):
+        meter.check()
 
 
 def crowded_model(rows):
