@@ -149,8 +149,10 @@ class Run:
         self.state = "trained"
 
     def finish(self, evaluation_seconds: float) -> None:
-        """Add to cost.json, write eval_results.txt and eval_results.json, the same bytes for the same run: the last is the mark
-        of a run that is done, whose state for going on is no longer needed."""
+        """Add to cost.json, write eval_results.txt and eval_results.json, the same bytes for the same run.
+
+        The last of them is the mark of a run that is done: its state for going on is no longer needed.
+        """
         if cost := read_json(self.folder / COST):
             spent = round(cost.get("evaluation_seconds", 0.0) + evaluation_seconds, 3)
             write_json(self.folder / COST, cost | {"evaluation_seconds": spent})

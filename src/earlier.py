@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from src.checkpoint import COST, PARTIAL, RESULTS, RESUME, SETTINGS, STATE, DataFile, Run, State, checkpoints_in, overwrites
 from src.errors import CheckpointError, list_problems
 from src.files import DAMAGE, damaged, digest_folder, read_facts, read_json
-from src.results import ScoreBook
+from src.results import ScoreBook, Scores
 from src.settings import Settings, changes
 
 logger = logging.getLogger(__name__)
@@ -50,10 +50,18 @@ def _found(settings: Settings, headline: str, files: Mapping[str, DataFile], wei
             shown = "; ".join(f"{name} {before[name]!r}, now {new!r}" for name, new in rescored.items())
             logger.info("%s: %s: its checkpoints are scored anew", settings.run_folder, shown)
         else:
-            kept = settings.run_folder / RESUME / STATE
-            found = read_facts(kept) if kept.is_file() else read_json(settings.run_folder / RESULTS)
-            book.scores = {int(step): splits for step, splits in found.get("scores", {}).items()}
+            book.scores = _scores_in(settings.run_folder, state)
     return Run(settings, files, weights, state, why, book, data, rescored, lambda: _look(settings, files, weights)[:2])
+
+
+def _scores_in(folder: Path, state: State) -> dict[int, dict[str, Scores]]:
+    """The scores of a run so far: those of its results, and of an unfinished one those that its training kept."""
+    scores = read_json(folder / RESULTS).get("scores", {})
+    kept = folder / RESUME / STATE
+    if state == "partial" and kept.is_file():
+        before = read_facts(kept)["scores"]
+        scores = {step: before.get(step, {}) | scores.get(step, {}) for step in before.keys() | scores.keys()}
+    return {int(step): splits for step, splits in scores.items()}
 
 
 def _look(settings: Settings, files: Mapping[str, DataFile], weights: str | None) -> tuple[State, str, dict[str, Any]]:
@@ -66,7 +74,7 @@ def _look(settings: Settings, files: Mapping[str, DataFile], weights: str | None
     if not settings.do_train:
         if not checkpoints_in(folder) or not earlier:
             raise CheckpointError(f"{folder} holds no checkpoint to score. Train first, or name a run with --output_dir.")
-        if difference := _difference(earlier, settings, files, weights):
+        if difference := _difference(earlier, settings, files, weights, trained):
             raise CheckpointError(f"{folder} holds a run with other settings ({difference}). Give the same, or --output_dir.")
         return "trained" if trained else "partial", "", earlier
     if not folder.is_dir() or all(path.name.endswith(PARTIAL) for path in folder.iterdir()):
@@ -88,8 +96,7 @@ def _why_it_gives_way(
         return "holds an earlier run"
     if not settings.resume:
         return "holds an earlier run (--resume false)"
-    # What is made of outputs is made anew for a finished run; scores of an unfinished one would be a mixture.
-    if difference := _difference(earlier, settings, files, weights, also="" if trained else "outputs"):
+    if difference := _difference(earlier, settings, files, weights, trained):
         return f"holds a run with other settings ({difference})"
     if not trained and checkpoints_in(folder) and not (folder / RESUME / STATE).is_file():
         return "holds a run that did not finish training and left no state to go on from"
@@ -97,12 +104,13 @@ def _why_it_gives_way(
 
 
 def _difference(
-    earlier: Mapping[str, Any], settings: Settings, files: Mapping[str, DataFile], weights: str | None, also: str = ""
+    earlier: Mapping[str, Any], settings: Settings, files: Mapping[str, DataFile], weights: str | None, trained: bool
 ) -> str:
     """What can change a score and is not the same: settings, data files, the model's files; empty where nothing is."""
     if not {"settings", "data"} <= earlier.keys():
         raise CheckpointError(f"{settings.run_folder / SETTINGS} is not a run's. Move its folder away and run again.")
-    matters = ("scores", "training", also) if settings.do_train else ("scores",)
+    # A finished run is scored anew for other outputs; of an unfinished one some scores would be of one kind, some of the other.
+    matters = {"scores", "training" if settings.do_train else "", "" if trained else "outputs"}
     old, new = earlier["settings"], settings.model_dump()
     names = [name for name in new if changes(name) in matters and old.get(name) != new[name]]
     found = [f"{name} {old.get(name)!r}, now {new[name]!r}" for name in names]

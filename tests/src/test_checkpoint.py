@@ -378,6 +378,12 @@ def test_scoring_what_an_unfinished_run_left_does_not_take_its_state(settings):
     assert find_run(settings(), "acc", FILES).state == "unfinished"
 
 
+def test_an_unfinished_run_is_not_scored_in_another_way(settings):
+    begun(settings)
+    with pytest.raises(CheckpointError, match="other settings"):
+        find_run(settings(do_train=False, answer_text="legacy"), "acc", FILES)
+
+
 def test_a_rescoring_that_is_cut_short_is_done_again(settings):
     finished(settings)
     chosen = {"do_train": False, "answer_text": "legacy"}
