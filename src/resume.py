@@ -27,7 +27,8 @@ def save_state(training: Training, run: Run, evaluation_seconds: float) -> None:
     """Keep the state of `training` between two updates, with the scores so far, in the run's folder."""
     tensors, facts = capture(training)
     facts |= {"scores": run.book.scores, "evaluation_seconds": evaluation_seconds}
-    run.save_state(lambda path: save_file(tensors, path, {"facts": json.dumps(facts)}))
+    whole = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    run.save_state(lambda path: save_file(whole, path, {"facts": json.dumps(facts)}))
 
 
 def load_state(training: Training, run: Run) -> float:

@@ -1,6 +1,7 @@
 """What the tests share: the sample, a way to run a command as a user does, settings made in the test."""
 
 import os
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -77,3 +78,21 @@ def settings(tmp_path):
         return load_settings(["--task", task, "--config_file", "tiny.json", *flags], script="test", tasks=[task])
 
     return make
+
+
+class Poison:
+    """Unpickled, it makes a folder."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.folder),)
+
+
+@pytest.fixture
+def poison(tmp_path):
+    """Bytes that make a folder where they are unpickled; whether they have been is looked at in the end."""
+    owned = tmp_path / "owned"
+    yield pickle.dumps(Poison(owned), protocol=2)  # of which torch says nothing before it refuses
+    assert not owned.exists()

@@ -2,7 +2,6 @@
 
 import json
 import os
-import pickle
 
 import hypothesis
 import numpy as np
@@ -299,24 +298,6 @@ def test_wrong_commands_on_a_real_run(tiny, tmp_path):
 
 
 # -- what would run code if it were loaded carelessly ----------------------------------------------------------------------------
-
-
-class Poison:
-    """Unpickled, it makes a folder."""
-
-    def __init__(self, folder):
-        self.folder = folder
-
-    def __reduce__(self):
-        return os.mkdir, (str(self.folder),)
-
-
-@pytest.fixture
-def poison(tmp_path):
-    """Bytes that make a folder where they are unpickled; whether they have been is looked at in the end."""
-    owned = tmp_path / "owned"
-    yield pickle.dumps(Poison(owned), protocol=2)  # of which torch says nothing before it refuses
-    assert not owned.exists()
 
 
 def test_poison_in_the_feature_cache(settings, tmp_path, poison):

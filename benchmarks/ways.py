@@ -1,0 +1,229 @@
+"""The ways to make updates that train_speed.py compares, and what each needs: data, model, turns."""
+
+import argparse
+import importlib
+import json
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from transformers import (
+    DataCollatorForTokenClassification,
+    DataCollatorWithPadding,
+    Trainer,
+    TrainerCallback,
+    TrainingArguments,
+    get_linear_schedule_with_warmup,
+)
+
+from benchmarks.machine import process_peak
+from processor import TASKS
+from src.batches import Collator, Features, epoch_order, slices
+from src.config import load_settings
+from src.device import start_device
+from src.heads import HEADS, TaskModel
+from src.models import load_model, load_tokenizer, uses_segments
+from src.settings import Settings
+from src.stages import task_model
+from src.training import Training
+
+WARM_UP = 2  # updates of each way that do not count
+MARK = "@ "  # before what a way has to say
+
+
+class Turns:
+    """The turns of a way, seen from its process: it waits for each and tells what was done in it."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+
+    def wait(self) -> None:
+        """Wait for the next turn. Ends the process where there is none."""
+        if not sys.stdin.readline():
+            peak = torch.cuda.max_memory_allocated() if self.device.type == "cuda" else process_peak()
+            tell({"peak_bytes": peak})
+            sys.exit()
+        self.started = time.perf_counter()
+
+    def done(self, tokens: int) -> None:
+        """An update of so many tokens is done; wait for the next turn."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize()
+        tell({"seconds": time.perf_counter() - self.started, "tokens": tokens})
+        self.wait()
+
+
+def tell(what: Mapping[str, Any]) -> None:
+    """Print a line for the process that measures."""
+    print(MARK + json.dumps(what), flush=True)
+
+
+class Case:
+    """A task's settings, features and tokenizer, as every way needs them."""
+
+    def __init__(self, task: str, arguments: argparse.Namespace) -> None:
+        self.arguments, self.task = arguments, TASKS[task]
+        self.settings = self.settings_with()
+        accelerator = start_device(self.settings)
+        self.device, self.precision = accelerator.device, str(accelerator.mixed_precision)
+        self.tokenizer = load_tokenizer(self.settings, None, takes_words=HEADS[self.task.output_mode].sees_words)
+        script = importlib.import_module(self.task.script.removesuffix(".py"))
+        file = script.find_files(self.settings)["train"]
+        features: Features = script.load_split("train", file, self.settings, self.task, self.tokenizer).features
+        # (c) sorts so many rows at a time and takes the long ones first: measured is one such round, with all lengths in it.
+        rows = 4 * arguments.steps * self.settings.train_batch_size
+        chosen = np.random.default_rng(0).permutation(len(features))[:rows]
+        self.features = features.subset(np.sort(chosen))  # type: ignore[attr-defined]
+
+    def settings_with(self, **changes: str) -> Settings:
+        """The settings of one way: the task's own, from random weights, for as many updates as are measured."""
+        arguments = self.arguments
+        given = {
+            "model_name_or_path": arguments.model_name_or_path,
+            "from_scratch": "true",
+            "do_lower_case": "false",
+            "data_dir": arguments.data_dir,
+            "max_steps": str(WARM_UP + arguments.steps),
+            "mixed_precision": arguments.mixed_precision,
+            "torch_compile": arguments.torch_compile,
+        } | changes
+        if arguments.train_batch_size:
+            given["train_batch_size"] = arguments.train_batch_size
+        task = next(name for name, row in TASKS.items() if row is self.task)
+        flags = [word for name, value in given.items() for word in (f"--{name}", value)]
+        return load_settings(["--task", task, *flags], script="benchmark", tasks=list(TASKS))
+
+    def batches(self) -> list[np.ndarray]:
+        """The rows of each update, those of way d."""
+        settings, size = self.settings, self.settings.train_batch_size
+        epochs = range(-(-settings.max_steps * size // len(self.features)))
+        return [rows for epoch in epochs for rows in slices(epoch_order(len(self.features), settings.seed, epoch), size)]
+
+    def model(self) -> Any:
+        """A model of random weights, always the same."""
+        torch.manual_seed(0)
+        return load_model(self.settings, self.task.output_mode, self.task.labels).train()
+
+    def operations_per_token(self) -> float:
+        """Floating-point operations that training needs for a real token, forward and twice that backward.
+
+        Two for every weight of a linear layer of the encoder, and for queries with keys and scores with values four times the
+        hidden size for every token of the same row.
+        """
+        model = self.model()
+        linear = sum(part.weight.numel() for part in model.base_model.modules() if isinstance(part, nn.Linear))
+        lengths = self.features.lengths
+        seen = (lengths.astype(np.float64) ** 2).sum() / lengths.sum()
+        config: Any = model.config
+        return 3.0 * (2 * linear + 4 * config.num_hidden_layers * config.hidden_size * seen)
+
+
+# -- the ways ----------------------------------------------------------------------------------------------------------------
+
+
+def original(case: Case, turns: Turns) -> None:
+    """(a) A loop as the original's."""
+    settings = case.settings_with(padding="max_length", torch_compile="false", mixed_precision="no")
+    start_device(settings)
+    model = case.model().to(case.device)
+    pad_token_id = getattr(model.config, "pad_token_id", None) or 0
+    collate = Collator(pad_token_id, uses_segments(model.config), case.device, settings.max_seq_len)
+    padded = TaskModel(model, collate, HEADS[case.task.output_mode], settings)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=settings.learning_rate, foreach=False, fused=False)
+    schedule = get_linear_schedule_with_warmup(optimizer, 0, settings.max_steps)
+    for rows in case.batches():
+        batch = padded.collate(case.features, rows)
+        loss = padded.head.summed_loss(padded.logits(batch), batch.labels) / batch.items
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), settings.max_grad_norm)
+        optimizer.step()
+        schedule.step()
+        model.zero_grad()
+        loss.item()
+        turns.done(batch.tokens)
+
+
+def ours(batching: str) -> Callable[[Case, Turns], None]:
+    """(d, e) This project's training."""
+
+    def way(case: Case, turns: Turns) -> None:
+        settings = case.settings_with(batching=batching)
+        accelerator = start_device(settings)
+        training = Training(task_model(case.model(), settings, case.task, accelerator), case.features, settings, accelerator)
+        while True:
+            before = training.meter.total_tokens
+            training.advance()
+            turns.done(training.meter.total_tokens - before)
+
+    return way
+
+
+def trainer(**options: Any) -> Callable[[Case, Turns], None]:
+    """(b, c) The Trainer."""
+
+    def way(case: Case, turns: Turns) -> None:
+        on_gpu = case.device.type == "cuda"
+        padded = DataCollatorForTokenClassification if HEADS[case.task.output_mode].per_token else DataCollatorWithPadding
+        collator, counts = padded(case.tokenizer), []
+
+        def collate(rows: list[Mapping[str, Any]]) -> Any:
+            counts.append(sum(len(row["input_ids"]) for row in rows))
+            return collator(rows)
+
+        class Turn(TrainerCallback):
+            def on_step_end(self, args: Any, state: Any, control: Any, **others: Any) -> None:
+                turns.done(counts[state.global_step - 1])  # the last one counted may be of a batch that is made ahead
+
+        class InOrder(Trainer):
+            def _get_train_sampler(self, train_dataset: Any = None) -> Any:
+                if "train_sampling_strategy" in options:
+                    return super()._get_train_sampler(train_dataset)
+                return [int(row) for rows in case.batches() for row in rows]
+
+        with tempfile.TemporaryDirectory() as folder:
+            set_up = TrainingArguments(
+                folder,
+                per_device_train_batch_size=case.settings.train_batch_size,
+                learning_rate=case.settings.learning_rate,
+                max_steps=case.settings.max_steps + 1,
+                bf16=case.precision == "bf16",
+                fp16=case.precision == "fp16",
+                use_cpu=not on_gpu,
+                report_to="none",
+                save_strategy="no",
+                disable_tqdm=True,
+                torch_compile="optim" in options and on_gpu,
+                **options,
+            )
+            InOrder(case.model(), set_up, collate, dataset_of(case), callbacks=[Turn()]).train()
+
+    return way
+
+
+def dataset_of(case: Case) -> list[dict[str, Any]]:
+    """The features as a list of examples, as the Trainer takes them."""
+    tensors, offsets = case.features.tensors, case.features.tensors["offsets"]
+    sliced = {"input_ids": "input_ids", "label_ids": "labels"}
+    if uses_segments(case.model().config):
+        sliced["token_type_ids"] = "token_type_ids"
+    examples: list[dict[str, Any]] = []
+    for row in range(len(case.features)):
+        span = slice(offsets[row], offsets[row + 1])
+        example = {new: tensors[name][span].tolist() for name, new in sliced.items() if name in tensors}
+        example |= {name: tensors[name][row].item() for name in ("labels", "start_positions", "end_positions") if name in tensors}
+        examples.append(example)
+    return examples
+
+
+WAYS: Mapping[str, Callable[[Case, Turns], None]] = {
+    "a": original,
+    "b": trainer(),
+    "c": trainer(train_sampling_strategy="group_by_length", optim="adamw_torch_fused"),
+    "d": ours("shuffled"),
+    "e": ours("bucketed"),
+}
