@@ -80,6 +80,7 @@ def test_a_run_that_is_asked_to_end_goes_on_later(tiny, tmp_path, number):
     assert json.loads((tmp_path / "ckpt" / "run" / "cost.json").read_text())["training_seconds"] > 0
 
 
+@pytest.mark.long
 def test_a_machine_without_a_compiler(tiny, tmp_path):
     caches = {"TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "inductor"), "CXX": "/nowhere/c++"}
     done = tiny("--torch_compile", "--max_steps", "2", env=caches)
