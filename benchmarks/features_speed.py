@@ -41,6 +41,8 @@ def main() -> None:
     parser.add_argument("--serve", choices=("tokenizer", "features"), help=argparse.SUPPRESS)
     parser.add_argument("--cache", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
+    if not Path(arguments.model_name_or_path, "config.json").is_file():
+        parser.error(f"{arguments.model_name_or_path}: no folder with a config.json")
     if arguments.serve:
         logging.disable(logging.WARNING)
         print(json.dumps(serve(arguments)))
@@ -82,7 +84,10 @@ def one_round(folder: Path) -> dict[str, dict[str, float]]:
 def alone(*flags: str) -> dict[str, Any]:
     """What a process of its own has measured."""
     command = [sys.executable, __file__, *sys.argv[1:], *flags]
-    return dict(json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1]))
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+    if done.returncode != 0:
+        sys.exit(done.returncode)  # it has said why
+    return dict(json.loads(done.stdout.splitlines()[-1]))
 
 
 def first_update(folder: Path) -> float:
@@ -125,4 +130,6 @@ def serve(arguments: argparse.Namespace) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    main()
+    from src.errors import run_command
+
+    run_command(main)

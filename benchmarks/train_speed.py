@@ -31,6 +31,8 @@ import torch
 
 from benchmarks.machine import describe_machine, matrix_rate, print_table
 from benchmarks.ways import MARK, WARM_UP, WAYS, Case, Turns, tell
+from processor import TASKS
+from src.errors import run_command
 
 CASES = ("hate-speech", "paws", "naver-ner", "korquad")
 RATIOS = (("d", "a"), ("e", "a"), ("d", "b"), ("e", "c"), ("d", "c"))
@@ -51,12 +53,17 @@ def main() -> None:
     parser.add_argument("--serve", help=argparse.SUPPRESS)
     parser.add_argument("--out", type=Path, help="a JSON file for the figures")
     arguments = parser.parse_args()
+    cases = arguments.cases.split(",")
+    if unknown := [*(set(cases) - set(TASKS)), *(set(arguments.ways) - set(WAYS))]:
+        parser.error(f"{', '.join(unknown)}: cases are {', '.join(TASKS)}; ways are {', '.join(WAYS)}")
+    if not Path(arguments.model_name_or_path, "config.json").is_file():
+        parser.error(f"{arguments.model_name_or_path}: no folder with a config.json")
     logging.disable(logging.WARNING)
     if arguments.serve:
         task, way = arguments.serve.split()
         return serve(task, way, arguments)
     report: dict[str, Any] = {"machine": describe_machine(), "model": arguments.model, "steps": arguments.steps, "cases": {}}
-    for task in arguments.cases.split(","):
+    for task in cases:
         report["cases"][task] = measure(task, arguments)
         if arguments.out:
             arguments.out.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
@@ -92,6 +99,7 @@ class Way:
     """The process that makes updates in one way, seen from the one that lets it."""
 
     def __init__(self, task: str, name: str) -> None:
+        self.name = name
         command = [sys.executable, __file__, *sys.argv[1:], "--serve", f"{task} {name}"]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
         self.facts = self._read()
@@ -130,7 +138,7 @@ class Way:
         assert self.process.stdout
         while not (line := self.process.stdout.readline()).startswith(MARK):  # the Trainer prints what it likes
             if not line:
-                sys.exit("a way ended before its time")
+                sys.exit(f"the process of way {self.name} ended before its time; what it said stands above")
         return dict(json.loads(line.removeprefix(MARK)))
 
 
@@ -145,4 +153,4 @@ def serve(task: str, way: str, arguments: argparse.Namespace) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

@@ -197,7 +197,7 @@ def _merge(
                 values[name] = _convert(field, value, from_strings=source == COMMAND_LINE)
                 sources[name] = source
             except ValidationError as error:
-                allowed = "; ".join(detail["msg"] for detail in error.errors()[:1])
+                allowed = " or ".join(detail["msg"] for detail in error.errors()[:2])  # two where there are two types
                 problems.append(f"{source}: {written} = {json.dumps(value, ensure_ascii=False)}: {allowed}")
         if layer.get("task", task) != task:
             problems.append(f"{source}: is for task {layer['task']!r}, not {task!r}")

@@ -39,3 +39,17 @@ def test_features(command, tmp_path):
     assert set(report["figures"]) == {"tokenizer", "features", "cached", "imports", "first update"}
     assert all(figure["seconds"] > 0 for figure in report["figures"].values())
     assert report["figures"]["first update"]["seconds"] < 60
+
+
+@pytest.mark.parametrize(
+    ("flags", "expected"),
+    [
+        (["--cases", "hate"], "hate: cases are nsmc, "),
+        (["--ways", "ax"], "ways are a, b, c, d, e"),
+        (["--model_name_or_path", "/nowhere"], "/nowhere: no folder with a config.json"),
+    ],
+)
+def test_wrong_commands(command, flags, expected):
+    done = command("benchmarks/train_speed.py", *MODEL, *flags)
+    assert done.returncode == 2
+    assert expected in done.stderr
