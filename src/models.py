@@ -148,7 +148,7 @@ def load_model(
             raise ModelError(
                 f"{path} is damaged: {len(wrong)} weights are missing or are others than its config says: {shown} ..."
             )
-        return model
+        return _in_own_memory(model)
     config = load_config(settings)
     names = list(labels.values()) if labels else list(head.outputs)
     config.id2label = dict(enumerate(names))
@@ -164,6 +164,17 @@ def load_model(
         logger.info("%s: new weights, to be learned: %s", settings.model_name_or_path, ", ".join(new))
     _require_encoder(settings, model, new, "its files lack {} weights of the encoder, or hold them in another shape")
     _require_encoder(settings, model, sorted(report["unexpected_keys"]), "its files hold {} weights that its encoder lacks")
+    return _in_own_memory(model)
+
+
+def _in_own_memory(model: PreTrainedModel) -> PreTrainedModel:
+    """The model with its weights where PyTorch puts weights.
+
+    Those that stay in the file, mapped, lie at odd addresses, where a CPU's matrix products come to other last bits: a checkpoint
+    would not be scored as the model that was saved.
+    """
+    for weight in model.parameters():
+        weight.data = weight.data.clone()
     return model
 
 

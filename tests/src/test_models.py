@@ -226,3 +226,14 @@ def test_a_tokenizer_that_takes_syllables_apart_is_an_error(settings, folder):
 def test_what_needs_a_folder_says_so(settings, changes, expected):
     with pytest.raises(ModelError, match=expected):
         load_config(settings(model_name_or_path="org/model", **changes))
+
+
+def test_a_loaded_model_gives_the_bits_of_the_saved_one(settings, tmp_path):
+    model = load_model(settings(), "classification", NAMES).eval()
+    model.save_pretrained(tmp_path)
+    loaded = load_model(settings(), "classification", NAMES, tmp_path).eval()
+    fine_tuned = load_model(settings(from_scratch=False, model_name_or_path=tmp_path), "classification", NAMES).eval()
+    inputs = {"input_ids": torch.arange(3, 40)[None]}
+    for other in (loaded, fine_tuned):
+        assert all(weight.data_ptr() % 16 == 0 for weight in other.parameters())
+        assert torch.equal(other(**inputs).logits, model(**inputs).logits)
