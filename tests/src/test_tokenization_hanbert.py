@@ -60,6 +60,7 @@ def test_pairs_words_and_many_threads(tokenizer):
 
 
 @needs_gcc
+@pytest.mark.long
 def test_a_text_longer_than_the_buffers(tokenizer):
     text = "서울에서 말했다 " * 20_000
     assert len(text.encode()) > BUFFER_BYTES
