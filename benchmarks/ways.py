@@ -67,7 +67,7 @@ class Case:
     """A task's settings, features and tokenizer, as every way needs them."""
 
     def __init__(self, task: str, arguments: argparse.Namespace) -> None:
-        self.arguments, self.task = arguments, TASKS[task]
+        self.arguments, self.name, self.task = arguments, task, TASKS[task]
         self.settings = self.settings_with()
         accelerator = start_device(self.settings)
         self.device, self.precision = accelerator.device, str(accelerator.mixed_precision)
@@ -94,9 +94,8 @@ class Case:
         } | changes
         if arguments.train_batch_size:
             given["train_batch_size"] = arguments.train_batch_size
-        task = next(name for name, row in TASKS.items() if row is self.task)
         flags = [word for name, value in given.items() for word in (f"--{name}", value)]
-        return load_settings(["--task", task, *flags], script="benchmark", tasks=list(TASKS))
+        return load_settings(["--task", self.name, *flags], script="benchmark", tasks=list(TASKS))
 
     def batches(self) -> list[np.ndarray]:
         """The rows of each update, those of way d."""

@@ -77,10 +77,11 @@ def by_length(features: Features, budget: int, length: int | None = None) -> Ite
     A batch holds as many rows as come to no more than `budget` tokens with their padding, but at least one. `length` is that of
     all rows once padded, or else that of a batch's longest.
     """
-    order = np.argsort(-features.lengths, kind="stable")
+    lengths = features.lengths
+    order = np.argsort(-lengths, kind="stable")
     start = 0
     while start < len(order):
-        rows = max(1, budget // (length or int(features.lengths[order[start]])))
+        rows = max(1, budget // (length or int(lengths[order[start]])))
         yield order[start : start + rows]
         start += rows
 

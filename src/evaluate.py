@@ -76,7 +76,7 @@ def predict(task_model: TaskModel, features: Features, budget: int, progress: Pr
             places, size = rows, len(features)
             if task_model.head.per_token:
                 positions, real = token_positions(features, rows)
-                places, size = positions[real], int(features.lengths.sum())
+                places, size = positions[real], len(features.tensors["input_ids"])
             if outputs is None:
                 outputs = np.empty((size, *kept.shape[1:]), kept.dtype)
             outputs[places] = kept

@@ -25,9 +25,9 @@ def read_json(path: Path) -> dict[str, Any]:
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except ValueError as error:
-        raise CheckpointError(f"{path} is damaged ({error}). Move its folder away and run again.") from None
+        raise damaged(path, error) from None
     if not isinstance(content, dict):
-        raise CheckpointError(f"{path} is damaged (no JSON object). Move its folder away and run again.")
+        raise damaged(path, TypeError("no JSON object"))
     return content
 
 

@@ -36,11 +36,13 @@ class Meter:
         self.total_skipped = torch.zeros((), dtype=torch.int64, device=device)
         self.in_a_row = torch.zeros((), dtype=torch.int64, device=device)
         self.unbearable = torch.full((), -1, dtype=torch.int64, device=device)  # the step at which too many were in a row
+        self.skipped = torch.zeros((), dtype=torch.int64, device=device)
         self.clear()
         self.start_clock()
 
     def clear(self) -> None:
         """Start a new window."""
+        self.total_skipped = self.total_skipped + self.skipped
         self.updates, self.rows, self.tokens, self.seconds = 0, 0, 0, 0.0
         self.loss = torch.zeros((), device=self.device)
         self.skipped = torch.zeros((), dtype=torch.int64, device=self.device)
@@ -64,7 +66,6 @@ class Meter:
         self.loss += torch.where(update.fine, update.loss, 0.0)
         self.grad_norm = torch.where(update.fine, update.grad_norm, self.grad_norm)
         self.skipped += ~update.fine
-        self.total_skipped += ~update.fine
         self.in_a_row = torch.where(update.fine, 0, self.in_a_row + 1)
         self.unbearable = torch.where((self.unbearable < 0) & (self.in_a_row > self.bearable), step, self.unbearable)
 
@@ -106,6 +107,6 @@ class Meter:
             "training_seconds": round(self.total_seconds, 3),
             "peak_memory_bytes": self.peak,
             "tokens_per_s": round(self.total_tokens / max(self.total_seconds, 1e-9), 1),
-            "skipped_updates": int(self.total_skipped),
+            "skipped_updates": int(self.total_skipped + self.skipped),
             "device": device_name(self.device),
         }

@@ -68,6 +68,7 @@ class Training:
         splits = accelerator.device.type == "cpu" and settings.padding == "none"
         self.parts = CPU_PARTS[settings.batching] if splits else 1
         self.step = 0
+        self.lengths = features.lengths  # of every row: worked out once
         self.order = np.empty(0, np.int64)  # of the rows in this epoch
         model.train()
 
@@ -88,7 +89,7 @@ class Training:
     def _accumulate(self, rows: np.ndarray) -> tuple[Tensor, int]:
         """Add the gradients of an update up; its loss, and how many tokens it has."""
         while True:
-            parts = micro_batches(rows, self.features.lengths, self.settings.train_batch_size, self.parts)
+            parts = micro_batches(rows, self.lengths, self.settings.train_batch_size, self.parts)
             batches = [self.task_model.collate(self.features, part) for part in parts]
             try:
                 return accumulate(self.task_model, batches, self.accelerator), sum(batch.tokens for batch in batches)
@@ -111,7 +112,7 @@ class Training:
             seed, size = self.settings.seed, self.plan.rows_per_update
             self.order = epoch_order(len(self.features), seed, epoch)
             if self.settings.batching == "bucketed":
-                self.order = bucketed_order(self.order, self.features.lengths, size, seed, epoch)
+                self.order = bucketed_order(self.order, self.lengths, size, seed, epoch)
         return self.order[position * self.plan.rows_per_update : (position + 1) * self.plan.rows_per_update]
 
 

@@ -59,6 +59,21 @@ def read(settings, tmp_path):
     return features
 
 
+@pytest.fixture
+def cached(settings, tmp_path):
+    """The cache file of the sample's features, and how to load them."""
+    chosen = settings("nsmc")
+    tokenizer = load_tokenizer(chosen, None)
+    file = describe_files({"test": SAMPLE / "nsmc" / FILES["nsmc"]})["test"]
+
+    def load():
+        return seq_cls.load_split("test", file, chosen, TASKS["nsmc"], tokenizer).features
+
+    load()
+    (cache,) = (tmp_path / "cache").iterdir()
+    return cache, load
+
+
 def beginning(task):
     """A small file of a task, whole."""
     content = (SAMPLE / task / FILES[task]).read_bytes()
@@ -207,17 +222,14 @@ def test_command_lines(share):
 
 
 @few_or_many
-def test_cached_features_that_are_spoilt_are_built_again(settings, tmp_path, share):
-    chosen = settings("nsmc")
-    tokenizer = load_tokenizer(chosen, None)
-    file = describe_files({"test": SAMPLE / "nsmc" / FILES["nsmc"]})["test"]
-    whole = seq_cls.load_split("test", file, chosen, TASKS["nsmc"], tokenizer).features
-    (cache,) = (tmp_path / "cache").iterdir()
+def test_cached_features_that_are_spoilt_are_built_again(cached, share):
+    cache, load = cached
+    whole = load()
     header = cache.read_bytes()[:400]
 
     def check(spoilt_header):
         cache.write_bytes(spoilt_header + cache.read_bytes()[400:])
-        found = seq_cls.load_split("test", file, chosen, TASKS["nsmc"], tokenizer).features
+        found = load()
         assert len(found) == len(whole)
 
     generated(share, 20, spoilt(header), check)
@@ -300,14 +312,11 @@ def test_wrong_commands_on_a_real_run(tiny, tmp_path):
 # -- what would run code if it were loaded carelessly ----------------------------------------------------------------------------
 
 
-def test_poison_in_the_feature_cache(settings, tmp_path, poison):
-    chosen = settings("nsmc")
-    tokenizer = load_tokenizer(chosen, None)
-    file = describe_files({"test": SAMPLE / "nsmc" / FILES["nsmc"]})["test"]
-    whole = seq_cls.load_split("test", file, chosen, TASKS["nsmc"], tokenizer).features
-    (cache,) = (tmp_path / "cache").iterdir()
+def test_poison_in_the_feature_cache(cached, poison):
+    cache, load = cached
+    whole = load()
     cache.write_bytes(poison)
-    again = seq_cls.load_split("test", file, chosen, TASKS["nsmc"], tokenizer).features
+    again = load()
     assert all(np.array_equal(whole.tensors[name], again.tensors[name]) for name in whole.tensors)
 
 

@@ -36,7 +36,7 @@ def test_training(command, tmp_path, task, ways):
 @pytest.mark.long
 def test_features(command, tmp_path):
     report, _ = measured(command, tmp_path, "benchmarks/features_speed.py", "--rounds", "1")
-    assert set(report["figures"]) == {"tokenizer", "features", "cached", "imports", "first update"}
+    assert set(report["figures"]) == {"tokenizer", "offsets", "features", "cached", "imports", "first update"}
     assert all(figure["seconds"] > 0 for figure in report["figures"].values())
     assert report["figures"]["first update"]["seconds"] < 60
 
