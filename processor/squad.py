@@ -138,7 +138,10 @@ class Split:
         return ""
 
     def predictions(self, spans: np.ndarray) -> dict[str, Iterator[str]]:
-        """predictions.json, {id: answer}, and nbest.json, {id: candidates}, as SQuAD tools know them."""
+        """predictions.json, {id: answer}, and nbest.json, {id: candidates}, as SQuAD tools know them, and predictions.tsv.
+
+        The last has, like that of every task, a line for what is scored: id, question, answers (JSON), prediction and its scores.
+        """
         answers = dict(zip((question.id for question in self.questions), self.answers(spans), strict=True))
         best = {name: found[0].text if found else "" for name, found in answers.items()}
         nbest = {
@@ -149,7 +152,19 @@ class Split:
             for name, found in answers.items()
         }
         files = {"predictions.json": best, "nbest.json": nbest}
-        return {name: iter([json.dumps(content, ensure_ascii=False, indent=1)]) for name, content in files.items()}
+        written = {name: iter([json.dumps(content, ensure_ascii=False, indent=1)]) for name, content in files.items()}
+        return written | {"predictions.tsv": self._prediction_lines(list(best.values()))}
+
+    def _prediction_lines(self, texts: list[str]) -> Iterator[str]:
+        """One a question. JSON keeps tabs and line ends out of the columns."""
+        scores = [
+            METRICS[self.task.metric]([question.answers], [text]) for question, text in zip(self.questions, texts, strict=True)
+        ]
+        names = list(scores[0])
+        yield "\t".join(["id", "question", "answers", "prediction", *names])
+        for question, text, found in zip(self.questions, texts, scores, strict=True):
+            told = [question.id, question.asked.question, question.answers, text, *(found[name] for name in names)]
+            yield "\t".join(json.dumps(value, ensure_ascii=False) for value in told)
 
 
 @dataclass(frozen=True)

@@ -148,14 +148,15 @@ class Run:
         write_json(self.folder / COST, cost)
         self.state = "trained"
 
-    def finish(self, evaluation_seconds: float) -> None:
+    def finish(self, evaluation_seconds: float, preparation_seconds: float) -> None:
         """Add to cost.json, write eval_results.txt and eval_results.json, the same bytes for the same run.
 
         The last of them is the mark of a run that is done: its state for going on is no longer needed.
         """
         if cost := read_json(self.folder / COST):
             spent = round(cost.get("evaluation_seconds", 0.0) + evaluation_seconds, 3)
-            write_json(self.folder / COST, cost | {"evaluation_seconds": spent})
+            times = {"evaluation_seconds": spent, "preparation_seconds": round(preparation_seconds, 3)}
+            write_json(self.folder / COST, cost | times)
         self._write_results()
         if self.state == "trained":
             remove(self.folder / RESUME)
@@ -228,8 +229,7 @@ class Run:
     def write_predictions(self, step: int, split: str, files: Mapping[str, Iterable[str]]) -> None:
         """Write the lines of each file: those of "predictions.tsv" become <split>/predictions-<step>.tsv."""
         for name, lines in files.items():
-            stem, suffix = name.split(".")
-            write_lines(self.folder / split / f"{stem}-{step}.{suffix}", lines)
+            write_lines(prediction_file(self.folder, step, split, name), lines)
 
     def unscored(self) -> list[tuple[int, list[str]]]:
         """(step, splits) of what the settings want scored and is not."""
@@ -302,6 +302,12 @@ def _no_room(path: Path, error: Exception) -> EnvironmentFailure:
 def overwrites(settings: Settings) -> bool:
     """Whether an earlier run may be removed: a file may not say so."""
     return settings.overwrite_output_dir and settings.layer_of("overwrite_output_dir") == COMMAND_LINE
+
+
+def prediction_file(folder: Path, step: int, split: str = "test", name: str = "predictions.tsv") -> Path:
+    """Where the predictions of a run's checkpoint on a split lie."""
+    stem, suffix = name.split(".")
+    return folder / split / f"{stem}-{step}.{suffix}"
 
 
 def checkpoints_in(folder: Path) -> list[int]:

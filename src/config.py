@@ -31,7 +31,7 @@ def load_settings(argv: Sequence[str], *, script: str, tasks: Sequence[str], def
     `tasks` are the tasks this script runs. Prints and leaves with code 0 on --help and --print_settings.
     Raises ConfigError with every problem found, each with its source.
     """
-    given, problems = _parse_command_line(argv)
+    given, problems = parse_command_line(argv)
     config_dir = Path(given.get("config_dir", Settings.model_fields["config_dir"].default))
     if "help" in given:
         print(help_text(script, tasks, config_dir))
@@ -99,7 +99,7 @@ class Parser(argparse.ArgumentParser):
         raise ConfigError(f"{message}. See --help.")
 
 
-def _parse_command_line(argv: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
+def parse_command_line(argv: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
     """Values as strings by canonical name, and a problem for each argument that is no setting."""
     parser = Parser(add_help=False, allow_abbrev=False, argument_default=argparse.SUPPRESS)
     parser.add_argument("-h", "--help", action="store_true")

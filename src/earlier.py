@@ -1,7 +1,7 @@
 """What an earlier run has left in the folder of this one: nothing, itself, what it can go on from, or another that gives way."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +16,16 @@ from src.settings import Settings, changes
 logger = logging.getLogger(__name__)
 
 
-def find_run(settings: Settings, headline: str, files: Mapping[str, DataFile]) -> Run:
-    """What the run's folder holds, without changing it.
+def find_run(
+    settings: Settings, headline: str, files: Mapping[str, DataFile], digest: Callable[[Path], str] = digest_folder
+) -> Run:
+    """What the run's folder holds, without changing it. `digest`: that of a local model folder.
 
     Raises CheckpointError where it holds what no run has written, where its record is damaged, and where --do_train false
     finds no checkpoint or one of other settings or data.
     """
     model = Path(settings.model_name_or_path)
-    weights = digest_folder(model) if settings.do_train and model.is_dir() else None
+    weights = digest(model) if settings.do_train and model.is_dir() else None
     try:
         return _found(settings, headline, files, weights)
     except DAMAGE as error:

@@ -12,6 +12,7 @@ from fastprogress.fastprogress import ConsoleProgressBar
 
 logger = logging.getLogger(__name__)
 
+STARTED = time.monotonic()  # of the command, nearly
 SECONDS_BETWEEN_LINES = 5.0
 SECONDS_BETWEEN_BARS = 1.0  # showing the loss makes a GPU wait, so not more often
 

@@ -1,6 +1,7 @@
 """The heavy stages of a run, once settings and files are known to be good: load the model, train, score, write the results."""
 
 import logging
+import time
 from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
@@ -18,7 +19,7 @@ from src.evaluate import Scorer, Split
 from src.heads import HEADS, TaskModel
 from src.models import load_model, load_tokenizer, model_revision, uses_segments
 from src.packing import can_pack, pack_encoder
-from src.progress import log_to
+from src.progress import STARTED, log_to
 from src.run import Task
 from src.settings import Settings
 from src.train import train
@@ -57,6 +58,7 @@ def train_and_score(
 
     `model` is the one to train, or None. Raises EnvironmentFailure where memory runs out.
     """
+    prepared = time.monotonic() - STARTED
     environment = describe_environment(accelerator)
     if model is not None:
         environment["model_revision"] = model_revision(settings)
@@ -85,7 +87,7 @@ def train_and_score(
         raise EnvironmentFailure(
             f"the model cannot be compiled here: {str(error).splitlines()[0]} Say --torch_compile false."
         ) from None
-    run.finish(scorer.seconds)
+    run.finish(scorer.seconds, prepared)
 
 
 def score_checkpoints(settings: Settings, task: Task, accelerator: Accelerator, run: Run, scorer: Scorer) -> None:

@@ -39,7 +39,7 @@ def save(run, step, **accuracies):
 
 def finish(run):
     run.finish_training({"evaluation_seconds": 0.0})
-    run.finish(1.5)
+    run.finish(1.5, 4.0)
     os.close(run.lock)  # as at the end of the process
     return json.loads((run.folder / "eval_results.json").read_text())
 
@@ -201,7 +201,7 @@ def test_when_an_earlier_run_gives_way(settings, changes, files, why):
 def test_checkpoints_without_a_state_to_go_on_from_are_put_aside(settings):
     first = start(settings)
     save(first, 1, dev=0.5, test=0.5)
-    first.finish(0.0)  # scored, but its training never came to its end
+    first.finish(0.0, 1.0)  # scored, but its training never came to its end
     os.close(first.lock)
     run = find_run(settings(), "acc", FILES)
     assert run.why == "holds a run that did not finish training and left no state to go on from"
@@ -365,7 +365,7 @@ def test_scoring_what_an_unfinished_run_left_does_not_take_its_state(settings):
     run.start({}, {})
     assert run.unscored() == [(2, ["test"])]
     run.add_scores(2, "test", {"acc": 0.6})
-    run.finish(0.0)
+    run.finish(0.0, 1.0)
     assert list(json.loads((run.folder / "eval_results.json").read_text())["scores"]) == ["1", "2"]
     assert run.state_file.exists()
     os.close(run.lock)
@@ -468,8 +468,8 @@ def test_a_state_that_cannot_be_written_leaves_the_one_before(settings):
 
 def test_what_scoring_costs_is_added(settings):
     run = finished(settings)
-    run.finish(2.0)
-    assert json.loads((run.folder / "cost.json").read_text()) == {"evaluation_seconds": 3.5}
+    run.finish(2.0, 4.0)
+    assert json.loads((run.folder / "cost.json").read_text()) == {"evaluation_seconds": 3.5, "preparation_seconds": 4.0}
 
 
 def test_a_folder_that_cannot_be_made(settings, tmp_path):

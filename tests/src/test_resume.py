@@ -35,7 +35,7 @@ def begin(settings, output_dir, model=None, packs=False, **changes):
     scorer = Scorer(run, {"test": RandomSplit(8, "test")}, 40)
     try:
         train(wrapped, RandomSplit(22), chosen, Accelerator(cpu=True), run, scorer, model.save_pretrained)
-        run.finish(scorer.seconds)
+        run.finish(scorer.seconds, 1.0)
     finally:
         os.close(run.lock)  # as at the end of the process
     return run, model

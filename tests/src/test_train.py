@@ -29,7 +29,7 @@ def do_train(settings, model=None, rows=20, **changes):
     run.start({}, {})
     scorer = Scorer(run, {"test": RandomSplit(8, "test")}, 4)
     train(task_model(model), RandomSplit(rows), chosen, Accelerator(cpu=True), run, scorer, model.save_pretrained)
-    run.finish(0.0)
+    run.finish(0.0, 1.0)
     os.close(run.lock)  # as at the end of the process
     return run, model
 

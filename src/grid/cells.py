@@ -1,0 +1,189 @@
+"""The cells of the grid: each one run of a model on a task with a seed, the command that makes it, and what there is of it."""
+
+import logging
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from src.checkpoint import DataFile
+from src.config import config_files, load_settings, parse_command_line
+from src.earlier import find_run
+from src.errors import BenchmarkError, ConfigError, did_you_mean, list_problems
+from src.files import digest_folder
+from src.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+GRID = "benchmark"  # the folder of the grid in ckpt_dir
+ANY_MODEL = "auto.json"  # the config file for models that have none
+# Settings that are different in every cell, and where they come from instead; printing ends before there is a run.
+OF_THE_CELL = {
+    "task": "--tasks",
+    "config_file": "--models",
+    "model_name_or_path": "--models",
+    "seed": "--seeds",
+    "output_dir": "the model, the task and the seed",
+    "print_settings": "run_seq_cls.py, run_ner.py and run_squad.py, which have it",
+}
+
+# finished: nothing is left to do; resumed: it goes on; afresh: what is there is of other settings and gives way; new: nothing is
+# there, or it cannot be told what: the command itself will say it.
+Status = Literal["finished", "resumed", "afresh", "new"]
+
+
+class Task(Protocol):
+    """What the grid needs to know of a task; processor.Task says more."""
+
+    @property
+    def title(self) -> str: ...
+    @property
+    def script(self) -> str: ...
+    @property
+    def headline(self) -> str: ...
+    @property
+    def reported(self) -> tuple[str, ...]: ...
+    @property
+    def scale(self) -> float: ...
+    @property
+    def scored_on(self) -> str: ...
+    @property
+    def metric(self) -> str: ...
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run of the grid. `flags` make it with the task's script."""
+
+    model: str
+    task: str
+    seed: int
+    script: str
+    flags: tuple[str, ...]
+    settings: Settings
+
+    @property
+    def name(self) -> str:
+        """`<model>/<task>/seed-<n>`, as its folder's place in the grid."""
+        return f"{self.model}/{self.task}/seed-{self.seed}"
+
+    @property
+    def folder(self) -> Path:
+        """The run's folder."""
+        return self.settings.run_folder
+
+    @property
+    def output(self) -> Path:
+        """The file with what the last process that worked on it has said."""
+        return output_of(self.folder)
+
+    @property
+    def command(self) -> str:
+        """What a user would type."""
+        return shlex.join(["python3", self.script, *self.flags])
+
+
+def output_of(folder: Path) -> Path:
+    """Where what a cell's process says lies: beside its folder, which is the run's own."""
+    return folder.with_name(f"{folder.name}.log")
+
+
+def make_cells(models: str, tasks: str, seeds: str, rest: Sequence[str], known: Mapping[str, Task]) -> list[Cell]:
+    """The cells of a command line: lists with commas, "all" for the tasks, and in `rest` the settings of every cell.
+
+    In the order in which they are to run: the first seed of every model and task comes first, so that the table is soon whole.
+    Raises ConfigError with every problem found.
+    """
+    given, problems = parse_command_line(rest)
+    problems += [f"--{name} cannot be passed on: it comes from {source}" for name, source in OF_THE_CELL.items() if name in given]
+    config_dir = Path(given.get("config_dir", Settings.model_fields["config_dir"].default))
+    chosen = _models(_items(models), config_dir, problems)
+    task_names = list(known) if tasks == "all" else _items(tasks)
+    problems += [
+        f"--tasks: {task!r} is no task; choose from all, {', '.join(known)}.{did_you_mean(task, known)}"
+        for task in task_names
+        if task not in known
+    ]
+    numbers = _items(seeds)
+    problems += [
+        f"--seeds: {seed!r} is not a whole number from 0 on" for seed in numbers if not (seed.isascii() and seed.isdigit())
+    ]
+    for flag, values in {"--models": chosen, "--tasks": task_names, "--seeds": numbers}.items():
+        if not values and not problems:
+            problems.append(f"{flag} names nothing")
+    if problems:
+        raise ConfigError(list_problems("this grid cannot be run:", problems))
+    return _load(chosen, task_names, [int(seed) for seed in numbers], rest, known)
+
+
+def _load(
+    models: Mapping[str, list[str]], tasks: Sequence[str], seeds: Sequence[int], rest: Sequence[str], known: Mapping[str, Task]
+) -> list[Cell]:
+    cells, mistakes = [], {}
+    for seed in dict.fromkeys(seeds):
+        for model, flags in models.items():
+            for task in tasks:
+                script = known[task].script
+                place = f"{GRID}/{model}/{task}/seed-{seed}"
+                all_flags = ("--task", task, *flags, "--seed", str(seed), "--output_dir", place, *rest)
+                try:
+                    settings = load_settings(all_flags, script=script, tasks=[task])
+                    cells.append(Cell(model, task, seed, script, all_flags, settings))
+                except ConfigError as error:
+                    mistakes[str(error)] = f"{model} on {task}"
+    if mistakes:
+        raise ConfigError("\n".join(f"{where}: {what}" for what, where in mistakes.items()))
+    return cells
+
+
+def _items(text: str) -> list[str]:
+    return list(dict.fromkeys(item for part in text.split(",") if (item := part.strip())))
+
+
+def _models(entries: Sequence[str], config_dir: Path, problems: list[str]) -> dict[str, list[str]]:
+    """Name -> the flags that choose the model, for config files with or without .json, folders and hub ids."""
+    found: dict[str, list[str]] = {}
+    stems = [Path(name).stem for name in config_files(config_dir)]
+    for entry in entries:
+        if entry in stems or entry.endswith(".json"):
+            name, flags = Path(entry).stem, ["--config_file", entry.removesuffix(".json") + ".json"]
+        elif Path(entry).is_dir() or (entry.count("/") == 1 and entry[0] not in "./~"):
+            name, flags = Path(entry).absolute().name, ["--config_file", ANY_MODEL, "--model_name_or_path", entry]
+        else:
+            near = did_you_mean(entry, stems)
+            problems.append(f"--models: {entry!r} is neither a file in {config_dir}/ nor a model's folder or hub id.{near}")
+            continue
+        if name in found:
+            problems.append(f"--models: two of them are called {name!r}; give one of them a config file of another name")
+        found[name] = flags
+    return found
+
+
+def look(
+    cells: Sequence[Cell], known: Mapping[str, Task], find_files: Callable[[Settings], Mapping[str, DataFile]]
+) -> dict[Cell, tuple[Status, str]]:
+    """The status of each cell, and why it starts afresh where it does. Changes and fetches nothing."""
+    files_of = cache(lambda paths: find_files(settings_of[paths]))
+    digest = cache(digest_folder)
+    settings_of: dict[Any, Settings] = {}
+    found: dict[Cell, tuple[Status, str]] = {}
+    for cell in cells:
+        if not cell.folder.exists():
+            found[cell] = ("new", "")
+            continue
+        paths = tuple(cell.settings.data_files.items())
+        settings_of[paths] = cell.settings.model_copy(update={"download": False})
+        try:
+            run = find_run(cell.settings, known[cell.task].headline, files_of(paths), digest)
+        except BenchmarkError:
+            found[cell] = ("new", "")
+            continue
+        if run.complete:
+            found[cell] = ("finished", "")
+        elif run.state == "in the way":
+            found[cell] = ("afresh", run.why)
+        else:
+            found[cell] = ("new" if run.state == "absent" else "resumed", "")
+    return found

@@ -1,0 +1,136 @@
+"""How the grid comes along, on standard error: a live table on a terminal, plain lines elsewhere."""
+
+import logging
+import sys
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from src.checkpoint import RESULTS
+from src.errors import BenchmarkError
+from src.files import DAMAGE, read_json
+from src.grid.cells import Cell, Task
+from src.grid.estimate import Estimate
+from src.grid.pool import Outcome, Pool, Running
+from src.progress import format_seconds
+
+if TYPE_CHECKING:
+    from rich.console import Group
+
+logger = logging.getLogger(__name__)
+
+TAIL = 4096  # bytes at the end of an output, among which its last line is
+
+
+class Lines:
+    """A line where a run starts and one where it ends."""
+
+    def __init__(self, cells: Sequence[Cell], known: Mapping[str, Task], estimate: Estimate) -> None:
+        self.cells, self.known, self.estimate = cells, known, estimate
+        self.started: set[Cell] = set()
+        self.seen = 0
+
+    def __enter__(self) -> "Lines":
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+    def show(self, pool: Pool) -> None:
+        """Say what is new."""
+        for outcome in self.new_outcomes(pool):
+            self.say_end(outcome, pool)
+        for each in pool.running:
+            if each.cell not in self.started:
+                self.started.add(each.cell)
+                logger.info("%s starts%s", each.cell.name, f" on {each.device.name}" if each.device.name else "")
+
+    def new_outcomes(self, pool: Pool) -> list[Outcome]:
+        """Runs that have ended since the last look; what they took improves the estimate."""
+        new, self.seen = pool.ended[self.seen :], len(pool.ended)
+        for outcome in new:
+            if outcome.code == 0:
+                self.estimate.add(outcome.cell, outcome.seconds)
+        return new
+
+    def say_end(self, outcome: Outcome, pool: Pool) -> None:
+        """How a run ended, and what is left."""
+        told = outcome.why if outcome.code else f"{self.score(outcome.cell)} in {format_seconds(outcome.seconds)}"
+        ended = len(self.cells) - len(pool.waiting) - len(pool.running)
+        left = self.estimate.left(pool)
+        logger.info("%s: %s (%d of %d%s)", outcome.cell.name, told, ended, len(self.cells), left and f"; {left}")
+
+    def score(self, cell: Cell) -> str:
+        """What a finished run scored, for people."""
+        task = self.known[cell.task]
+        try:
+            score = read_json(cell.folder / RESULTS)["selected"]["test"][task.headline]
+            return f"{task.headline} {100 * score / task.scale:.2f}"
+        except (*DAMAGE, BenchmarkError):
+            return "not scored"
+
+
+class Live(Lines):
+    """A table of models and tasks that is drawn anew where it stands, and below it the runs at work."""
+
+    def __init__(self, cells: Sequence[Cell], known: Mapping[str, Task], estimate: Estimate) -> None:
+        from rich.console import Console
+        from rich.live import Live as Screen
+
+        super().__init__(cells, known, estimate)
+        self.screen = Screen(console=Console(file=sys.stderr), auto_refresh=False)
+
+    def __enter__(self) -> "Live":
+        self.screen.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.screen.stop()
+
+    def show(self, pool: Pool) -> None:
+        """Draw it."""
+        self.new_outcomes(pool)
+        self.screen.update(self.picture(pool), refresh=True)
+
+    def picture(self, pool: Pool) -> "Group":
+        """The table: finished of all runs in each cell, how many are at work and how many failed."""
+        from rich.console import Group
+        from rich.table import Table
+        from rich.text import Text
+
+        models = list(dict.fromkeys(cell.model for cell in self.cells))
+        tasks = list(dict.fromkeys(cell.task for cell in self.cells))
+        table = Table("", *tasks)
+        for model in models:
+            table.add_row(model, *(Text(self._count(pool, model, task)) for task in tasks))
+        lines = [Text(self._at_work(each), no_wrap=True, overflow="ellipsis") for each in pool.running]
+        failed = sum(1 for outcome in pool.ended if outcome.code)
+        done = len(self.cells) - len(pool.waiting) - len(pool.running) - failed
+        parts = [f"{done} of {len(self.cells)} done", f"{failed} failed" if failed else "", self.estimate.left(pool)]
+        return Group(table, *lines, Text(", ".join(part for part in parts if part)))
+
+    def _count(self, pool: Pool, model: str, task: str) -> str:
+        def here(cells: Any) -> int:
+            return sum((cell.model, cell.task) == (model, task) for cell in cells)
+
+        total, running = here(self.cells), here(each.cell for each in pool.running)
+        failed = here(outcome.cell for outcome in pool.ended if outcome.code)
+        done = total - here(pool.waiting) - running - failed
+        return f"{done}/{total}" + (f" ▶{running}" if running else "") + (f" ✗{failed}" if failed else "")
+
+    def _at_work(self, running: Running) -> str:
+        where = f" on {running.device.name}" if running.device.name else ""
+        return f"▶ {running.cell.name}{where} {format_seconds(running.seconds)}  {last_line(running.cell)}"
+
+
+def last_line(cell: Cell) -> str:
+    """What a run at work has said last, without the time."""
+    try:
+        with open(cell.output, "rb") as stream:
+            stream.seek(0, 2)
+            stream.seek(max(stream.tell() - TAIL, 0))
+            lines = stream.read().decode("utf-8", "replace").split("\n")
+    except OSError:
+        return ""
+    said = next((line for line in reversed(lines) if line.strip()), "")
+    time_of_day, _, message = said.partition(" ")
+    return message if time_of_day.count(":") == 2 else said

@@ -1,0 +1,82 @@
+"""The grid from the command line to its end: what is to do, what it costs, the runs, and what failed."""
+
+import logging
+import sys
+from collections import Counter, deque
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from src.checkpoint import DataFile
+from src.grid.cells import GRID, Cell, Status, Task, look
+from src.grid.display import Lines, Live
+from src.grid.estimate import Estimate
+from src.grid.pool import Pool, parse_devices
+from src.grid.records import read_grid
+from src.progress import format_seconds
+from src.settings import Settings
+
+logger = logging.getLogger(__name__)
+
+SAID: Mapping[Status, str] = {"finished": "finished", "resumed": "go on", "afresh": "start afresh", "new": "new"}
+
+
+def run_grid(
+    cells: Sequence[Cell],
+    devices: str,
+    dry_run: bool,
+    known: Mapping[str, Task],
+    find_files: Callable[[Settings], Mapping[str, DataFile]],
+) -> int:
+    """Run what of the cells is not finished, or only say what that is; the exit code: 1 where a run failed.
+
+    Raises ConfigError for devices that are not there, Interrupted where a signal ends it.
+    """
+    slots = parse_devices(devices)
+    statuses = look(cells, known, find_files)
+    todo = [cell for cell in cells if statuses[cell][0] != "finished"]
+    ckpt_dir = cells[0].settings.ckpt_dir
+    estimate = Estimate.of(cells, read_grid(Path(ckpt_dir), known)[0] if Path(ckpt_dir, GRID).is_dir() else [])
+    head = _head(statuses)
+    if dry_run:
+        print("\n".join([*_comments(head), *(cell.command for cell in todo), *_comments(_cost(todo, estimate, len(slots)))]))
+        return 0
+    for line in head:
+        logger.info("%s", line)
+    pool = Pool(deque(todo), slots)
+    if todo:
+        with (Live if sys.stderr.isatty() else Lines)(cells, known, estimate) as display:
+            pool.run(display.show)
+    failed = [outcome for outcome in pool.ended if outcome.code]
+    for outcome in failed:
+        logger.error("failed: %s: %s (%s)", outcome.cell.name, outcome.why, outcome.cell.output)
+    again = "; the same command tries the others again" if failed else ""
+    place = "" if ckpt_dir == Settings.model_fields["ckpt_dir"].default else f" --ckpt_dir {ckpt_dir}"
+    done = len(cells) - len(failed)
+    logger.info("%d of %d runs are finished%s. Next: python3 run_benchmark.py report%s", done, len(cells), again, place)
+    return 1 if failed else 0
+
+
+def _comments(lines: Sequence[str]) -> list[str]:
+    """What a shell that is given the commands leaves alone."""
+    return [f"# {line}" for line in lines]
+
+
+def _head(statuses: Mapping[Cell, tuple[Status, str]]) -> list[str]:
+    counts = Counter(status for status, _ in statuses.values())
+    told = [f"{counts[status]} {text}" for status, text in SAID.items() if counts[status]]
+    afresh = [(cell, why) for cell, (status, why) in statuses.items() if status == "afresh"]
+    return [
+        f"{len(statuses)} runs: {', '.join(told)}",
+        *(f"{cell.name} starts afresh: it {why}; what is there is kept beside it" for cell, why in afresh),
+    ]
+
+
+def _cost(todo: Sequence[Cell], estimate: Estimate, devices: int) -> list[str]:
+    if not todo:
+        return ["nothing is to do"]
+    seconds, unknown = estimate.time(todo, devices)
+    if unknown == len(todo):
+        return ["time and disk: not known before a run of the same model and task with these settings is finished"]
+    which = f" for {len(todo) - unknown} of the {len(todo)} runs; no run like the others is finished" if unknown else ""
+    where = "one run after the other" if devices == 1 else f"a run on each of {devices} devices"
+    return [f"time: {format_seconds(seconds)}, {where}{which}", f"disk: {estimate.disk(todo) / 1e6:,.0f} MB{which}"]
