@@ -19,14 +19,14 @@ logger = logging.getLogger(__name__)
 
 GRID = "benchmark"  # the folder of the grid in ckpt_dir
 ANY_MODEL = "auto.json"  # the config file for models that have none
-# Settings that are different in every cell, and where they come from instead; printing ends before there is a run.
+# Settings that are not for all cells alike, and what to do instead.
 OF_THE_CELL = {
-    "task": "--tasks",
-    "config_file": "--models",
-    "model_name_or_path": "--models",
-    "seed": "--seeds",
-    "output_dir": "the model, the task and the seed",
-    "print_settings": "run_seq_cls.py, run_ner.py and run_squad.py, which have it",
+    "task": "give --tasks",
+    "config_file": "give --models",
+    "model_name_or_path": "give it as one of --models",
+    "seed": "give --seeds",
+    "output_dir": "it follows from model, task and seed; --ckpt_dir is the folder of them all",
+    "print_settings": "ask run_seq_cls.py, run_ner.py or run_squad.py",
 }
 
 # finished: nothing is left to do; resumed: it goes on; afresh: what is there is of other settings and gives way; new: nothing is
@@ -97,7 +97,7 @@ def make_cells(models: str, tasks: str, seeds: str, rest: Sequence[str], known: 
     Raises ConfigError with every problem found.
     """
     given, problems = parse_command_line(rest)
-    problems += [f"--{name} cannot be passed on: it comes from {source}" for name, source in OF_THE_CELL.items() if name in given]
+    problems += [f"--{name} is not for all runs: {instead}" for name, instead in OF_THE_CELL.items() if name in given]
     config_dir = Path(given.get("config_dir", Settings.model_fields["config_dir"].default))
     chosen = _models(_items(models), config_dir, problems)
     task_names = list(known) if tasks == "all" else _items(tasks)

@@ -47,7 +47,9 @@ def compare(
     there = sorted({record.model for record in records})
     for model in models:
         if model not in there:
-            raise ConfigError(f"{model!r} has no finished run; {', '.join(there) or 'no model'} has.{did_you_mean(model, there)}")
+            raise ConfigError(
+                f"{model!r} has no finished run; those that have: {', '.join(there) or 'none'}.{did_you_mean(model, there)}"
+            )
     runs = {task: [[each for each in records if (each.model, each.task) == (model, task)] for model in models] for task in known}
     shared = [task for task in known if all(runs[task])]
     for task in tasks or (["any task"] if not shared else []):

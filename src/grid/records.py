@@ -15,6 +15,7 @@ from src.grid.cells import GRID, Task, output_of
 from src.settings import COMMAND_LINE, Settings, changes
 
 VIEWS = ("selected", "best_on_test")
+COSTS = ("training_seconds", "peak_memory_bytes", "tokens_per_s")
 WRITTEN = ("results.md", "results.csv")  # what `report` itself leaves in the grid
 DIGITS = 12  # of a sha256, that tell two files apart
 MAX_WORDS = 300  # characters of a process's last words
@@ -59,6 +60,11 @@ class Left:
     kind: str
     place: str  # relative to the grid
     why: str
+
+
+def scores_of(task: Task) -> tuple[str, ...]:
+    """The names of the scores that stand in the task's column."""
+    return task.reported or (task.headline,)
 
 
 def read_grid(ckpt_dir: Path, known: Mapping[str, Task]) -> tuple[list[Record], list[Left]]:
@@ -138,9 +144,9 @@ def _read(folder: Path, place: str, known: Mapping[str, Task]) -> Record | Left:
         return _failure(folder, place) or Left("unfinished", place, _progress(folder))
     if not all(results[view] and results[view]["test"] for view in VIEWS):
         return Left("unscored", place, "there are no scores on test; the same command without --do_eval false adds them")
-    headline = known[task].reported or (known[task].headline,)
-    if not all(math.isfinite(float(results[view]["test"][name])) for view in VIEWS for name in headline):
-        return Left("damaged", place, f"{RESULTS} holds scores that are no numbers")
+    scores = [results[view]["test"][name] for view in VIEWS for name in scores_of(known[task])]
+    if not all(math.isfinite(number) for number in [*scores, *(cost[name] for name in COSTS)]):
+        return Left("damaged", place, "a score or a cost is no number")
     weights = folder / results["selected"]["checkpoint"] / "model.safetensors"
     digests = {f"{split} file": facts["sha256"][:DIGITS] for split, facts in record["data"].items()}
     versions = {f"version of {name}": version for name, version in record["versions"].items()}
@@ -159,9 +165,14 @@ def _read(folder: Path, place: str, known: Mapping[str, Task]) -> Record | Left:
         },
         results=results,
         cost=cost,
-        made_with={"device": record["device"], "revision": str(record["git_revision"])},
+        made_with={"device": record["device"], "revision": _short(record["git_revision"])},
         weight_bytes=weights.stat().st_size if weights.is_file() else None,
     )
+
+
+def _short(revision: str | None) -> str:
+    """The first digits of a commit, and the + of a checkout that was changed."""
+    return revision[:DIGITS] + ("+" if revision.endswith("+") else "") if revision else "unknown"
 
 
 def that_matter(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from src.files import write_lines
 from src.grid.cells import GRID, Task
 from src.grid.published import Published
-from src.grid.records import VIEWS, WRITTEN, Left, Record, read_grid
+from src.grid.records import COSTS, VIEWS, WRITTEN, Left, Record, read_grid, scores_of
 from src.grid.table import Row, Value, mean_cost, missing, rows_of, unlike, value_of, why_not_comparable
 from src.progress import format_seconds
 
@@ -21,7 +21,6 @@ ABOUT = {
     "best_on_test": "The checkpoint is the best on the test file, as it most likely was for the published scores. Compare with "
     "them here, and trust the other table.",
 }
-COSTS = ("training_seconds", "peak_memory_bytes", "tokens_per_s")
 MARK = "†"
 
 
@@ -38,11 +37,6 @@ def write_report(ckpt_dir: Path, known: Mapping[str, Task], published: Published
     write_lines(markdown, lines)
     write_lines(table, _csv_lines(rows, known, published))
     return "\n".join(lines)
-
-
-def scores_of(task: Task) -> tuple[str, ...]:
-    """The names of the scores that stand in the task's column."""
-    return task.reported or (task.headline,)
 
 
 def _values(row: Row, name: str, view: str, task: Task, published: Published) -> dict[str, Value]:

@@ -66,7 +66,7 @@ def _head(statuses: Mapping[Cell, tuple[Status, str]]) -> list[str]:
     told = [f"{counts[status]} {text}" for status, text in SAID.items() if counts[status]]
     afresh = [(cell, why) for cell, (status, why) in statuses.items() if status == "afresh"]
     return [
-        f"{len(statuses)} runs: {', '.join(told)}",
+        f"runs: {', '.join(told)}",
         *(f"{cell.name} starts afresh: it {why}; what is there is kept beside it" for cell, why in afresh),
     ]
 

@@ -1,6 +1,5 @@
 """From finished runs to the numbers of the table: means over seeds beside what was published, and what makes them unlike."""
 
-import math
 import statistics
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -96,8 +95,8 @@ def value_of(records: Sequence[Record], view: str, name: str, task: Task, publis
 
 
 def mean_cost(records: Sequence[Record], name: str) -> float:
-    """The mean of a cost over runs; not a number where one of them does not have it."""
-    return statistics.fmean(float(record.cost.get(name, math.nan)) for record in records)
+    """The mean of a cost over runs."""
+    return statistics.fmean(record.cost[name] for record in records)
 
 
 def missing(records: Sequence[Record], left: Sequence[Left], known: Mapping[str, Task]) -> list[Left]:
