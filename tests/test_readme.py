@@ -12,13 +12,14 @@ from tests.conftest import ROOT
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
 LINES = [line.split("#")[0].strip() for block in BLOCKS for line in block.splitlines()]
-COMMANDS = [line for line in LINES if line.startswith("python3 run_")]
+GRID = [line for line in LINES if line.startswith("python3 run_benchmark.py")]
+COMMANDS = [line for line in LINES if line.startswith("python3 run_") and line not in GRID]
 PREDICTIONS = [line for line in LINES if "predict.py" in line]
 
 
 def test_every_line_is_one_that_is_checked_here():
-    assert (len(COMMANDS), len(PREDICTIONS)) == (19, 2)
-    assert set(LINES) - set(COMMANDS) - set(PREDICTIONS) == {"make demo", "make test", "source .venv/bin/activate"}
+    assert (len(COMMANDS), len(GRID), len(PREDICTIONS)) == (19, 5, 2)
+    assert set(LINES) - set(COMMANDS) - set(GRID) - set(PREDICTIONS) == {"make demo", "make test", "source .venv/bin/activate"}
 
 
 @pytest.mark.parametrize("line", COMMANDS)
@@ -31,6 +32,24 @@ def test_commands(command, tmp_path, line):
         arguments.append("--print_settings")
     done = command(script, *arguments)
     assert done.returncode == 0, done.stderr
+
+
+def test_the_grid(command, tmp_path):
+    """The grid on the sample runs, in less updates; of the others it is shown what would run, and the tiny model is compared."""
+    places = ("--ckpt_dir", str(tmp_path / "ckpt"))
+    for line in GRID:
+        _, script, *arguments = line.split()
+        if "data/sample" in arguments:
+            arguments += ["--max_steps", "10", "--feature_cache_dir", str(tmp_path / "cache")]
+        elif "run" in arguments:
+            arguments = [word if word != "0,1,2,3" else "cpu" for word in arguments if word != "--dry_run"] + ["--dry_run"]
+        elif "compare" in arguments:
+            arguments = [{"nsmc,korquad": "nsmc"}.get(word, "tiny" if "koelectra" in word else word) for word in arguments]
+        done = command(script, *arguments, *places)
+        assert done.returncode == 0, done.stderr
+        if "--dry_run" in arguments:
+            assert done.stdout.count("python3 run_") == 2 * 8 * 5
+    assert "| nsmc | acc |" in done.stdout
 
 
 def test_predictions(tiny, tmp_path):

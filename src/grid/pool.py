@@ -47,8 +47,8 @@ def parse_devices(text: str) -> list[Device]:
         elif name.isascii() and name.isdigit() and int(name) < len(visible):
             devices.append(Device(f"gpu {name}", {"CUDA_VISIBLE_DEVICES": visible[int(name)]}))
         else:
-            there = f"the GPUs 0 to {len(visible) - 1}, and cpu" if visible else "no GPU; say cpu"
-            raise ConfigError(f"--devices: {name!r} is not here; there is {there}.")
+            there = f"there are the GPUs 0 to {len(visible) - 1}, and cpu" if visible else "there is no GPU; say cpu"
+            raise ConfigError(f"--devices: {name!r} is not here; {there}.")
     return devices
 
 

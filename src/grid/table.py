@@ -75,7 +75,7 @@ def _size(count: int) -> str:
 
 
 def _is_the_published_model(record: Record) -> bool:
-    return "model_name_or_path" not in record.overrides and not record.settings.get("from_scratch")
+    return not record.overrides.keys() & {"model_name_or_path", "revision"} and not record.settings.get("from_scratch")
 
 
 def why_not_comparable(record: Record) -> str:
@@ -102,7 +102,7 @@ def mean_cost(records: Sequence[Record], name: str) -> float:
 def missing(records: Sequence[Record], left: Sequence[Left], known: Mapping[str, Task]) -> list[Left]:
     """What other models or seeds of the grid have, and a model has not; a line a model and task."""
     there = {f"{record.model}/{record.task}/seed-{record.seed}" for record in records} | {
-        each.place.removesuffix(".log") for each in left if each.place.count("/") == 2
+        each.place for each in left if each.place.count("/") == 2
     }
     parts = [place.split("/") for place in there]
     numbers = {int(part) for *_, seed in parts if (part := seed.removeprefix("seed-")).isdigit()}

@@ -44,7 +44,9 @@ def test_scores_and_files(path, settings, tokenizer):
     lead = 3  # [CLS] a [SEP]
     rows = spans([(lead + 2, lead + 2, 1, 1), (lead, lead + 1, 0, 0)], [(lead, lead, 0, 0), NONE], [NONE, NONE])
     assert split.score(rows) == {"exact_match": pytest.approx(200 / 3), "f1": pytest.approx(200 / 3)}
-    files = {name: json.loads("".join(lines)) for name, lines in split.predictions(rows).items()}
+    written = {name: list(lines) for name, lines in split.predictions(rows).items()}
+    table = [line.split("\t") for line in written.pop("predictions.tsv")]
+    files = {name: json.loads("".join(lines)) for name, lines in written.items()}
     assert files["predictions.json"] == {"q1": "c", "q2": "a", "q3": ""}
     assert [each["text"] for each in files["nbest.json"]["q1"]] == ["c", "ab"]
     assert files["nbest.json"]["q1"][0] == {
@@ -54,6 +56,12 @@ def test_scores_and_files(path, settings, tokenizer):
         "end_logit": 1.0,
     }
     assert files["nbest.json"]["q3"] == []
+    assert table[0] == ["id", "question", "answers", "prediction", "exact_match", "f1"]
+    assert [[json.loads(field) for field in line] for line in table[1:]] == [
+        ["q1", "a", ["c"], "c", 100, 100],
+        ["q2", "a", ["a"], "a", 100, 100],
+        ["q3", "a", ["ab"], "", 0, 0],
+    ]
 
 
 def test_the_ceiling(path, settings, tokenizer, caplog):

@@ -1,0 +1,63 @@
+import io
+from collections import deque
+from types import SimpleNamespace
+
+import pytest
+from rich.console import Console
+
+from processor import TASKS
+from src.grid.cells import make_cells
+from src.grid.display import Lines, Live, last_line
+from src.grid.estimate import Estimate
+from src.grid.pool import Device, Outcome, Pool, Running
+from tests.src.grid.helpers import finished
+
+
+@pytest.fixture
+def grid(tmp_path, stopped_clock):
+    """Of tiny on nsmc one run is finished, of two more one is at work; on paws one has failed and two wait."""
+    cells = make_cells("tiny,kobert", "nsmc,paws", "1,2,3", ["--ckpt_dir", str(tmp_path)], TASKS)
+    mine = {cell.name: cell for cell in cells if cell.model == "tiny"}
+    finished(tmp_path, model="tiny", score=91.0)
+    at_work, failed = mine["tiny/nsmc/seed-2"], mine["tiny/paws/seed-1"]
+    waiting = [mine["tiny/nsmc/seed-3"], mine["tiny/paws/seed-2"], mine["tiny/paws/seed-3"]]
+    at_work.output.write_text("12:00:00 hello\n12:00:05 step 5/10, loss 0.5000, 0:05 left\n")
+    ended = [Outcome(mine["tiny/nsmc/seed-1"], 0, "", 60.0), Outcome(failed, 2, "no such file", 3.0)]
+    running = [Running(at_work, Device("gpu 1", {}), SimpleNamespace(), stopped_clock - 5)]
+    return cells, Pool(deque(waiting), [Device("gpu 1", {})], running, ended)
+
+
+def test_lines(grid, caplog):
+    cells, pool = grid
+    with caplog.at_level("INFO"), Lines(cells, TASKS, Estimate()) as display:
+        display.show(pool)
+        display.show(pool)
+    assert caplog.messages == [
+        "tiny/nsmc/seed-1: acc 91.00 in 1:00 (8 of 12; 1:55 and 2 runs of unknown length left)",
+        "tiny/paws/seed-1: no such file (8 of 12; 1:55 and 2 runs of unknown length left)",
+        "tiny/nsmc/seed-2 starts on gpu 1",
+    ]
+
+
+def test_the_live_table(grid):
+    """The finished of all runs in each cell; kobert's were all there before."""
+    cells, pool = grid
+    display = Live(cells, TASKS, Estimate())
+    display.new_outcomes(pool)
+    console = Console(file=io.StringIO(), width=100)
+    console.print(display.picture(pool))
+    lines = [" ".join(line.replace("│", " ").split()) for line in console.file.getvalue().splitlines()]
+    assert "tiny 1/3 ▶1 0/3 ✗1" in lines
+    assert "kobert 3/3 3/3" in lines
+    assert "▶ tiny/nsmc/seed-2 on gpu 1 0:05 step 5/10, loss 0.5000, 0:05 left" in lines
+    assert lines[-1] == "7 of 12 done, 1 failed, 1:55 and 2 runs of unknown length left"
+
+
+def test_the_last_line_of_a_long_output(tmp_path):
+    (cell,) = make_cells("tiny", "nsmc", "1", ["--ckpt_dir", str(tmp_path)], TASKS)
+    assert last_line(cell) == ""
+    cell.output.parent.mkdir(parents=True)
+    cell.output.write_text("x" * 10_000 + "\n12:00:05 step 5\n\n")
+    assert last_line(cell) == "step 5"
+    cell.output.write_text("Traceback\nKeyError: 1\n")
+    assert last_line(cell) == "KeyError: 1"

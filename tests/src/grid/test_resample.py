@@ -1,0 +1,105 @@
+import numpy as np
+import pytest
+from scipy.stats import spearmanr
+from seqeval.metrics import f1_score
+from sklearn.metrics import f1_score as class_f1
+
+from processor import TASKS
+from src.grid.resample import SAMPLES, SCORES, p_value, sampled_differences
+
+GENERATOR = np.random.default_rng(3)
+CLASSES = GENERATOR.choice(["none", "offensive", "hate"], 40)
+GUESSES = np.where(GENERATOR.random(40) < 0.6, CLASSES, GENERATOR.choice(["none", "offensive"], 40))
+NUMBERS = GENERATOR.integers(0, 6, 40).astype(float)  # many are equal
+NOISY = np.round(NUMBERS + GENERATOR.normal(0, 2, 40))
+TAGS = GENERATOR.choice(["O", "PER-B", "PER-I", "LOC-B"], (40, 5))
+TAGGED = np.where(GENERATOR.random((40, 5)) < 0.7, TAGS, "O")
+# Every row as often as drawn; one sample leaves the class "hate" out, another is a single row again and again.
+WEIGHTS = np.stack(
+    [
+        np.ones(40),
+        *GENERATOR.multinomial(40, np.full(40, 1 / 40), size=20),
+        40 * np.eye(40)[7],
+        (CLASSES != "hate") * 2.0,
+    ]
+)
+
+
+def columns(labels, predictions, **more):
+    return {"label": [str(each) for each in labels], "prediction": [str(each) for each in predictions], **more}
+
+
+def tag_columns():
+    return columns(TAGS.ravel(), TAGGED.ravel(), sentence=[str(number) for number in range(40) for _ in range(5)])
+
+
+@pytest.mark.parametrize(
+    ("metric", "score", "given", "of_rows"),
+    [
+        ("accuracy", "acc", columns(CLASSES, GUESSES), lambda rows: (CLASSES[rows] == GUESSES[rows]).mean()),
+        (
+            "macro_f1",
+            "f1",
+            columns(CLASSES, GUESSES),
+            lambda rows: class_f1(CLASSES[rows], GUESSES[rows], average="macro", zero_division=0),
+        ),
+        ("correlation", "spearmanr", columns(NUMBERS, NOISY), lambda rows: spearmanr(NUMBERS[rows], NOISY[rows]).statistic),
+        (
+            "entity_f1",
+            "f1_full",
+            tag_columns(),
+            lambda rows: f1_score(TAGS[rows].tolist(), TAGGED[rows].tolist(), suffix=True, zero_division=0),
+        ),
+        ("answer_f1", "f1", {"f1": [str(number) for number in NUMBERS]}, lambda rows: NUMBERS[rows].mean()),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:An input array is constant")  # scipy's, about the sample that is one row
+def test_a_weighted_score_is_the_librarys_on_rows_that_are_repeated(metric, score, given, of_rows):
+    found = SCORES[metric][score](given)(WEIGHTS)
+    expected = [of_rows(np.repeat(np.arange(40), weights.astype(int))) for weights in WEIGHTS]
+    assert found == pytest.approx(np.nan_to_num(expected), abs=1e-12)
+    assert len(set(np.round(found, 9))) > 5
+
+
+def test_every_metric_has_scores():
+    assert {task.metric for task in TASKS.values()} == set(SCORES)
+    for task in TASKS.values():
+        assert set(SCORES[task.metric]) >= set(task.reported or (task.headline,)) or task.metric == "entity_f1"
+
+
+def score_of(*right):
+    return SCORES["accuracy"]["acc"](columns(right, [1] * len(right)))
+
+
+def test_the_spread_of_a_difference_is_that_of_its_rows():
+    """One is right on all of 400 rows, the other on half: the difference of 0.5 has the deviation sqrt(0.25 / 400) = 0.025."""
+    found = sampled_differences([score_of(*[1] * 400)], [score_of(*[0, 1] * 200)], 400)
+    assert found.shape == (SAMPLES,)
+    assert found.mean() == pytest.approx(0.5, abs=0.002)
+    assert found.std() == pytest.approx(0.025, rel=0.05)
+
+
+def test_rows_are_paired():
+    """Both are right on the same half of the rows: whatever is drawn, they are equally good."""
+    half = score_of(*[0, 1] * 50)
+    assert not sampled_differences([half], [half], 100).any()
+
+
+def test_seeds_are_drawn_as_well():
+    """A run that is always right and one that never is: two draws of them give 0, 1/2, 1/2 or 1."""
+    runs = [score_of(*[1] * 10), score_of(*[0] * 10)]
+    found = sampled_differences(runs, [score_of(*[0] * 10)], 10)
+    values, counts = np.unique(found, return_counts=True)
+    assert values.tolist() == [0, 0.5, 1]
+    assert counts / SAMPLES == pytest.approx([0.25, 0.5, 0.25], abs=0.02)
+
+
+def test_the_same_samples_every_time():
+    runs = [score_of(*[0, 1, 1, 1] * 10)], [score_of(*[1, 0] * 20)]
+    assert (sampled_differences(*runs, 40) == sampled_differences(*runs, 40)).all()
+
+
+def test_p():
+    """Around the observed 2 the samples lie 0, 1, -2 and 3 off: two of four at least as far as 2 is from 0, and itself."""
+    assert p_value(np.array([2.0, 3.0, 0.0, 5.0]), 2.0) == pytest.approx((2 + 1) / (4 + 1))
+    assert p_value(np.zeros(9), 0.0) == 1
