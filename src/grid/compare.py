@@ -1,5 +1,6 @@
 """Two models on a task, row by row: is one better, or did it only meet the right rows and seeds?"""
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,8 @@ from src.files import DAMAGE, damaged
 from src.grid.cells import Task
 from src.grid.records import Record, read_grid
 from src.grid.resample import SAMPLES, SCORES, Columns, p_value, sampled_differences
+
+logger = logging.getLogger(__name__)
 
 ROUNDED = 1e-3  # of the scale: predictions are written with six digits
 OF_THE_MODEL = ("prediction", "exact_match", "f1", "prob_")  # how columns begin that differ between runs
@@ -59,6 +62,7 @@ def compare(
 
 
 def _on_task(name: str, task: Task, runs: Sequence[Sequence[Record]], view: str) -> Iterator[Comparison]:
+    logger.info("%s: %d and %d runs", name, len(runs[0]), len(runs[1]))
     predictions = [[read_predictions(record, view) for record in each] for each in runs]
     together = [columns for each in predictions for columns in each]
     for record, columns in zip([record for each in runs for record in each], together, strict=True):

@@ -93,13 +93,16 @@ class Live(Lines):
 
     def picture(self, pool: Pool) -> "Group":
         """The table: finished of all runs in each cell, how many are at work and how many failed."""
+        from rich.box import SIMPLE_HEAD
         from rich.console import Group
-        from rich.table import Table
+        from rich.table import Column, Table
         from rich.text import Text
 
         models = list(dict.fromkeys(cell.model for cell in self.cells))
         tasks = list(dict.fromkeys(cell.task for cell in self.cells))
-        table = Table("", *tasks)
+        table = Table(
+            Column("", no_wrap=True), *(Column(task, overflow="fold") for task in tasks), box=SIMPLE_HEAD, pad_edge=False
+        )
         for model in models:
             table.add_row(model, *(Text(self._count(pool, model, task)) for task in tasks))
         lines = [Text(self._at_work(each), no_wrap=True, overflow="ellipsis") for each in pool.running]

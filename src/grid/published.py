@@ -32,12 +32,13 @@ class Published:
     sources: Mapping[str, Mapping[str, str]]
     spread: Mapping[str, Mapping[str, Mapping[str, Any]]]  # task -> score -> by how much a second run differs
     spread_of: Mapping[str, str]
+    notes: Mapping[str, str]  # task -> what to know when scores are compared
 
     @classmethod
     def read(cls, path: Path) -> "Published":
         """From the JSON file that holds them."""
         content = json.loads(path.read_text(encoding="utf-8"))
-        return cls(content["models"], content["sources"], content["spread"], content["spread_of"])
+        return cls(content["models"], content["sources"], content["spread"], content["spread_of"], content["notes"])
 
     def score(self, model: str, task: str, name: str) -> PublishedScore | None:
         """The published score of a model, None where there is none.

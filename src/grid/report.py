@@ -2,7 +2,7 @@
 
 import csv
 import io
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -177,12 +177,14 @@ def _not_compared(rows: Sequence[Row], published: Published) -> Iterator[str]:
 
 
 def _made_with(records: Sequence[Record]) -> Iterator[str]:
-    for what in ("device", "revision"):
-        count: dict[str, int] = defaultdict(int)
-        for record in records:
-            count[record.made_with[what]] += 1
+    for what, values_of in {
+        "settings given on the command line": lambda record: [f"{name} {value}" for name, value in record.overrides.items()],
+        "device": lambda record: [record.made_with["device"]],
+        "revision of this project": lambda record: [record.made_with["revision"]],
+    }.items():
+        count = Counter(value for record in records for value in values_of(record))
         if count:
-            yield f"{what}: " + "; ".join(f"{value} ({number} runs)" for value, number in count.items())
+            yield f"{what}: " + "; ".join(f"{value} ({number} of {len(records)} runs)" for value, number in count.items())
 
 
 def _sources(rows: Sequence[Row], known: Mapping[str, Task], published: Published) -> Iterator[str]:
@@ -190,6 +192,8 @@ def _sources(rows: Sequence[Row], known: Mapping[str, Task], published: Publishe
     for name, source in published.sources.items():
         if name in shown:
             yield f"{source['title']}: {source['address']}"
+    compared = {task for row in rows for task in row.records if task in published.models.get(row.model, {}).get("scores", {})}
+    yield from (f"{known[task].title}: {note}" for task, note in published.notes.items() if task in compared)
     for kind, text in published.spread_of.items() if shown else ():
         within = [
             f"{known[task].title} {SHOWN[score]} {found['largest']}"

@@ -48,6 +48,10 @@ def test_the_table(tmp_path):
     )
     assert cells(text, "selected", "KoELECTRA-Base")[1]["nsmc"] == "90.20 (n=1)<br/>published 90.33: -0.13 inside"
     assert cells(text, "selected", "KoELECTRA-Small-v3")[1]["nsmc"] == "**80.00** (n=1)<br/>published 89.36: -9.36 outside"
+    notes = section(text, "Published scores")
+    assert "KoELECTRA, finetune/README.md: https://github.com/monologg/KoELECTRA" in notes and "Soongsil" not in notes
+    assert "- KorQuAD: the published answers were put together from pieces" in notes
+    assert "NSMC acc 0.46, Naver NER F1 1.81, PAWS acc 3.2, " in notes
     for view in ("selected", "best_on_test"):
         part = section(text, f"`{view}`")
         assert part.index("### Base models") < part.index("KoELECTRA-Base-v3") < part.index("### Small models")
@@ -112,6 +116,7 @@ def test_runs_that_were_not_made_alike_are_marked(tmp_path):
     text = report(tmp_path)
     assert "(n=1)†<br/>" in cells(text, "selected", "KoBERT")[1]["nsmc"]
     assert "†" not in cells(text, "selected", "KoELECTRA-Base-v3")[1]["nsmc"]
+    assert "- settings given on the command line: max_steps 9 (1 of 3 runs)" in text
     assert "- nsmc: max_steps: 9 (kobert seed 1); not given (koelectra-base-v3 seed 1 2)" in text
 
 
