@@ -31,7 +31,8 @@ class Record:
     folder: Path
     settings: Mapping[str, Any]
     overrides: Mapping[str, Any]  # those settings that stood on the command line
-    conditions: Mapping[str, Any]  # digests of its data files, precision, versions of the libraries
+    conditions: Mapping[str, str]  # digests of its data files, precision, versions of the libraries
+    weights: str  # digest or commit of the model that training started from
     results: Mapping[str, Any]  # eval_results.json
     cost: Mapping[str, Any]  # cost.json
     made_with: Mapping[str, str]  # device and git revision
@@ -135,8 +136,7 @@ def _read(folder: Path, place: str, known: Mapping[str, Task]) -> Record | Left:
     record, results, cost = (read_json(folder / name) for name in (SETTINGS, RESULTS, COST))
     if not record:
         return Left("foreign", place, f"no run: there is no {SETTINGS}")
-    model, task, seed = place.split("/")
-    settings, layers = record["settings"], record["layers"]
+    settings, (model, task, seed) = record["settings"], place.split("/")
     for name, expected in {"task": task, "seed": int(seed.removeprefix("seed-")), "output_dir": f"{GRID}/{place}"}.items():
         if settings[name] != expected:
             return Left("foreign", place, f"its {SETTINGS} says {name} {settings[name]!r}")
@@ -148,21 +148,15 @@ def _read(folder: Path, place: str, known: Mapping[str, Task]) -> Record | Left:
     if not all(math.isfinite(number) for number in [*scores, *(cost[name] for name in COSTS)]):
         return Left("damaged", place, "a score or a cost is no number")
     weights = folder / results["selected"]["checkpoint"] / "model.safetensors"
-    digests = {f"{split} file": facts["sha256"][:DIGITS] for split, facts in record["data"].items()}
-    versions = {f"version of {name}": version for name, version in record["versions"].items()}
     return Record(
         model=model,
         task=task,
         seed=settings["seed"],
         folder=folder,
         settings=that_matter(settings),
-        overrides=that_matter({name: settings[name] for name, layer in layers.items() if layer == COMMAND_LINE}),
-        conditions={
-            **digests,
-            "precision": record["mixed_precision"],
-            "model's files": (record["weights"] or "")[:DIGITS],
-            **versions,
-        },
+        overrides=that_matter({name: settings[name] for name, layer in record["layers"].items() if layer == COMMAND_LINE}),
+        conditions=_conditions(record),
+        weights=_short(record["weights"] or record.get("model_revision")),
         results=results,
         cost=cost,
         made_with={"device": record["device"], "revision": _short(record["git_revision"])},
@@ -170,9 +164,15 @@ def _read(folder: Path, place: str, known: Mapping[str, Task]) -> Record | Left:
     )
 
 
-def _short(revision: str | None) -> str:
-    """The first digits of a commit, and the + of a checkout that was changed."""
-    return revision[:DIGITS] + ("+" if revision.endswith("+") else "") if revision else "unknown"
+def _conditions(record: Mapping[str, Any]) -> dict[str, str]:
+    files = {f"{split} file": _short(facts["sha256"]) for split, facts in record["data"].items()}
+    versions = {f"version of {name}": version for name, version in record["versions"].items()}
+    return {**files, "precision": record["mixed_precision"], **versions}
+
+
+def _short(digest: str | None) -> str:
+    """The first digits of a digest or commit, with the + of a checkout that was changed."""
+    return digest[:DIGITS] + ("+" if digest.endswith("+") else "") if digest else "unknown"
 
 
 def that_matter(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -146,12 +146,11 @@ def unlike(records: Sequence[Record], known: Mapping[str, Task]) -> tuple[dict[s
 
 def _of_the_column(record: Record) -> dict[str, Any]:
     overrides = {name: value for name, value in record.overrides.items() if name != "model_name_or_path"}
-    conditions = {name: value for name, value in record.conditions.items() if name != "model's files"}
-    return overrides | conditions | {"checkpoint selected by": record.results["selected"]["by"]}
+    return overrides | {**record.conditions, "checkpoint selected by": record.results["selected"]["by"]}
 
 
 def _of_the_model(record: Record) -> dict[str, Any]:
-    return {**record.settings, **record.conditions}
+    return {**record.settings, **record.conditions, "weights": record.weights}
 
 
 def _differences(records: Sequence[Record], facts: Facts) -> dict[str, dict[str, list[Record]]]:

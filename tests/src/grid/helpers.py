@@ -17,16 +17,20 @@ def cell_of(tmp_path, model="koelectra-base-v3", task="nsmc", seed=1, *rest):
 def finished(tmp_path, model="koelectra-base-v3", task="nsmc", seed=1, score=90.0, best=None, rest=(), **changes):
     """Write the folder of a finished run. score: in percent, by `selected`; best: by `best_on_test`, the same if not given.
 
-    changes: status, sha256, seconds, memory, tokens_per_s, precision, torch, by, device.
+    changes: status, sha256, seconds, memory, tokens_per_s, precision, torch, by, device, weights.
     """
     about = {"status": "published", "sha256": "a" * 64, "seconds": 60.0, "memory": 2e9, "tokens_per_s": 1000.0}
-    about |= {"precision": "no", "torch": "2.13.0", "by": "last", "device": "a GPU"} | changes
+    about |= {"precision": "no", "torch": "2.13.0", "by": "last", "device": "a GPU", "weights": None} | changes
     about = SimpleNamespace(**about)
     cell = cell_of(tmp_path, model, task, seed, *rest)
     values = cell.settings.model_dump()
     facts = {"status": about.status, "sha256": about.sha256, "rows": 4}
     record = {"settings": values, "layers": {name: cell.settings.layer_of(name) for name in values}, "seed": seed}
-    record |= {"data": {split: facts | {"file": "x"} for split in ("train", "test")}, "weights": None, "device": about.device}
+    record |= {
+        "data": {split: facts | {"file": "x"} for split in ("train", "test")},
+        "weights": about.weights,
+        "device": about.device,
+    }
     record |= {"versions": {"torch": about.torch}, "git_revision": REVISION, "mixed_precision": about.precision}
     scale = TASKS[task].scale
     scores = [dict.fromkeys((*scores_of(TASKS[task]), "f1_full"), value * scale / 100) for value in (score, best or score)]

@@ -138,6 +138,15 @@ def test_between_seeds_every_setting_counts(tmp_path):
     assert marked == {("mine", "nsmc")}
 
 
+def test_weights_that_changed_between_two_seeds(tmp_path):
+    for seed, weights in [(1, "a" * 64), (2, "b" * 64), (3, "b" * 64)]:
+        finished(tmp_path, model="tiny", seed=seed, weights=weights)
+    finished(tmp_path, model="kobert", weights="c" * 64)
+    texts, marked = unlike(records_in(tmp_path), TASKS)
+    assert texts == {"weights: aaaaaaaaaaaa (tiny seed 1); bbbbbbbbbbbb (tiny seed 2 3)": ["nsmc"]}
+    assert marked == {("tiny", "nsmc")}
+
+
 def test_the_same_difference_in_several_columns_is_told_once(tmp_path):
     for task in ("nsmc", "paws"):
         finished(tmp_path, model="kcbert-base", task=task)
