@@ -8,7 +8,7 @@ from processor import TASKS
 from processor.download import find_files
 from src.config import Parser
 from src.errors import run_command
-from src.grid.cells import make_cells
+from src.grid.cells import list_of, make_cells
 from src.grid.compare import compare, show
 from src.grid.published import Published
 from src.grid.records import VIEWS
@@ -17,7 +17,8 @@ from src.grid.run import run_grid
 from src.progress import start_logging
 from src.settings import Settings
 
-PUBLISHED = Path(__file__).parent / "processor" / "published_scores.json"
+ROOT = Path(__file__).resolve().parent
+PUBLISHED = ROOT / "processor" / "published_scores.json"
 EPILOG = """
 Every other flag is a setting of the runs: --max_steps 100 --data_dir data/sample (python3 run_seq_cls.py --help).
 A run's folder is ckpt/benchmark/<model>/<task>/seed-<n>/; what is finished there is not run again, what has been interrupted goes
@@ -48,7 +49,7 @@ def main() -> None:
     what = report.add_subparsers(dest="what", metavar="compare")
     test = what.add_parser("compare", help="test whether one model is better than another", allow_abbrev=False)
     test.add_argument("models", nargs=2, metavar="MODEL", help="its name in the grid")
-    test.add_argument("--tasks", default="", help="with commas between; default: all of which both have runs")
+    test.add_argument("--tasks", default="all", help="with commas between; default: all of which both have runs")
     test.add_argument("--view", choices=VIEWS, default=VIEWS[0], help="which checkpoints; default: %(default)s")
     for each in (report, test):
         each.add_argument("--ckpt_dir", type=Path, default=argparse.SUPPRESS, help="folder of all runs; default: ckpt")
@@ -70,10 +71,10 @@ def tell(given: argparse.Namespace) -> None:
     ckpt_dir = getattr(given, "ckpt_dir", Path(Settings.model_fields["ckpt_dir"].default))
     if given.what == "compare":
         models = (given.models[0], given.models[1])
-        tasks = [task for task in given.tasks.split(",") if task]
-        print(show(compare(ckpt_dir, models, tasks, given.view, TASKS), models, given.view))
+        tasks = [] if given.tasks == "all" else list_of(given.tasks)
+        print(show(*compare(ckpt_dir, models, tasks, given.view, TASKS), models, given.view))
     else:
-        print(write_report(ckpt_dir, TASKS, Published.read(PUBLISHED)))
+        print(write_report(ckpt_dir, TASKS, Published.read(PUBLISHED), ROOT / "config"))
 
 
 if __name__ == "__main__":

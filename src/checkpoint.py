@@ -107,6 +107,8 @@ class Run:
             # First no scores, then the other settings: settings never stand beside scores of others, whenever this is cut short.
             self._write_results()
             record = read_json(self.folder / SETTINGS)
+            shown = "; ".join(f"{name} {record['settings'].get(name)!r}, now {new!r}" for name, new in self.rescored.items())
+            logger.info("%s: %s: its checkpoints are scored anew", self.folder, shown)
             write_json(self.folder / SETTINGS, record | {"settings": record["settings"] | self.rescored})
         if not self.has_checkpoints:
             values = self.settings.model_dump()

@@ -1,6 +1,5 @@
 """What an earlier run has left in the folder of this one: nothing, itself, what it can go on from, or another that gives way."""
 
-import logging
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,8 +11,6 @@ from src.errors import CheckpointError, list_problems
 from src.files import DAMAGE, damaged, digest_folder, read_facts, read_json
 from src.results import ScoreBook, Scores
 from src.settings import Settings, changes
-
-logger = logging.getLogger(__name__)
 
 
 def find_run(
@@ -48,10 +45,7 @@ def _found(settings: Settings, headline: str, files: Mapping[str, DataFile], wei
         before = earlier["settings"]
         values = settings.model_dump() if settings.do_eval else {}
         rescored = {name: new for name, new in values.items() if changes(name) == "outputs" and before.get(name, new) != new}
-        if rescored:
-            shown = "; ".join(f"{name} {before[name]!r}, now {new!r}" for name, new in rescored.items())
-            logger.info("%s: %s: its checkpoints are scored anew", settings.run_folder, shown)
-        else:
+        if not rescored:
             book.scores = _scores_in(settings.run_folder, state)
     return Run(settings, files, weights, state, why, book, data, rescored, lambda: _look(settings, files, weights)[:2])
 

@@ -59,10 +59,13 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
     write_lines(path, [json.dumps(content, ensure_ascii=False, indent=2)])
 
 
-def write_lines(path: Path, lines: Iterable[str]) -> None:
-    """Write lines, whole or not at all, making the folders above where they are missing."""
+def write_lines(path: Path, lines: Iterable[str], shared: bool = False) -> None:
+    """Write lines, whole or not at all, making the folders above where they are missing.
+
+    `shared`: another process may be writing the same file; the later one stands then.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.partial")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial" if shared else f".{path.name}.partial")
     try:
         with open(temporary, "w", encoding="utf-8", newline="\n") as stream:
             stream.writelines(line + "\n" for line in lines)
@@ -115,7 +118,7 @@ def hold(lock: Path, what: str) -> int:
     except BlockingIOError:
         holder = os.read(descriptor, 20).decode()
         os.close(descriptor)
-        raise CheckpointError(f"process {holder} is at work in {what}. Wait for it, or give another --output_dir.") from None
+        raise CheckpointError(f"process {holder} is at work in {what}. Wait for it, or use another folder.") from None
     os.truncate(descriptor, 0)
     os.write(descriptor, str(os.getpid()).encode())
     return descriptor

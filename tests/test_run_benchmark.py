@@ -77,7 +77,7 @@ def test_from_nothing_to_the_table(grid, tmp_path):
         ["run_squad.py", "--task", "korquad"],
     ]
     assert re.fullmatch(r"# time: \d+:\d\d, one run after the other", seconds)
-    assert re.fullmatch(r"# disk: \d+ MB", disk)
+    assert re.fullmatch(r"# disk: \d+ MB in the end", disk)
     other = grid("run", "--tasks", "nsmc", "--seeds", "1", "--max_steps", "4", "--dry_run").stdout
     assert "# tiny/nsmc/seed-1 starts afresh: it holds a run with other settings (max_steps 10, now 4)" in other
 
@@ -125,7 +125,7 @@ def test_interrupted_it_goes_on(grid, tmp_path, number):
     assert "unfinished: `tiny/nsmc/seed-1`" in grid("report").stdout
 
     done = grid(*wanted)
-    assert (done.returncode, messages(done)[0]) == (0, "runs: 1 go on"), done.stderr
+    assert (done.returncode, messages(done)[0]) == (0, "runs: 1 to go on"), done.stderr
     if number == signal.SIGINT:
         return
     alone = subprocess.run([sys.executable, *line.split()[1:], "--ckpt_dir", tmp_path / "other"], cwd=ROOT, capture_output=True)

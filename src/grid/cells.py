@@ -13,7 +13,7 @@ from src.config import config_files, load_settings, parse_command_line
 from src.earlier import find_run
 from src.errors import BenchmarkError, ConfigError, did_you_mean, list_problems
 from src.files import digest_folder
-from src.settings import Settings
+from src.settings import COMMAND_LINE, Settings
 
 logger = logging.getLogger(__name__)
 
@@ -26,12 +26,15 @@ OF_THE_CELL = {
     "model_name_or_path": "give it as one of --models",
     "seed": "give --seeds",
     "output_dir": "it follows from model, task and seed; --ckpt_dir is the folder of them all",
+    "resume": "a grid goes on; move runs away that are to start afresh, or give another --ckpt_dir",
+    "overwrite_output_dir": "a grid goes on; move runs away that are to start afresh, or give another --ckpt_dir",
     "print_settings": "ask run_seq_cls.py, run_ner.py or run_squad.py",
 }
+MOST_DIGITS = 10  # of a seed; more is none
 
-# finished: nothing is left to do; resumed: it goes on; afresh: what is there is of other settings and gives way; new: nothing is
-# there, or it cannot be told what: the command itself will say it.
-Status = Literal["finished", "resumed", "afresh", "new"]
+# finished: nothing is left to do; resumed: it goes on; afresh: what is there is of other settings and gives way; broken: what is
+# there cannot be told, and the run itself will say why; new: nothing is there.
+Status = Literal["finished", "resumed", "afresh", "broken", "new"]
 
 
 class Task(Protocol):
@@ -90,6 +93,13 @@ def output_of(folder: Path) -> Path:
     return folder.with_name(f"{folder.name}.log")
 
 
+def name_of(settings: Mapping[str, Any], layers: Mapping[str, str]) -> str:
+    """What a model is called in the grid: by its config file, or by its path where that is given instead."""
+    if layers.get("model_name_or_path") == COMMAND_LINE:
+        return Path(settings["model_name_or_path"]).absolute().name
+    return Path(settings["config_file"]).stem
+
+
 def make_cells(models: str, tasks: str, seeds: str, rest: Sequence[str], known: Mapping[str, Task]) -> list[Cell]:
     """The cells of a command line: lists with commas, "all" for the tasks, and in `rest` the settings of every cell.
 
@@ -99,17 +109,17 @@ def make_cells(models: str, tasks: str, seeds: str, rest: Sequence[str], known: 
     given, problems = parse_command_line(rest)
     problems += [f"--{name} is not for all runs: {instead}" for name, instead in OF_THE_CELL.items() if name in given]
     config_dir = Path(given.get("config_dir", Settings.model_fields["config_dir"].default))
-    chosen = _models(_items(models), config_dir, problems)
-    task_names = list(known) if tasks == "all" else _items(tasks)
+    chosen = _models(list_of(models), config_dir, problems)
+    task_names = list(known) if tasks == "all" else list_of(tasks)
     problems += [
         f"--tasks: {task!r} is no task; choose from all, {', '.join(known)}.{did_you_mean(task, known)}"
         for task in task_names
         if task not in known
     ]
-    numbers = _items(seeds)
-    problems += [
-        f"--seeds: {seed!r} is not a whole number from 0 on" for seed in numbers if not (seed.isascii() and seed.isdigit())
-    ]
+    numbers = list_of(seeds)
+    problems += [f"--seeds: {seed!r} is not a whole number from 0 on" for seed in numbers if not _is_seed(seed)]
+    if given.get("do_train") == given.get("do_eval") == "false":
+        problems.append("--do_train false --do_eval false leaves nothing to report; ask the run scripts for features")
     for flag, values in {"--models": chosen, "--tasks": task_names, "--seeds": numbers}.items():
         if not values and not problems:
             problems.append(f"{flag} names nothing")
@@ -138,7 +148,12 @@ def _load(
     return cells
 
 
-def _items(text: str) -> list[str]:
+def _is_seed(text: str) -> bool:
+    return text.isascii() and text.isdigit() and len(text) <= MOST_DIGITS
+
+
+def list_of(text: str) -> list[str]:
+    """The items of a list with commas, each once."""
     return list(dict.fromkeys(item for part in text.split(",") if (item := part.strip())))
 
 
@@ -155,6 +170,8 @@ def _models(entries: Sequence[str], config_dir: Path, problems: list[str]) -> di
             near = did_you_mean(entry, stems)
             problems.append(f"--models: {entry!r} is neither a file in {config_dir}/ nor a model's folder or hub id.{near}")
             continue
+        if not name or name[0] in ".-":
+            problems.append(f"--models: {entry!r}: a model cannot be called {name!r}; give it a config file of another name")
         if name in found:
             problems.append(f"--models: two of them are called {name!r}; give one of them a config file of another name")
         found[name] = flags
@@ -164,7 +181,10 @@ def _models(entries: Sequence[str], config_dir: Path, problems: list[str]) -> di
 def look(
     cells: Sequence[Cell], known: Mapping[str, Task], find_files: Callable[[Settings], Mapping[str, DataFile]]
 ) -> dict[Cell, tuple[Status, str]]:
-    """The status of each cell, and why it starts afresh where it does. Changes and fetches nothing."""
+    """The status of each cell, and why where it starts afresh or is broken. Changes and fetches nothing.
+
+    Raises ConfigError where a folder holds a run of another model of that name.
+    """
     files_of = cache(lambda paths: find_files(settings_of[paths]))
     digest = cache(digest_folder)
     settings_of: dict[Any, Settings] = {}
@@ -177,12 +197,17 @@ def look(
         settings_of[paths] = cell.settings.model_copy(update={"download": False})
         try:
             run = find_run(cell.settings, known[cell.task].headline, files_of(paths), digest)
-        except BenchmarkError:
-            found[cell] = ("new", "")
+        except (BenchmarkError, OSError) as error:
+            found[cell] = ("broken", str(error))
             continue
         if run.complete:
             found[cell] = ("finished", "")
         elif run.state == "in the way":
+            if "model_name_or_path " in run.why:
+                raise ConfigError(
+                    f"{cell.folder} {run.why}. Another model was called {cell.model!r} then: give this one a config file of "
+                    "another name, or move those runs away."
+                )
             found[cell] = ("afresh", run.why)
         else:
             found[cell] = ("new" if run.state == "absent" else "resumed", "")

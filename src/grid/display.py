@@ -1,8 +1,10 @@
 """How the grid comes along, on standard error: a live table on a terminal, plain lines elsewhere."""
 
 import logging
+import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from src.checkpoint import RESULTS
@@ -11,6 +13,7 @@ from src.files import DAMAGE, read_json
 from src.grid.cells import Cell, Task
 from src.grid.estimate import Estimate
 from src.grid.pool import Outcome, Pool, Running
+from src.grid.records import tail
 from src.progress import format_seconds
 
 if TYPE_CHECKING:
@@ -18,16 +21,17 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-TAIL = 4096  # bytes at the end of an output, among which its last line is
+ENDING = "ending: {} runs are saving their state; once more Ctrl-C does not wait for it"
 
 
 class Lines:
-    """A line where a run starts and one where it ends."""
+    """A line where a run starts and one where it ends. `whole`: the cells that are not to go on from where they were."""
 
-    def __init__(self, cells: Sequence[Cell], known: Mapping[str, Task], estimate: Estimate) -> None:
-        self.cells, self.known, self.estimate = cells, known, estimate
+    def __init__(self, cells: Sequence[Cell], known: Mapping[str, Task], estimate: Estimate, whole: Set[Cell]) -> None:
+        self.cells, self.known, self.estimate, self.whole = cells, known, estimate, whole
         self.started: set[Cell] = set()
         self.seen = 0
+        self.ending = False
 
     def __enter__(self) -> "Lines":
         return self
@@ -39,6 +43,9 @@ class Lines:
         """Say what is new."""
         for outcome in self.new_outcomes(pool):
             self.say_end(outcome, pool)
+        if pool.asked and not self.ending:
+            self.ending = True
+            logger.info("%s", ENDING.format(len(pool.running)))
         for each in pool.running:
             if each.cell not in self.started:
                 self.started.add(each.cell)
@@ -48,13 +55,13 @@ class Lines:
         """Runs that have ended since the last look; what they took improves the estimate."""
         new, self.seen = pool.ended[self.seen :], len(pool.ended)
         for outcome in new:
-            if outcome.code == 0:
+            if outcome.end == "done" and outcome.cell in self.whole:
                 self.estimate.add(outcome.cell, outcome.seconds)
         return new
 
     def say_end(self, outcome: Outcome, pool: Pool) -> None:
         """How a run ended, and what is left."""
-        told = outcome.why if outcome.code else f"{self.score(outcome.cell)} in {format_seconds(outcome.seconds)}"
+        told = outcome.why if outcome.end != "done" else f"{self.score(outcome.cell)} in {format_seconds(outcome.seconds)}"
         ended = len(self.cells) - len(pool.waiting) - len(pool.running)
         left = self.estimate.left(pool)
         logger.info("%s: %s (%d of %d%s)", outcome.cell.name, told, ended, len(self.cells), left and f"; {left}")
@@ -72,11 +79,11 @@ class Lines:
 class Live(Lines):
     """A table of models and tasks that is drawn anew where it stands, and below it the runs at work."""
 
-    def __init__(self, cells: Sequence[Cell], known: Mapping[str, Task], estimate: Estimate) -> None:
+    def __init__(self, cells: Sequence[Cell], known: Mapping[str, Task], estimate: Estimate, whole: Set[Cell]) -> None:
         from rich.console import Console
         from rich.live import Live as Screen
 
-        super().__init__(cells, known, estimate)
+        super().__init__(cells, known, estimate, whole)
         self.screen = Screen(console=Console(file=sys.stderr), auto_refresh=False)
 
     def __enter__(self) -> "Live":
@@ -84,7 +91,8 @@ class Live(Lines):
         return self
 
     def __exit__(self, *error: object) -> None:
-        self.screen.stop()
+        with suppress(OSError):  # a terminal that went away
+            self.screen.stop()
 
     def show(self, pool: Pool) -> None:
         """Draw it."""
@@ -106,9 +114,11 @@ class Live(Lines):
         for model in models:
             table.add_row(model, *(Text(self._count(pool, model, task)) for task in tasks))
         lines = [Text(self._at_work(each), no_wrap=True, overflow="ellipsis") for each in pool.running]
-        failed = sum(1 for outcome in pool.ended if outcome.code)
-        done = len(self.cells) - len(pool.waiting) - len(pool.running) - failed
+        failed = pool.count("failed", "busy")
+        done = len(self.cells) - len(pool.waiting) - len(pool.running) - len(pool.ended) + pool.count("done")
         parts = [f"{done} of {len(self.cells)} done", f"{failed} failed" if failed else "", self.estimate.left(pool)]
+        if pool.asked:
+            parts = [ENDING.format(len(pool.running))]
         return Group(table, *lines, Text(", ".join(part for part in parts if part)))
 
     def _count(self, pool: Pool, model: str, task: str) -> str:
@@ -116,8 +126,9 @@ class Live(Lines):
             return sum((cell.model, cell.task) == (model, task) for cell in cells)
 
         total, running = here(self.cells), here(each.cell for each in pool.running)
-        failed = here(outcome.cell for outcome in pool.ended if outcome.code)
-        done = total - here(pool.waiting) - running - failed
+        failed = here(outcome.cell for outcome in pool.ended if outcome.end in ("failed", "busy"))
+        ended = here(outcome.cell for outcome in pool.ended if outcome.end != "done")
+        done = total - here(pool.waiting) - running - ended
         return f"{done}/{total}" + (f" ▶{running}" if running else "") + (f" ✗{failed}" if failed else "")
 
     def _at_work(self, running: Running) -> str:
@@ -127,13 +138,11 @@ class Live(Lines):
 
 def last_line(cell: Cell) -> str:
     """What a run at work has said last, without the time."""
-    try:
-        with open(cell.output, "rb") as stream:
-            stream.seek(0, 2)
-            stream.seek(max(stream.tell() - TAIL, 0))
-            lines = stream.read().decode("utf-8", "replace").split("\n")
-    except OSError:
-        return ""
-    said = next((line for line in reversed(lines) if line.strip()), "")
+    said = next((line for line in reversed(tail(cell.output)) if line.strip()), "")
     time_of_day, _, message = said.partition(" ")
     return message if time_of_day.count(":") == 2 else said
+
+
+def can_draw() -> bool:
+    """Whether standard error is a terminal on which a table can be drawn anew."""
+    return sys.stderr.isatty() and os.environ.get("TERM") not in ("dumb", "unknown")

@@ -1,9 +1,10 @@
 """What runs will take, from those like them that are finished."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
+from typing import Any
 
 from src.grid.cells import Cell
 from src.grid.pool import Pool
@@ -23,17 +24,17 @@ class Estimate:
     @classmethod
     def of(cls, cells: Sequence[Cell], records: Iterable[Record]) -> "Estimate":
         """From the finished runs of the grid."""
-        wanted = {(cell.model, cell.task): that_matter(cell.settings.model_dump()) for cell in cells}
+        wanted = {(cell.model, cell.task): _what_it_takes(cell.settings.model_dump()) for cell in cells}
         found = cls()
         for record in records:
             place = (record.model, record.task)
-            if wanted.get(place) == record.settings:
+            if wanted.get(place) == _what_it_takes(record.origin.settings):
                 found.seconds[place].append(record.seconds)
                 found.sizes[place].append(record.bytes_on_disk)
         return found
 
     def add(self, cell: Cell, seconds: float) -> None:
-        """A run of the cell has taken so long."""
+        """A run of the cell has taken so long, from nothing to its end."""
         self.seconds[cell.model, cell.task].append(seconds)
 
     def time(self, cells: Iterable[Cell], devices: int) -> tuple[float, int]:
@@ -57,3 +58,8 @@ class Estimate:
             return ""
         more = f" and {unknown} runs of unknown length" if unknown else ""
         return f"{format_seconds(waiting + longest)}{more} left"
+
+
+def _what_it_takes(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """What decides how long a run takes."""
+    return {**that_matter(settings), "data_dir": settings.get("data_dir")}

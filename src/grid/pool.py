@@ -7,12 +7,14 @@ import sys
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
+from typing import Literal
 
-from src.errors import SIGNALS, ConfigError, Interrupted
+from src.errors import SIGNALS, CheckpointError, ConfigError, Interrupted
+from src.files import hold
 from src.grid.cells import Cell
 from src.grid.records import last_words
 
@@ -44,7 +46,7 @@ def parse_devices(text: str) -> list[Device]:
             # An empty list of GPUs, and not --no_cuda: the settings of a run do not depend on where it goes.
             threads = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(cores))} if names.count("cpu") > 1 else {}
             devices.append(Device("cpu", {"CUDA_VISIBLE_DEVICES": ""} | threads))
-        elif name.isascii() and name.isdigit() and int(name) < len(visible):
+        elif name in [str(number) for number in range(len(visible))]:
             devices.append(Device(f"gpu {name}", {"CUDA_VISIBLE_DEVICES": visible[int(name)]}))
         else:
             there = f"there are the GPUs 0 to {len(visible) - 1}, and cpu" if visible else "there is no GPU; say cpu"
@@ -63,12 +65,13 @@ def _visible_gpus() -> list[str]:
 
 @dataclass(frozen=True)
 class Running:
-    """A cell at work."""
+    """A cell at work. `lock`: the descriptor by which it is ours."""
 
     cell: Cell
     device: Device
     process: "subprocess.Popen[bytes]"
     started: float
+    lock: int
 
     @property
     def seconds(self) -> float:
@@ -76,12 +79,15 @@ class Running:
         return time.monotonic() - self.started
 
 
+End = Literal["done", "failed", "interrupted", "busy"]  # busy: somebody else is at work on it
+
+
 @dataclass(frozen=True)
 class Outcome:
-    """How the process of a cell ended: exit code and, where that is not 0, why."""
+    """How a cell ended and, where it is not done, why."""
 
     cell: Cell
-    code: int
+    end: End
     why: str
     seconds: float
 
@@ -95,6 +101,12 @@ class Pool:
     running: list[Running] = field(default_factory=list)
     ended: list[Outcome] = field(default_factory=list)
     asked: int = 0  # the signal by which it is to end
+    times: int = 0  # how often it has been asked for that, and how often it was passed on
+    passed_on: int = 0
+
+    def count(self, *ends: End) -> int:
+        """How many cells have ended so."""
+        return sum(outcome.end in ends for outcome in self.ended)
 
     def run(self, show: Callable[["Pool"], None]) -> None:
         """Run the cells that wait; `show` looks at the pool several times a second.
@@ -107,55 +119,54 @@ class Pool:
                 while self.running or (self.waiting and not self.asked):
                     self._collect()
                     self._start()
-                    show(self)
+                    if self.passed_on < self.times:
+                        self._end_all()
+                    with suppress(OSError):  # a terminal that went away
+                        show(self)
                     time.sleep(POLL)
             finally:
-                self._end(signal.SIGTERM)
+                if not self.passed_on:  # something went wrong here
+                    self._end_all()
                 for each in self.running:
                     each.process.wait()
         if self.asked:
             raise Interrupted(self.asked, "the same command goes on from there")
 
     def _start(self) -> None:
-        taken = [each.device for each in self.running]
-        for device in _without(self.devices, taken):
-            if not self.waiting or self.asked:
-                return
-            cell = self.waiting.popleft()
-            cell.output.parent.mkdir(parents=True, exist_ok=True)
-            with open(cell.output, "wb") as output:
-                process = subprocess.Popen(
-                    [sys.executable, str(ROOT / cell.script), *cell.flags],
-                    env=os.environ | device.environment,
-                    stdin=subprocess.DEVNULL,
-                    stdout=output,
-                    stderr=subprocess.STDOUT,
-                    start_new_session=True,  # a Ctrl-C on the terminal reaches it once, through us
-                )
-            self.running.append(Running(cell, device, process, time.monotonic()))
-            if self.asked:  # just now
-                process.send_signal(signal.SIGTERM)
+        for device in _without(self.devices, [each.device for each in self.running]):
+            if self.waiting and not self.asked:
+                cell = self.waiting.popleft()
+                try:
+                    self.running.append(start(cell, device))
+                except CheckpointError as error:
+                    self.ended.append(Outcome(cell, "busy", str(error), 0.0))
+                except OSError as error:
+                    self.ended.append(Outcome(cell, "failed", f"{error.filename}: {error.strerror}", 0.0))
 
     def _collect(self) -> None:
         for each in [each for each in self.running if each.process.poll() is not None]:
             code = each.process.returncode
             if code < 0 and not self.asked:
-                with open(each.cell.output, "a", encoding="utf-8") as output:
-                    print(f"error: ended by {signal.Signals(-code).name}: was there too little memory?", file=output)
+                killed = "SIGKILL, maybe as there was too little memory" if code == -signal.SIGKILL else f"signal {-code}"
+                with suppress(OSError), open(each.cell.output, "a", encoding="utf-8") as output:
+                    print(f"error: ended by {killed}", file=output)
+            end: End = "done" if code == 0 else "interrupted" if self.asked else "failed"
             why = "" if code == 0 else last_words(each.cell.output) or f"ended with code {code}"
             self.running.remove(each)
-            self.ended.append(Outcome(each.cell, code, why, each.seconds))
+            self.ended.append(Outcome(each.cell, end, why, each.seconds))
+            os.close(each.lock)
 
-    def _end(self, number: int) -> None:
+    def _end_all(self) -> None:
+        self.passed_on += 1
         for each in self.running:
             if each.process.poll() is None:
-                each.process.send_signal(number)
+                each.process.send_signal(signal.SIGTERM)
 
     @contextmanager
     def _passing_signals_on(self) -> Iterator[None]:
         def pass_on(number: int, frame: FrameType | None) -> None:
-            self.asked = self.asked or number
-            self._end(signal.SIGTERM)
+            # No more than this: it may come between the start of a process and its place in `running`.
+            self.asked, self.times = self.asked or number, self.times + 1
 
         # A terminal that goes away takes us along, too, unless somebody (nohup) has said otherwise.
         numbers = [*SIGNALS, *([signal.SIGHUP] if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN else [])]
@@ -165,6 +176,31 @@ class Pool:
         finally:
             for number, handler in zip(numbers, before, strict=True):
                 signal.signal(number, handler)
+
+
+def start(cell: Cell, device: Device) -> Running:
+    """Start the process of a cell; what it says goes to `cell.output`.
+
+    It holds a lock as long as it lives, even if we do not. Raises CheckpointError where somebody else is at work on the cell.
+    """
+    cell.output.parent.mkdir(parents=True, exist_ok=True)
+    lock = hold(cell.output.with_name(f".{cell.folder.name}.cell.lock"), cell.name)
+    try:
+        with open(cell.output, "wb") as output:
+            process = subprocess.Popen(
+                [sys.executable, str(ROOT / cell.script), *cell.flags],
+                env=os.environ | device.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # a Ctrl-C on the terminal reaches it once, through us
+                pass_fds=[lock],
+            )
+    except OSError:
+        os.close(lock)
+        raise
+    os.pwrite(lock, str(process.pid).encode(), 0)
+    return Running(cell, device, process, time.monotonic(), lock)
 
 
 def _without(devices: Iterable[Device], taken: list[Device]) -> list[Device]:

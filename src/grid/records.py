@@ -1,24 +1,85 @@
 """What the folders of the grid hold: the records of finished runs, and by name everything that is no finished run."""
 
 import json
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError
 
 from src.checkpoint import COST, LOG_LINES, RESULTS, SETTINGS
 from src.errors import CheckpointError
 from src.files import DAMAGE, read_json
-from src.grid.cells import GRID, Task, output_of
-from src.settings import COMMAND_LINE, Settings, changes
+from src.grid.cells import GRID, Task, name_of, output_of
+from src.settings import COMMAND_LINE, DEFAULT, DERIVED, Settings, changes
 
 VIEWS = ("selected", "best_on_test")
-COSTS = ("training_seconds", "peak_memory_bytes", "tokens_per_s")
 WRITTEN = ("results.md", "results.csv")  # what `report` itself leaves in the grid
 DIGITS = 12  # of a sha256, that tell two files apart
 MAX_WORDS = 300  # characters of a process's last words
+TAIL = 65_536  # bytes at the end of an output, among which they are
+
+
+class _Facts(BaseModel):
+    """What a JSON file has to hold of what is used here; more is left alone."""
+
+    model_config = ConfigDict(strict=True, frozen=True)
+
+
+class DataFacts(_Facts):
+    """A data file."""
+
+    sha256: str
+    status: str
+
+
+class Choice(_Facts):
+    """A checkpoint that a view chooses, and its scores on test."""
+
+    step: int
+    checkpoint: str
+    test: dict[str, FiniteFloat]
+
+
+class Selected(Choice):
+    """The one that was chosen without a look at test: by what."""
+
+    by: Literal["dev", "last"]
+
+
+class Results(_Facts):
+    """eval_results.json."""
+
+    selected: Selected
+    best_on_test: Choice
+    data: dict[Literal["train", "dev", "test"], DataFacts]
+    scores: dict[str, dict[str, Any]]
+
+
+class Cost(_Facts):
+    """cost.json."""
+
+    training_seconds: FiniteFloat
+    peak_memory_bytes: FiniteFloat
+    tokens_per_s: FiniteFloat
+    evaluation_seconds: FiniteFloat = 0.0
+    preparation_seconds: FiniteFloat = 0.0
+
+
+class Origin(_Facts):
+    """settings.json."""
+
+    settings: dict[str, Any]
+    layers: dict[str, str]
+    data: dict[str, DataFacts]
+    weights: str | None
+    model_revision: str | None = None
+    device: str
+    git_revision: str | None
+    mixed_precision: str
+    versions: dict[str, str]
 
 
 @dataclass(frozen=True)
@@ -29,34 +90,65 @@ class Record:
     task: str
     seed: int
     folder: Path
-    settings: Mapping[str, Any]
-    overrides: Mapping[str, Any]  # those settings that stood on the command line
-    conditions: Mapping[str, str]  # digests of its data files, precision, versions of the libraries
-    weights: str  # digest or commit of the model that training started from
-    results: Mapping[str, Any]  # eval_results.json
-    cost: Mapping[str, Any]  # cost.json
-    made_with: Mapping[str, str]  # device and git revision
-    weight_bytes: int | None  # of a checkpoint's model.safetensors; None where there is no checkpoint
+    origin: Origin
+    results: Results
+    cost: Cost
 
-    def score(self, view: str, name: str) -> float:
-        """The test score `name` of the checkpoint that `view` chooses."""
-        return float(self.results[view]["test"][name])
+    def choice(self, view: str) -> Choice:
+        """The checkpoint that `view` chooses."""
+        return self.results.selected if view == "selected" else self.results.best_on_test
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What can change a score."""
+        return that_matter(self.origin.settings)
+
+    @property
+    def overrides(self) -> dict[str, Any]:
+        """What of that stood on the command line."""
+        return {name: value for name, value in self.settings.items() if self.origin.layers.get(name) == COMMAND_LINE}
+
+    @property
+    def not_the_models(self) -> dict[str, Any]:
+        """What of that does not come from the model's file, and so should be the same for all models."""
+
+        def shared(layer: str) -> bool:
+            return layer in (COMMAND_LINE, DEFAULT, DERIVED) or Path(layer).parent.name == "tasks"
+
+        return {name: value for name, value in self.settings.items() if shared(self.origin.layers.get(name, DEFAULT))}
+
+    @property
+    def conditions(self) -> dict[str, str]:
+        """What a score depends on besides settings and weights: data files, precision, versions of the libraries."""
+        files = {f"{split} file": short(facts.sha256) for split, facts in self.origin.data.items()}
+        versions = {f"version of {name}": version for name, version in self.origin.versions.items()}
+        return {**files, "precision": self.origin.mixed_precision, **versions}
+
+    @property
+    def weights(self) -> str:
+        """Digest or commit of the model that training started from."""
+        return short(self.origin.weights or self.origin.model_revision)
+
+    @property
+    def weight_bytes(self) -> int | None:
+        """Size of a checkpoint's weights; None where there is no checkpoint."""
+        path = self.folder / self.results.selected.checkpoint / "model.safetensors"
+        return path.stat().st_size if path.is_file() else None
 
     @property
     def seconds(self) -> float:
         """What the run took in all."""
-        parts = ("preparation_seconds", "training_seconds", "evaluation_seconds")
-        return sum(float(self.cost.get(part, 0.0)) for part in parts)
+        return self.cost.preparation_seconds + self.cost.training_seconds + self.cost.evaluation_seconds
 
     @property
     def bytes_on_disk(self) -> int:
-        """What it takes on the disk."""
+        """What it has left on the disk."""
         return sum(path.stat().st_size for path in self.folder.rglob("*") if path.is_file())
 
 
 @dataclass(frozen=True)
 class Left:
-    """What lies in the grid and is no finished run. `kind`: failed, unfinished, unscored, damaged, foreign or put aside."""
+    """What lies in the grid and is no finished run, or failed after one: failed, unfinished, unscored, damaged, foreign, ..."""
 
     kind: str
     place: str  # relative to the grid
@@ -66,6 +158,17 @@ class Left:
 def scores_of(task: Task) -> tuple[str, ...]:
     """The names of the scores that stand in the task's column."""
     return task.reported or (task.headline,)
+
+
+def that_matter(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Those of the settings that can change a score and are not the cell's own."""
+    known = settings.keys() & Settings.model_fields.keys() - {"task", "seed"}
+    return {name: value for name, value in settings.items() if name in known and changes(name) != "nothing"}
+
+
+def short(digest: str | None) -> str:
+    """The first digits of a digest or commit, with the + of a checkout that was changed."""
+    return digest[:DIGITS] + ("+" if digest.endswith("+") else "") if digest else "unknown"
 
 
 def read_grid(ckpt_dir: Path, known: Mapping[str, Task]) -> tuple[list[Record], list[Left]]:
@@ -78,54 +181,61 @@ def read_grid(ckpt_dir: Path, known: Mapping[str, Task]) -> tuple[list[Record], 
         raise CheckpointError(f"{root}/ is not there. `python3 run_benchmark.py run` makes it; --ckpt_dir says where it lies.")
     records: list[Record] = []
     left: list[Left] = []
-    for path, parts in _places(root, known, left):
-        folder, what = root.joinpath(*parts), "/".join(parts)
+    for place in _places(root, known, left):
         try:
-            found = _read(folder, what, known) if path.is_dir() else _failure(folder, what)
-        except DAMAGE as error:
-            found = Left("damaged", what, " ".join(f"{type(error).__name__}: {error}".split()))
-        except CheckpointError as error:
-            found = Left("damaged", what, str(error))
+            found = _read(root / place, place, known)
+            if isinstance(found, Record) and (failure := _failure(root / place)):
+                left.append(Left("failed", place, f"{failure} (in the table is what was finished before)"))
+        except (*DAMAGE, ArithmeticError, ValidationError, OSError, CheckpointError) as error:
+            found = Left("damaged", place, shorten([f"{type(error).__name__}:", *str(error).split()]))
         if isinstance(found, Record):
             records.append(found)
-        elif found:
+        else:
             left.append(found)
     return records, left
 
 
-def _places(root: Path, known: Mapping[str, Task], left: list[Left]) -> Iterator[tuple[Path, tuple[str, str, str]]]:
-    """(what is there, (model, task, seed-n)) of runs' folders, and of outputs whose process never made one."""
+def _places(root: Path, known: Mapping[str, Task], left: list[Left]) -> Iterator[str]:
+    """<model>/<task>/seed-<n> of every run, also of those that have no folder, as their process failed before it made one."""
 
     def foreign(path: Path, why: str) -> None:
         left.append(Left("foreign", str(path.relative_to(root)), why))
 
-    for model in _visible(root):
-        if model.name in WRITTEN:
-            continue
-        if not any((model / task).is_dir() for task in known):
+    def visible(folder: Path) -> list[Path]:
+        try:
+            return sorted(path for path in folder.iterdir() if not path.name.startswith("."))  # no locks, nothing half written
+        except OSError as error:
+            left.append(Left("damaged", str(folder.relative_to(root)), f"it cannot be read: {error.strerror}"))
+            return []
+
+    for model in visible(root):
+        tasks = [] if model.name in WRITTEN else visible(model) if model.is_dir() else [model]
+        if tasks and not any(task.name in known and task.is_dir() for task in tasks):
             foreign(model, "no model's folder: it holds no task's")
             continue
-        for task in _visible(model):
+        for task in tasks:
             if task.name not in known or not task.is_dir():
                 foreign(task, f"no task's folder; those are {', '.join(known)}")
                 continue
-            for path in _visible(task):
-                seed, _, rest = path.name.partition(".")
-                ours = seed.startswith("seed-") and _is_number(seed.removeprefix("seed-"))
-                if ours and path.is_dir() and _is_number(rest):
-                    left.append(Left("put aside", str(path.relative_to(root)), f"an earlier run of {seed}"))
-                elif ours and (path.is_dir() and not rest):
-                    yield path, (model.name, task.name, seed)
-                elif ours and path.is_file() and rest == "log":
-                    if not path.with_suffix("").exists():
-                        yield path, (model.name, task.name, seed)
-                else:
+            for path in visible(task):
+                what = _what(path)
+                if what == "run":
+                    yield f"{model.name}/{task.name}/{path.name.removesuffix('.log')}"
+                elif what == "put aside":
+                    left.append(Left(what, str(path.relative_to(root)), f"an earlier run of {path.stem}"))
+                elif what == "foreign":
                     foreign(path, "no run's folder; those are called seed-<n>")
 
 
-def _visible(folder: Path) -> list[Path]:
-    """What is in it, without locks and what is being written."""
-    return sorted(path for path in folder.iterdir() if not path.name.startswith("."))
+def _what(path: Path) -> str:
+    """What lies in a task's folder: a run (or the output of one that has no folder), an output, a run put aside, or foreign."""
+    seed, _, rest = path.name.partition(".")
+    if seed.startswith("seed-") and _is_number(seed.removeprefix("seed-")):
+        if path.is_dir() and (not rest or _is_number(rest)):
+            return "put aside" if rest else "run"
+        if path.is_file() and rest == "log":
+            return "output" if path.with_suffix("").is_dir() else "run"
+    return "foreign"
 
 
 def _is_number(text: str) -> bool:
@@ -134,77 +244,44 @@ def _is_number(text: str) -> bool:
 
 def _read(folder: Path, place: str, known: Mapping[str, Task]) -> Record | Left:
     record, results, cost = (read_json(folder / name) for name in (SETTINGS, RESULTS, COST))
-    if not record:
-        return Left("foreign", place, f"no run: there is no {SETTINGS}")
-    settings, (model, task, seed) = record["settings"], place.split("/")
-    for name, expected in {"task": task, "seed": int(seed.removeprefix("seed-")), "output_dir": f"{GRID}/{place}"}.items():
-        if settings[name] != expected:
-            return Left("foreign", place, f"its {SETTINGS} says {name} {settings[name]!r}")
+    if not (folder / SETTINGS).exists():
+        if failure := _failure(folder):
+            return Left("failed", place, failure)
+        begun = not folder.is_dir() or all(path.name.startswith(".") for path in folder.iterdir())
+        return Left("unfinished", place, "it has just begun") if begun else Left("foreign", place, f"no run: no {SETTINGS}")
+    origin, (model, task, seed) = Origin(**record), place.split("/")
+    expected = {"task": task, "seed": int(seed.removeprefix("seed-")), "output_dir": f"{GRID}/{place}"}
+    if wrong := [name for name, value in expected.items() if origin.settings.get(name) != value]:
+        return Left("foreign", place, f"its {SETTINGS} says {wrong[0]} {origin.settings.get(wrong[0])!r}")
+    if (name := name_of(origin.settings, origin.layers)) != model:
+        return Left("foreign", place, f"its {SETTINGS} says that it is of the model {name!r}")
     if not (results and cost):
-        return _failure(folder, place) or Left("unfinished", place, _progress(folder))
-    if not all(results[view] and results[view]["test"] for view in VIEWS):
+        failure = _failure(folder)
+        return Left("failed", place, failure) if failure else Left("unfinished", place, _progress(folder))
+    if not all((results.get(view) or {}).get("test") for view in VIEWS):
         return Left("unscored", place, "there are no scores on test; the same command without --do_eval false adds them")
-    scores = [results[view]["test"][name] for view in VIEWS for name in scores_of(known[task])]
-    if not all(math.isfinite(number) for number in [*scores, *(cost[name] for name in COSTS)]):
-        return Left("damaged", place, "a score or a cost is no number")
-    weights = folder / results["selected"]["checkpoint"] / "model.safetensors"
-    return Record(
-        model=model,
-        task=task,
-        seed=settings["seed"],
-        folder=folder,
-        settings=that_matter(settings),
-        overrides=that_matter({name: settings[name] for name, layer in record["layers"].items() if layer == COMMAND_LINE}),
-        conditions=_conditions(record),
-        weights=_short(record["weights"] or record.get("model_revision")),
-        results=results,
-        cost=cost,
-        made_with={"device": record["device"], "revision": _short(record["git_revision"])},
-        weight_bytes=weights.stat().st_size if weights.is_file() else None,
-    )
-
-
-def _conditions(record: Mapping[str, Any]) -> dict[str, str]:
-    files = {f"{split} file": _short(facts["sha256"]) for split, facts in record["data"].items()}
-    versions = {f"version of {name}": version for name, version in record["versions"].items()}
-    return {**files, "precision": record["mixed_precision"], **versions}
-
-
-def _short(digest: str | None) -> str:
-    """The first digits of a digest or commit, with the + of a checkout that was changed."""
-    return digest[:DIGITS] + ("+" if digest.endswith("+") else "") if digest else "unknown"
-
-
-def that_matter(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of the settings that can change a score and are not the cell's own."""
-    known = settings.keys() & Settings.model_fields.keys() - {"task", "seed"}
-    return {name: value for name, value in settings.items() if name in known and changes(name) != "nothing"}
+    found = Record(model, task, int(seed.removeprefix("seed-")), folder, origin, Results(**results), Cost(**cost))
+    if missing := [name for view in VIEWS for name in scores_of(known[task]) if name not in found.choice(view).test]:
+        return Left("damaged", place, f"{RESULTS} has no {missing[0]}")
+    return found
 
 
 def _progress(folder: Path) -> str:
-    path = folder / LOG_LINES
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []
-    for line in reversed(lines):
+    for line in reversed(tail(folder / LOG_LINES)):
         with suppress(*DAMAGE):  # the last line may be torn
             return f"its training came to step {json.loads(line)['step']} or beyond"
     return "its training did not come far"
 
 
-def _failure(folder: Path, place: str) -> Left | None:
+def _failure(folder: Path) -> str:
     """What ended the last process that worked on a run, where that was an error."""
-    output = output_of(folder)
-    words = last_words(output)
-    if not words or words.startswith("interrupted by"):
-        return None if folder.is_dir() else Left("unfinished", place, words or "its process has said nothing")
-    return Left("failed", place, words)
+    words = last_words(output_of(folder))
+    return "" if words.startswith("interrupted by") else words
 
 
 def last_words(output: Path) -> str:
     """The error that ended a process, as a line, from what it said; that it was interrupted; or nothing."""
-    try:
-        lines = [line.strip() for line in output.read_text(encoding="utf-8", errors="replace").splitlines()]
-    except OSError:
-        return ""
+    lines = [line.strip() for line in tail(output)]
     told = [number for number, line in enumerate(lines) if line.startswith("error: ")]
     if told:
         return shorten([lines[told[-1]].removeprefix("error: "), *lines[told[-1] + 1 :]])
@@ -214,7 +291,18 @@ def last_words(output: Path) -> str:
     return ""
 
 
-def shorten(lines: Sequence[str]) -> str:
-    """One line of several, at most MAX_WORDS long."""
-    text = " ".join(lines)
+def tail(path: Path) -> list[str]:
+    """The lines at the end of a text file, the first of them maybe torn; none where there is no file."""
+    try:
+        with open(path, "rb") as stream:
+            stream.seek(0, 2)
+            stream.seek(max(stream.tell() - TAIL, 0))
+            return stream.read().decode("utf-8", "replace").splitlines()
+    except OSError:
+        return []
+
+
+def shorten(words: Sequence[str]) -> str:
+    """One line of several parts, at most MAX_WORDS long."""
+    text = " ".join(words)
     return text if len(text) <= MAX_WORDS else text[: MAX_WORDS - 3] + "..."

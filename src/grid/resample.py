@@ -7,6 +7,7 @@ import numpy as np
 
 SAMPLES = 10_000
 SEED = 42
+NO_DIFFERENCE = 1e-9  # and less, by rounding
 COUNTS_AT_ONCE = 2_000_000  # numbers in memory at a time
 
 Columns = Mapping[str, Sequence[str]]  # of predictions.tsv
@@ -105,7 +106,8 @@ def sampled_differences(first: Sequence[Score], second: Sequence[Score], rows: i
     """By how much the mean score of the first model's runs is above the second's in each of SAMPLES samples, float64 [SAMPLES].
 
     A sample has as many rows as the test file, the same for all runs, and of each model as many runs as there are, all drawn with
-    replacement: rows and seeds are both luck. Of k runs a bootstrap shows (k - 1) / k of their variance; of one run none.
+    replacement: rows and seeds both are luck. Of k runs a bootstrap shows (k - 1) / k of their variance, which is made up for; of
+    a single run it shows none.
     """
     generator = np.random.default_rng(SEED)
     differences = [
@@ -126,15 +128,16 @@ def _weights(rows: int, generator: np.random.Generator) -> Iterator[np.ndarray]:
 
 def _mean_of_drawn(runs: Sequence[Score], weights: np.ndarray, generator: np.random.Generator) -> np.ndarray:
     scores = np.stack([score(weights) for score in runs], axis=1)
-    drawn = generator.integers(len(runs), size=scores.shape)
-    return np.take_along_axis(scores, drawn, axis=1).mean(axis=1)
+    mean, count = scores.mean(axis=1), len(runs)
+    drawn = np.take_along_axis(scores, generator.integers(count, size=scores.shape), axis=1).mean(axis=1)
+    return mean + (drawn - mean) * np.sqrt(count / max(count - 1, 1))
 
 
-def p_value(differences: np.ndarray, observed: float) -> float:
-    """How probable a difference as large as the observed one is where there is none, two-sided.
+def p_value(differences: np.ndarray) -> float:
+    """Twice the share of samples in which there is no difference, or one to the other side: below 0.05 where 0 is outside of
+    the 95 % interval (Efron and Tibshirani 1993, section 15.4, turned to both sides).
 
-    The samples' differences, moved so that their centre is no difference, stand for what chance does (Efron and Tibshirani 1993,
-    chapter 16; for NLP Berg-Kirkpatrick et al. 2012); the observed one counts as one of them, so that it is never 0.
+    What was found counts as one more sample, so that it is never 0.
     """
-    as_large = np.abs(differences - observed) >= abs(observed)
-    return float((as_large.sum() + 1) / (len(differences) + 1))
+    smaller = min((differences < NO_DIFFERENCE).sum(), (differences > -NO_DIFFERENCE).sum())
+    return min(1.0, 2 * float(smaller + 1) / (len(differences) + 1))

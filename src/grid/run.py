@@ -1,14 +1,13 @@
 """The grid from the command line to its end: what is to do, what it costs, the runs, and what failed."""
 
 import logging
-import sys
-from collections import Counter, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from src.checkpoint import DataFile
 from src.grid.cells import GRID, Cell, Status, Task, look
-from src.grid.display import Lines, Live
+from src.grid.display import Lines, Live, can_draw
 from src.grid.estimate import Estimate
 from src.grid.pool import Pool, parse_devices
 from src.grid.records import read_grid
@@ -17,7 +16,13 @@ from src.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-SAID: Mapping[Status, str] = {"finished": "finished", "resumed": "go on", "afresh": "start afresh", "new": "new"}
+SAID: Mapping[Status, str] = {
+    "finished": "finished",
+    "resumed": "to go on",
+    "afresh": "to start afresh",
+    "broken": "broken",
+    "new": "new",
+}
 
 
 def run_grid(
@@ -27,7 +32,7 @@ def run_grid(
     known: Mapping[str, Task],
     find_files: Callable[[Settings], Mapping[str, DataFile]],
 ) -> int:
-    """Run what of the cells is not finished, or only say what that is; the exit code: 1 where a run failed.
+    """Run what of the cells is not finished, or only say what that is; the exit code: 1 where not all are finished then.
 
     Raises ConfigError for devices that are not there, Interrupted where a signal ends it.
     """
@@ -44,16 +49,25 @@ def run_grid(
         logger.info("%s", line)
     pool = Pool(deque(todo), slots)
     if todo:
-        with (Live if sys.stderr.isatty() else Lines)(cells, known, estimate) as display:
+        whole = {cell for cell, (status, _) in statuses.items() if status != "resumed"}
+        with (Live if can_draw() else Lines)(cells, known, estimate, whole) as display:
             pool.run(display.show)
-    failed = [outcome for outcome in pool.ended if outcome.code]
-    for outcome in failed:
-        logger.error("failed: %s: %s (%s)", outcome.cell.name, outcome.why, outcome.cell.output)
-    again = "; the same command tries the others again" if failed else ""
+    return _sum_up(pool, len(cells), ckpt_dir)
+
+
+def _sum_up(pool: Pool, total: int, ckpt_dir: str) -> int:
+    """Say what has not been finished and why; the exit code."""
+    by_why: dict[tuple[str, str], list[Cell]] = defaultdict(list)
+    for outcome in pool.ended:
+        if outcome.end != "done":
+            by_why[outcome.end, outcome.why].append(outcome.cell)
+    for (end, why), cells in by_why.items():
+        logger.error("%s: %s: %s (%s)", end, ", ".join(cell.name for cell in cells), why, cells[0].output)
+    left = sum(map(len, by_why.values()))
+    again = "; the same command tries the others again" if left else ""
     place = "" if ckpt_dir == Settings.model_fields["ckpt_dir"].default else f" --ckpt_dir {ckpt_dir}"
-    done = len(cells) - len(failed)
-    logger.info("%d of %d runs are finished%s. Next: python3 run_benchmark.py report%s", done, len(cells), again, place)
-    return 1 if failed else 0
+    logger.info("%d of %d runs are finished%s. Next: python3 run_benchmark.py report%s", total - left, total, again, place)
+    return 1 if left else 0
 
 
 def _comments(lines: Sequence[str]) -> list[str]:
@@ -63,12 +77,13 @@ def _comments(lines: Sequence[str]) -> list[str]:
 
 def _head(statuses: Mapping[Cell, tuple[Status, str]]) -> list[str]:
     counts = Counter(status for status, _ in statuses.values())
-    told = [f"{counts[status]} {text}" for status, text in SAID.items() if counts[status]]
-    afresh = [(cell, why) for cell, (status, why) in statuses.items() if status == "afresh"]
-    return [
-        f"runs: {', '.join(told)}",
-        *(f"{cell.name} starts afresh: it {why}; what is there is kept beside it" for cell, why in afresh),
-    ]
+    lines = [f"runs: {', '.join(f'{counts[status]} {text}' for status, text in SAID.items() if counts[status])}"]
+    for cell, (status, why) in statuses.items():
+        if status == "afresh":
+            lines.append(f"{cell.name} starts afresh: it {why}; what is there is kept beside it")
+        if status == "broken":
+            lines.append(f"{cell.name} is tried, but may be broken: {why}")
+    return lines
 
 
 def _cost(todo: Sequence[Cell], estimate: Estimate, devices: int) -> list[str]:
@@ -79,4 +94,4 @@ def _cost(todo: Sequence[Cell], estimate: Estimate, devices: int) -> list[str]:
         return ["time and disk: not known before a run of the same model and task with these settings is finished"]
     which = f" for {len(todo) - unknown} of the {len(todo)} runs; no run like the others is finished" if unknown else ""
     where = "one run after the other" if devices == 1 else f"a run on each of {devices} devices"
-    return [f"time: {format_seconds(seconds)}, {where}{which}", f"disk: {estimate.disk(todo) / 1e6:,.0f} MB{which}"]
+    return [f"time: {format_seconds(seconds)}, {where}{which}", f"disk: {estimate.disk(todo) / 1e6:,.0f} MB in the end{which}"]

@@ -4,14 +4,17 @@ import statistics
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
 from typing import Any
 
-from src.grid.cells import Task
+from src.grid.cells import Task, make_cells
 from src.grid.published import Published, PublishedScore
-from src.grid.records import Left, Record
+from src.grid.records import Left, Record, that_matter
 
 SMALL = 300 * 2**20  # bytes of weights; the published tables call models of up to 213M small, and those from 351M on base
-NOT_GIVEN = "not given"
+# Settings by which the same is computed in another way; the published runs did it in yet another.
+HOW = ("padding", "mixed_precision", "torch_compile", "on_nonfinite", "no_cuda")
 Facts = Callable[[Record], Mapping[str, Any]]
 
 
@@ -23,7 +26,12 @@ class Value:
     sd: float | None  # of the sample; None where there is one run
     n: int
     published: PublishedScore | None
-    comparable: bool  # whether it was made from what the published score was made from
+    comparable: bool  # whether it was made as the published score was
+
+    @property
+    def shown(self) -> float:
+        """The mean as it is shown."""
+        return round(self.mean, 2)
 
     @property
     def difference(self) -> float | None:
@@ -44,9 +52,31 @@ class Row:
 
     model: str
     title: str
-    table: str  # base or small
+    table: str  # base, small, or unknown
     size: str  # of the weights, as in the published tables: 431M, 1.03G
     records: Mapping[str, Sequence[Record]]
+
+
+class Shipped:
+    """The settings that this project's own files give the published models: those of the published runs."""
+
+    def __init__(self, config_dir: Path, known: Mapping[str, Task]) -> None:
+        self.config_dir, self.known = config_dir, known
+        self.settings = cache(self._settings)
+
+    def _settings(self, model: str, task: str) -> dict[str, Any]:
+        (cell,) = make_cells(model, task, "1", ["--config_dir", str(self.config_dir)], self.known)
+        return that_matter(cell.settings.model_dump())
+
+    def why_not_comparable(self, record: Record) -> str:
+        """What keeps a run of a published model from being compared with the published score, if anything."""
+        theirs, ours = self.settings(record.model, record.task), record.settings
+        other = [f"{name} {ours.get(name)}" for name in theirs if name not in HOW and ours.get(name) != theirs[name]]
+        if other:
+            return f"other settings than those of the published runs ({', '.join(other)})"
+        data = record.results.data
+        strange = [split for split in ("train", "test") if split not in data or data[split].status != "published"]
+        return f"not the published {' and '.join(strange)} file" if strange else ""
 
 
 def rows_of(records: Iterable[Record], published: Published) -> list[Row]:
@@ -55,18 +85,18 @@ def rows_of(records: Iterable[Record], published: Published) -> list[Row]:
     for record in records:
         by_model[record.model][record.task].append(record)
     order = list(published.models)
-    rows = [_row(model, tasks, published) for model, tasks in by_model.items()]
     places = {model: (0, order.index(model)) if model in order else (1, 0) for model in by_model}
+    rows = [_row(model, tasks, published) for model, tasks in by_model.items()]
     return sorted(rows, key=lambda row: (row.table, places[row.model], row.model))
 
 
 def _row(model: str, tasks: Mapping[str, Sequence[Record]], published: Published) -> Row:
-    sizes = [record.weight_bytes for records in tasks.values() for record in records if record.weight_bytes]
-    size, is_small = (_size(min(sizes)), min(sizes) < SMALL) if sizes else ("-", False)
-    known = published.models.get(model)
-    if known and any(_is_the_published_model(record) for records in tasks.values() for record in records):
+    if known := published.models.get(model):
         return Row(model, known["title"], known["table"], known["size"], tasks)
-    return Row(model, model, "small" if is_small else "base", size, tasks)
+    sizes = [size for records in tasks.values() for record in records if (size := record.weight_bytes)]
+    if not sizes:
+        return Row(model, model, "unknown", "-", tasks)
+    return Row(model, model, "small" if min(sizes) < SMALL else "base", _size(min(sizes)), tasks)
 
 
 def _size(count: int) -> str:
@@ -74,35 +104,25 @@ def _size(count: int) -> str:
     return f"{megabytes:.0f}M" if megabytes < 1000 else f"{megabytes / 1024:.2f}G"
 
 
-def _is_the_published_model(record: Record) -> bool:
-    return not record.overrides.keys() & {"model_name_or_path", "revision"} and not record.settings.get("from_scratch")
-
-
-def why_not_comparable(record: Record) -> str:
-    """What keeps a run from being compared with the published score of its model, if anything."""
-    if not _is_the_published_model(record):
-        return "other weights than the model's file names"
-    other = [split for split, facts in record.results["data"].items() if facts["status"] != "published"]
-    return f"not the published {' and '.join(other)} file" if other else ""
-
-
-def value_of(records: Sequence[Record], view: str, name: str, task: Task, published: PublishedScore | None) -> Value:
-    """The score `name` of the runs of a model on a task, by `view`; there is at least one."""
-    scores = [100 * record.score(view, name) / task.scale for record in records]
+def value_of(records: Sequence[Record], view: str, name: str, task: Task, published: PublishedScore | None, fair: bool) -> Value:
+    """The score `name` of the runs of a model on a task, by `view`; there is at least one. `fair`: whether to compare it."""
+    scores = [100 * record.choice(view).test[name] / task.scale for record in records]
     sd = statistics.stdev(scores) if len(scores) > 1 else None
-    comparable = not any(why_not_comparable(record) for record in records)
-    return Value(statistics.fmean(scores), sd, len(scores), published, comparable)
+    return Value(statistics.fmean(scores), sd, len(scores), published, fair)
 
 
-def mean_cost(records: Sequence[Record], name: str) -> float:
-    """The mean of a cost over runs."""
-    return statistics.fmean(record.cost[name] for record in records)
+def mean_cost(records: Sequence[Record], name: str) -> float | None:
+    """The mean of a cost over runs; None where they were made on different devices."""
+    if len({record.origin.device for record in records}) > 1:
+        return None
+    return statistics.fmean(getattr(record.cost, name) for record in records)
 
 
 def missing(records: Sequence[Record], left: Sequence[Left], known: Mapping[str, Task]) -> list[Left]:
     """What other models or seeds of the grid have, and a model has not; a line a model and task."""
+    begun = ("failed", "unfinished", "unscored", "damaged")
     there = {f"{record.model}/{record.task}/seed-{record.seed}" for record in records} | {
-        each.place for each in left if each.place.count("/") == 2
+        each.place for each in left if each.kind in begun and each.place.count("/") == 2
     }
     parts = [place.split("/") for place in there]
     numbers = {int(part) for *_, seed in parts if (part := seed.removeprefix("seed-")).isdigit()}
@@ -119,57 +139,55 @@ def missing(records: Sequence[Record], left: Sequence[Left], known: Mapping[str,
 def unlike(records: Sequence[Record], known: Mapping[str, Task]) -> tuple[dict[str, list[str]], set[tuple[str, str]]]:
     """What differs between runs of one column and can change a score: text -> tasks; and the (model, task) it is about.
 
-    Across models: what was said on the command line, the data, the precision, the libraries and how checkpoints were chosen; what
-    models' files say of their models may differ. Between the seeds of a model: everything.
+    Across models: settings that do not come from the model's own file, data, precision, libraries, and how checkpoints were
+    chosen. Between the seeds of a model: everything.
     """
     texts: dict[str, list[str]] = defaultdict(list)
     marked: set[tuple[str, str]] = set()
     for task in known:
         column = [record for record in records if record.task == task]
-        groups = [(column, _of_the_column)] + [
-            ([record for record in column if record.model == model], _of_the_model)
-            for model in dict.fromkeys(record.model for record in column)
-        ]
+        models = dict.fromkeys(record.model for record in column)
+        of_models = [([record for record in column if record.model == model], _of_the_model) for model in models]
         told: set[str] = set()
-        for group, facts in groups:
-            for name, by_value in _differences(group, facts).items():
-                if group is not column and name in told:
-                    continue
-                told.add(name)
-                texts[f"{name}: " + "; ".join(f"{value} ({_who(who)})" for value, who in by_value.items())].append(task)
-                most = max(len(who) for who in by_value.values())
-                usual = [who for who in by_value.values() if len(who) == most]
-                odd = [who for who in by_value.values() if len(usual) > 1 or who is not usual[0]]
-                marked |= {(record.model, task) for who in odd for record in who}
+        for group, facts in [(column, _of_the_column), *of_models]:
+            differing = {name: values for name, values in _differences(group, facts).items() if name not in told}
+            if group is column:
+                told |= differing.keys()
+            for name, by_value in differing.items():
+                texts[f"{name}: " + "; ".join(f"{value} ({who(them)})" for value, them in by_value.items())].append(task)
+                marked |= {(record.model, task) for record in _odd(by_value)}
     return dict(texts), marked
 
 
 def _of_the_column(record: Record) -> dict[str, Any]:
-    overrides = {name: value for name, value in record.overrides.items() if name != "model_name_or_path"}
-    return overrides | {**record.conditions, "checkpoint selected by": record.results["selected"]["by"]}
+    shared = {name: value for name, value in record.not_the_models.items() if name != "model_name_or_path"}
+    return {**shared, **record.conditions, "checkpoint selected by": record.results.selected.by}
 
 
 def _of_the_model(record: Record) -> dict[str, Any]:
-    return {**record.settings, **record.conditions, "weights": record.weights}
+    scored = sum("test" in splits for splits in record.results.scores.values())
+    return {**record.settings, **record.conditions, "weights": record.weights, "checkpoints scored on test": scored}
 
 
 def _differences(records: Sequence[Record], facts: Facts) -> dict[str, dict[str, list[Record]]]:
-    """Name -> value -> the records that have it, of the facts in which records differ."""
-    all_facts = [(record, facts(record)) for record in records]
-    names = dict.fromkeys(name for _, found in all_facts for name in found)
-    differing: dict[str, dict[str, list[Record]]] = {}
-    for name in names:
-        by_value: dict[str, list[Record]] = defaultdict(list)
-        for record, found in all_facts:
-            value = found.get(name, NOT_GIVEN)
-            by_value[str(value)].append(record)
-        if len(by_value) > 1:
-            differing[name] = by_value
-    return differing
+    """Name -> value -> the records that have it, of the facts in which records differ; one that has no such fact does not."""
+    found: dict[str, dict[str, list[Record]]] = defaultdict(lambda: defaultdict(list))
+    for record in records:
+        for name, value in facts(record).items():
+            found[name][str(value)].append(record)
+    return {name: by_value for name, by_value in found.items() if len(by_value) > 1}
 
 
-def _who(records: Sequence[Record]) -> str:
+def _odd(by_value: Mapping[str, Sequence[Record]]) -> list[Record]:
+    """Those that do not have the most frequent value; all, where none is the most frequent."""
+    most = max(len(them) for them in by_value.values())
+    usual = [them for them in by_value.values() if len(them) == most]
+    return [record for them in by_value.values() if len(usual) > 1 or them is not usual[0] for record in them]
+
+
+def who(records: Sequence[Record]) -> str:
+    """Models and their seeds: `tiny seed 1 2, kobert seed 1`."""
     seeds: dict[str, list[int]] = defaultdict(list)
     for record in records:
         seeds[record.model].append(record.seed)
-    return ", ".join(f"{model} seed {' '.join(map(str, sorted(numbers)))}" for model, numbers in seeds.items())
+    return ", ".join(f"{model} seed {' '.join(map(str, sorted(set(numbers))))}" for model, numbers in seeds.items())

@@ -144,7 +144,8 @@ def test_scores_and_checkpoints_come_when_the_settings_say(settings):
     assert sorted(run.book.scores) == [2, 3, 4, 6, 7]
     cost = json.loads((run.folder / "cost.json").read_text())
     assert set(cost) == {
-        "training_seconds", "evaluation_seconds", "peak_memory_bytes", "tokens_per_s", "skipped_updates", "device",
+            "preparation_seconds", "training_seconds", "evaluation_seconds", "peak_memory_bytes", "tokens_per_s",
+            "skipped_updates", "device",
     }  # fmt: skip
 
 

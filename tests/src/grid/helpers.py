@@ -5,8 +5,11 @@ from types import SimpleNamespace
 
 from processor import TASKS
 from src.grid.cells import make_cells
+from src.grid.published import Published
 from src.grid.records import scores_of
+from tests.conftest import ROOT
 
+PUBLISHED = Published.read(ROOT / "processor" / "published_scores.json")
 REVISION = "0123456789abcdef0123456789abcdef01234567"
 
 
@@ -35,6 +38,7 @@ def finished(tmp_path, model="koelectra-base-v3", task="nsmc", seed=1, score=90.
     scale = TASKS[task].scale
     scores = [dict.fromkeys((*scores_of(TASKS[task]), "f1_full"), value * scale / 100) for value in (score, best or score)]
     results = {"task": task, "data": {"train": facts, "test": facts}, "headline": TASKS[task].headline}
+    results["scores"] = {"10": {"test": scores[1]}, "20": {"test": scores[0]}}
     results["selected"] = {"step": 20, "checkpoint": "checkpoint-20", "by": about.by, "test": scores[0]}
     results["best_on_test"] = {"step": 10, "checkpoint": "checkpoint-10", "test": scores[1]}
     cost = {"training_seconds": about.seconds, "peak_memory_bytes": about.memory, "tokens_per_s": about.tokens_per_s}

@@ -71,6 +71,12 @@ def test_a_config_file_of_ones_own(tmp_path):
         (("tiny", "nsmc,pows"), ["'pows' is no task; choose from all, nsmc, ", "Did you mean 'paws'?"]),
         (("tiny", "nsmc", "1,-2,x,3.5"), ["'-2' is not a whole number", "'x'", "'3.5'"]),
         (("tiny", "nsmc", "4294967296"), ["seed"]),
+        (("tiny", "nsmc", "9" * 5000), ["is not a whole number"]),
+        (("tiny", "nsmc", "1", "--resume", "false"), ["--resume is not for all runs: a grid goes on"]),
+        (("tiny", "nsmc", "1", "--overwrite_output_dir"), ["--overwrite_output_dir is not for all runs"]),
+        (("tiny", "nsmc", "1", "--do_train", "false", "--do_eval", "false"), ["leaves nothing to report"]),
+        (("/",), ["a model cannot be called ''"]),
+        (("x/.hidden",), ["a model cannot be called '.hidden'"]),
         (("tiny", "nsmc", "1", "--seed", "4"), ["--seed is not for all runs: give --seeds"]),
         (("tiny", "nsmc", "1", "--output_dir", "mine"), ["--output_dir is not for all runs: it follows from"]),
         (("tiny", "nsmc", "1", "--model_name_or_path", "x"), ["give it as one of --models"]),
@@ -104,8 +110,18 @@ def test_what_there_is_of_the_cells(tmp_path):
     finished(tmp_path, seed=3, rest=("--max_steps", "10"))
     (finished(tmp_path, seed=4).folder / "settings.json").write_text("{")
     found = look(cells, TASKS, no_files)
-    assert [found[cell][0] for cell in cells] == ["finished", "resumed", "afresh", "new", "new"]
+    assert [found[cell][0] for cell in cells] == ["finished", "resumed", "afresh", "broken", "new"]
     assert "max_steps 10, now -1" in found[cells[2]][1]
+
+
+def test_another_model_of_the_same_name_is_refused(tmp_path):
+    """What the first has made would be put aside for the second."""
+    for place in ("one", "other"):
+        (tmp_path / place / "mine").mkdir(parents=True)
+    finished(tmp_path, model=str(tmp_path / "one" / "mine"))
+    cells = make_cells(str(tmp_path / "other" / "mine"), "nsmc", "1", ["--ckpt_dir", str(tmp_path)], TASKS)
+    with pytest.raises(ConfigError, match=r"Another model was called 'mine' then"):
+        look(cells, TASKS, no_files)
 
 
 def test_data_files_are_looked_at_once_and_never_fetched(tmp_path):

@@ -20,12 +20,12 @@ def test_one_is_better(tmp_path):
     """Right on 100 of 100 rows and on 75: a difference of 25 with the deviation sqrt(0.25 * 0.75 / 100) = 4.33."""
     said(tmp_path, "kcbert-base", "0101" * 25)
     said(tmp_path, "tiny", "0111" * 25)
-    (found,) = compare(tmp_path, MODELS, [], "selected", TASKS)
+    ((found,), _) = compare(tmp_path, MODELS, [], "selected", TASKS)
     assert (found.task, found.score, found.rows, found.runs) == ("nsmc", "acc", 100, (1, 1))
     assert (found.means, found.difference) == ((100, 75), 25)
     assert (found.low, found.high) == (pytest.approx(25 - 1.96 * 4.33, abs=1.5), pytest.approx(25 + 1.96 * 4.33, abs=1.5))
-    assert found.p == pytest.approx(1 / 10_001)
-    (swapped,) = compare(tmp_path, MODELS[::-1], ["nsmc"], "selected", TASKS)
+    assert found.p == pytest.approx(2 / 10_001)
+    ((swapped,), _) = compare(tmp_path, MODELS[::-1], ["nsmc"], "selected", TASKS)
     assert (swapped.difference, swapped.p) == (-25, found.p)
 
 
@@ -33,7 +33,7 @@ def test_no_difference(tmp_path):
     """Right on different halves: no difference on the whole, and a wide interval."""
     said(tmp_path, "kcbert-base", "0000" * 25)
     said(tmp_path, "tiny", "1111" * 25)
-    (found,) = compare(tmp_path, MODELS, [], "selected", TASKS)
+    ((found,), _) = compare(tmp_path, MODELS, [], "selected", TASKS)
     assert (found.difference, found.p) == (0, 1)
     assert found.low < -10 and found.high > 10
 
@@ -42,14 +42,14 @@ def test_each_view_has_its_own_checkpoint(tmp_path):
     for model, last, best in [("kcbert-base", "0101" * 25, "0101" * 25), ("tiny", "0111" * 25, "0101" * 25)]:
         cell = said(tmp_path, model, last, best=100.0)
         predictions(cell, {"document": "0101" * 25, "label": "0101" * 25, "prediction": best}, 10)
-    assert compare(tmp_path, MODELS, [], "selected", TASKS)[0].difference == 25
-    assert compare(tmp_path, MODELS, [], "best_on_test", TASKS)[0].difference == 0
+    assert compare(tmp_path, MODELS, [], "selected", TASKS)[0][0].difference == 25
+    assert compare(tmp_path, MODELS, [], "best_on_test", TASKS)[0][0].difference == 0
 
 
 def test_means_are_over_the_runs(tmp_path):
     said(tmp_path, "kcbert-base", "0101" * 25, seed=1), said(tmp_path, "kcbert-base", "0111" * 25, seed=2)
     said(tmp_path, "tiny", "1111" * 25, seed=3)
-    (found,) = compare(tmp_path, MODELS, [], "selected", TASKS)
+    ((found,), _) = compare(tmp_path, MODELS, [], "selected", TASKS)
     assert (found.means, found.runs) == ((87.5, 50), (2, 1))
 
 
@@ -63,7 +63,7 @@ def test_korquad_has_two_scores(tmp_path):
             )
         )
         predictions(cell, {"id": ["a", "b"], "prediction": ["x", model], "exact_match": exact, "f1": f1})
-    found = compare(tmp_path, MODELS, [], "selected", TASKS)
+    found, _ = compare(tmp_path, MODELS, [], "selected", TASKS)
     assert [(each.score, each.means) for each in found] == [("exact_match", (50, 0)), ("f1", (75, 50))]
 
 
@@ -71,7 +71,7 @@ def test_naver_ner_counts_entities_by_sentence(tmp_path):
     columns = {"sentence": [0, 0, 1], "word": ["a", "b", "c"], "label": ["PER-B", "O", "LOC-B"]}
     for model, found, score in [("kcbert-base", ["PER-B", "O", "LOC-B"], 100.0), ("tiny", ["PER-B", "O", "O"], 200 / 3)]:
         predictions(finished(tmp_path, model=model, task="naver-ner", score=score), columns | {"prediction": found})
-    (found,) = compare(tmp_path, MODELS, [], "selected", TASKS)
+    ((found,), _) = compare(tmp_path, MODELS, [], "selected", TASKS)
     assert (found.score, found.rows, found.means) == ("f1_full", 2, (100, pytest.approx(200 / 3)))
 
 
@@ -104,13 +104,33 @@ def test_predictions_of_another_run_are_noticed(tmp_path):
 
 def test_no_task_in_common(tmp_path):
     finished(tmp_path, model="kcbert-base"), finished(tmp_path, model="tiny", task="paws")
-    with pytest.raises(ConfigError, match="kcbert-base and tiny have not both finished runs of any task"):
+    with pytest.raises(ConfigError, match="kcbert-base and tiny have finished runs of no task in common"):
         compare(tmp_path, MODELS, [], "selected", TASKS)
 
 
 def test_what_is_shown(tmp_path):
     said(tmp_path, "kcbert-base", "0101" * 25)
     said(tmp_path, "tiny", "0111" * 25)
-    text = show(compare(tmp_path, MODELS, [], "selected", TASKS), MODELS, "selected")
-    assert "| nsmc | acc | 100.00 | 75.00 | +25.00 | +17.00 to +34.00 | 0.0001 | 100 | 1 and 1 |" in text
-    assert "one run" in text and "comparisons" not in text
+    text = show(*compare(tmp_path, MODELS, [], "selected", TASKS), MODELS, "selected")
+    assert "| nsmc | acc | 100.00 | 75.00 | +25.00 | +17.00 to +34.00 | 0.0002 | 100 | 1 and 1 |" in text
+    assert "one run" in text and "comparisons" not in text and "not made alike" not in text
+
+
+def test_cautions(tmp_path):
+    """Two runs each, of other lengths; Naver NER by another score than the table's."""
+    for model, found, rest in [("kcbert-base", "0101" * 25, ()), ("tiny", "0111" * 25, ("--max_steps", "9"))]:
+        for seed in (1, 2):
+            said(tmp_path, model, found, seed, rest=rest)
+            columns = {"sentence": [0], "label": ["PER-B"], "prediction": ["PER-B"]}
+            predictions(finished(tmp_path, model=model, task="naver-ner", seed=seed, score=100.0, rest=rest), columns)
+    first, second, third, fourth = compare(tmp_path, MODELS, [], "selected", TASKS)[1]
+    assert first == "The runs were not made alike: nsmc, naver-ner: max_steps: -1 (kcbert-base seed 1 2); 9 (tiny seed 1 2)"
+    assert second.startswith("With fewer than 5 runs of a model")
+    assert third == "naver-ner: f1_full and not f1, as what f1 leaves out depends on the tokenizer."
+    assert fourth.startswith("Of 2 comparisons")
+
+
+def test_line_ends_in_a_text_are_part_of_it(tmp_path):
+    for model in MODELS:
+        predictions(said(tmp_path, model, "01", label="01"), {"document": ["a \r b", "\x85c"], "label": "01", "prediction": "01"})
+    assert compare(tmp_path, MODELS, [], "selected", TASKS)[0][0].rows == 2

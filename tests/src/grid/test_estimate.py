@@ -40,6 +40,8 @@ def test_runs_with_other_settings_say_nothing(tmp_path):
     finished(tmp_path, model="tiny", seed=1, rest=("--max_steps", "5"))
     cells = cells_of(tmp_path)
     assert estimate_of(tmp_path, cells).time(cells, 1) == (0, 3)
+    cells = cells_of(tmp_path, "nsmc", "1,2", "--max_steps", "5", "--data_dir", "elsewhere")
+    assert estimate_of(tmp_path, cells).time(cells, 1) == (0, 2)
     cells = cells_of(tmp_path, "nsmc", "1,2", "--max_steps", "5")
     assert estimate_of(tmp_path, cells).time(cells, 1)[1] == 0
 
@@ -48,7 +50,7 @@ def test_what_is_left(tmp_path, stopped_clock):
     """A run takes 100 s. One has been at it for 40 s, one waits: 160 s on one device; with a task not known it says so."""
     cells = cells_of(tmp_path)
     estimate = Estimate()
-    running = Running(cells[0], DEVICE, SimpleNamespace(), stopped_clock - 40)
+    running = Running(cells[0], DEVICE, SimpleNamespace(), stopped_clock - 40, 0)
     pool = Pool(deque(cells[1:2]), [DEVICE], [running])
     assert estimate.left(pool) == ""
     estimate.add(cells[0], 100.0)

@@ -9,7 +9,7 @@ import pytest
 from src.errors import ConfigError, Interrupted
 from src.grid import pool as pool_module
 from src.grid.cells import Cell
-from src.grid.pool import Device, Pool, parse_devices
+from src.grid.pool import Device, Pool, parse_devices, start
 from src.settings import Settings
 
 CPU = Device("cpu", {"CUDA_VISIBLE_DEVICES": ""})
@@ -37,12 +37,12 @@ def ended(cells, devices=(CPU,), show=lambda pool: None):
     pool = Pool(deque(cells), list(devices))
     pool.run(show)
     assert not pool.waiting and not pool.running
-    return {outcome.cell.model: (outcome.code, outcome.why) for outcome in pool.ended}
+    return {outcome.cell.model: (outcome.end, outcome.why) for outcome in pool.ended}
 
 
 def test_what_a_process_says_lies_beside_its_folder(cell):
     one = cell("one", "import sys; print(sys.argv[1:]); print('late', file=sys.stderr)")
-    assert ended([one]) == {"one": (0, "")}
+    assert ended([one]) == {"one": ("done", "")}
     assert one.output.read_text() == "['--task', 'nsmc']\nlate\n"
     assert not one.folder.exists()
 
@@ -58,11 +58,11 @@ def test_why_runs_failed(cell):
         ]
     )
     assert found == {
-        "wrong": (1, "no such file. Put it there."),
-        "bug": (1, "ZeroDivisionError: division by zero"),
-        "silent": (7, "ended with code 7"),
-        "killed": (-9, "ended by SIGKILL: was there too little memory?"),
-        "fine": (0, ""),
+        "wrong": ("failed", "no such file. Put it there."),
+        "bug": ("failed", "ZeroDivisionError: division by zero"),
+        "silent": ("failed", "ended with code 7"),
+        "killed": ("failed", "ended by SIGKILL, maybe as there was too little memory"),
+        "fine": ("done", ""),
     }
 
 
@@ -134,7 +134,7 @@ def test_a_signal_ends_them_with_their_state_saved(cell, number, code):
     )
     assert [each.output.read_text() for each in cells] == ["ready\ninterrupted by SIGTERM; saved\n"] * 2
     assert [each.model for each in pool.waiting] == ["c"]
-    assert not pool.running and {outcome.code for outcome in pool.ended} == {143}
+    assert not pool.running and {outcome.end for outcome in pool.ended} == {"interrupted"}
 
 
 def test_a_second_signal_does_not_wait(cell):
@@ -142,6 +142,41 @@ def test_a_second_signal_does_not_wait(cell):
     before = time.monotonic()
     interrupted(Pool(deque([stubborn]), [CPU]), [stubborn], signal.SIGINT, times=2)
     assert time.monotonic() - before < 50
+
+
+def test_somebody_else_is_at_work(cell):
+    """As the process of a grid whose own process was killed: it is let alone, and so is what it says."""
+    waits = cell("a", WAITS.format(""))
+    other = start(waits, CPU)
+    os.close(other.lock)  # as our death would do
+    while "ready" not in waits.output.read_text():
+        time.sleep(0.02)
+    assert ended([waits]) == {
+        "a": ("busy", f"process {other.process.pid} is at work in a/nsmc/seed-1. Wait for it, or use another folder.")
+    }
+    assert waits.output.read_text() == "ready\n"
+    other.process.terminate()
+    other.process.wait()
+    again = start(waits, CPU)
+    again.process.kill()
+    again.process.wait()
+    os.close(again.lock)
+
+
+def test_a_folder_that_cannot_be_made_fails_one_cell(cell):
+    blocked = cell("a", "")
+    blocked.output.parent.parent.mkdir(parents=True)
+    blocked.output.parent.touch()
+    found = ended([blocked, cell("b", "")])
+    assert found["b"] == ("done", "")
+    assert found["a"] == ("failed", f"{blocked.output.parent}: File exists")
+
+
+def test_a_terminal_that_went_away_ends_nothing(cell):
+    def show(pool):
+        raise OSError(5, "Input/output error")
+
+    assert ended([cell("a", "")], show=show) == {"a": ("done", "")}
 
 
 def test_nothing_stays_behind_where_we_fail(cell):
@@ -208,6 +243,7 @@ def test_numbers_count_the_gpus_that_we_may_use(gpus):
         (2, "0,2", "'2' is not here; there are the GPUs 0 to 1, and cpu."),
         (2, "gpu", "'gpu' is not here"),
         (2, "-1", "'-1' is not here"),
+        (2, "9" * 5000, "is not here"),
     ],
 )
 def test_devices_that_are_not_there(gpus, count, text, expected):

@@ -6,7 +6,9 @@ import pytest
 from processor import TASKS
 from src.errors import CheckpointError
 from src.grid.records import last_words, read_grid
-from tests.src.grid.helpers import cell_of, finished
+from src.grid.report import write_report
+from tests.conftest import ROOT
+from tests.src.grid.helpers import PUBLISHED, cell_of, finished
 
 
 def left_in(tmp_path):
@@ -20,12 +22,11 @@ def test_a_finished_run(tmp_path):
     (record,), left = read_grid(tmp_path, TASKS)
     assert not left
     assert (record.model, record.task, record.seed, record.folder) == ("koelectra-base-v3", "nsmc", 1, cell.folder)
-    assert (record.score("selected", "acc"), record.score("best_on_test", "acc")) == (0.9, pytest.approx(0.91))
+    assert (record.choice("selected").test["acc"], record.choice("best_on_test").test["acc"]) == (0.9, pytest.approx(0.91))
     assert record.overrides == {"max_steps": 20}
     assert record.settings["max_steps"] == 20 and "log_every" not in record.settings and "seed" not in record.settings
     assert record.seconds == 60 + 30 + 10
     assert record.weight_bytes == 1000 < record.bytes_on_disk
-    assert record.made_with == {"device": "a GPU", "revision": "0123456789ab"}
 
 
 def test_no_grid(tmp_path):
@@ -57,6 +58,10 @@ def test_what_is_no_finished_run_is_named(tmp_path):
     shutil.copytree(task / "seed-1", task / "seed-10")
     shutil.copytree(task / "seed-1", task / "seed-1.1")
     (task / "seed-11").mkdir()
+    (task / "seed-12").mkdir()
+    (task / "seed-12" / "notes.txt").touch()
+    settings = finished(tmp_path, seed=13).folder / "settings.json"
+    settings.write_text(settings.read_text().replace('"koelectra-base-v3.json"', '"tiny.json"'))
     (task / "notes.txt").touch()
     (task / "seed-01").mkdir()
     shutil.copytree(task / "seed-1", task.parent / "my-nsmc")
@@ -69,30 +74,86 @@ def test_what_is_no_finished_run_is_named(tmp_path):
         f"{here}/seed-3": ("unfinished", "its training came to step 50 or beyond"),
         f"{here}/seed-4": ("failed", "no space"),
         f"{here}/seed-5": ("failed", "these cannot be used: - a: b"),
-        f"{here}/seed-6": ("unfinished", "its process has said nothing"),
+        f"{here}/seed-6": ("unfinished", "it has just begun"),
         f"{here}/seed-7": ("damaged", left_in(tmp_path)[f"{here}/seed-7"][1]),
-        f"{here}/seed-8": ("damaged", "a score or a cost is no number"),
+        f"{here}/seed-8": ("damaged", left_in(tmp_path)[f"{here}/seed-8"][1]),
         f"{here}/seed-9": ("unscored", "there are no scores on test; the same command without --do_eval false adds them"),
         f"{here}/seed-10": ("foreign", "its settings.json says seed 1"),
         f"{here}/seed-1.1": ("put aside", "an earlier run of seed-1"),
-        f"{here}/seed-11": ("foreign", "no run: there is no settings.json"),
+        f"{here}/seed-11": ("unfinished", "it has just begun"),
+        f"{here}/seed-12": ("foreign", "no run: no settings.json"),
+        f"{here}/seed-13": ("foreign", "its settings.json says that it is of the model 'tiny'"),
         f"{here}/notes.txt": ("foreign", "no run's folder; those are called seed-<n>"),
         f"{here}/seed-01": ("foreign", "no run's folder; those are called seed-<n>"),
         "koelectra-base-v3/my-nsmc": ("foreign", f"no task's folder; those are {', '.join(TASKS)}"),
         "koelectra-nsmc-ckpt": ("foreign", "no model's folder: it holds no task's"),
     }
     assert "eval_results.json is damaged" in left_in(tmp_path)[f"{here}/seed-7"][1]
+    assert "finite number" in left_in(tmp_path)[f"{here}/seed-8"][1]
     assert [record.seed for record in read_grid(tmp_path, TASKS)[0]] == [1]
 
 
-@pytest.mark.parametrize("name", ["settings", "eval_results", "cost"])
-@pytest.mark.parametrize("content", ["[]", "{}", "1", '{"settings": 3}', '{"selected": 3, "best_on_test": 4}', "\udcff"])
-def test_records_of_other_content_never_count(tmp_path, name, content):
-    """One file of a finished run is replaced: never a traceback, never a score."""
-    (finished(tmp_path).folder / f"{name}.json").write_text(content, errors="surrogateescape")
+WRONG = ["x", "", None, [], {}, {"a": 1}, -1, 10**400, True]
+
+
+@pytest.mark.parametrize(
+    ("name", "path"),
+    [
+        ("settings", []),
+        ("settings", ["settings"]),
+        ("settings", ["settings", "config_file"]),
+        ("settings", ["layers"]),
+        ("settings", ["data", "test"]),
+        ("settings", ["versions"]),
+        ("settings", ["device"]),
+        ("settings", ["weights"]),
+        ("eval_results", []),
+        ("eval_results", ["data"]),
+        ("eval_results", ["scores"]),
+        ("eval_results", ["selected"]),
+        ("eval_results", ["selected", "by"]),
+        ("eval_results", ["selected", "step"]),
+        ("eval_results", ["selected", "test"]),
+        ("eval_results", ["best_on_test", "test", "acc"]),
+        ("cost", []),
+        ("cost", ["tokens_per_s"]),
+        ("cost", ["preparation_seconds"]),
+    ],
+)
+def test_records_of_other_content_never_end_in_a_traceback(tmp_path, name, path):
+    """One value of a finished run is replaced by others, or missing; the report of the whole grid is built all the same."""
+    finished(tmp_path, model="kobert")
+    file = finished(tmp_path).folder / f"{name}.json"
+    good = json.loads(file.read_text())
+    for value in [*WRONG, "missing"]:
+        content = json.loads(json.dumps(good))
+        holder = {"all": content}
+        place, key = holder, "all"
+        for part in path:
+            place, key = place[key], part
+        place[key] = value
+        if value == "missing":
+            del place[key]
+        file.write_text(json.dumps(holder.get("all")))
+        text = write_report(tmp_path, TASKS, PUBLISHED, ROOT / "config")
+        assert "| KoBERT | 351M |" in text
+        records, left = read_grid(tmp_path, TASKS)
+        assert len(records) + len(left) == 2
+        if value in (None, []) and "weights" not in path:
+            assert len(records) == 1
+    file.write_bytes(b"\xff\xfe")
+    assert len(read_grid(tmp_path, TASKS)[0]) == 1
+    file.unlink()
+    file.mkdir()
+    assert read_grid(tmp_path, TASKS)[1][0].kind in ("damaged", "foreign")
+
+
+def test_a_finished_run_whose_last_attempt_failed(tmp_path):
+    """Its scores stand, and it is said that a later attempt, with other settings, failed."""
+    finished(tmp_path).output.write_text("error: no such length\n")
     records, (left,) = read_grid(tmp_path, TASKS)
-    assert not records
-    assert left.kind in ("damaged", "foreign", "unfinished", "unscored")
+    assert len(records) == 1
+    assert (left.kind, left.why) == ("failed", "no such length (in the table is what was finished before)")
 
 
 @pytest.mark.parametrize(
@@ -121,4 +182,4 @@ def test_an_interrupted_cell_is_unfinished_not_failed(tmp_path):
     cell = cell_of(tmp_path)
     cell.output.parent.mkdir(parents=True)
     cell.output.write_text("interrupted by SIGTERM\n")
-    assert left_in(tmp_path) == {cell.name: ("unfinished", "interrupted by SIGTERM")}
+    assert left_in(tmp_path) == {cell.name: ("unfinished", "it has just begun")}

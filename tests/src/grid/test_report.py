@@ -1,20 +1,18 @@
 import csv
+import json
 import shutil
 
 import pytest
 
 from processor import TASKS
 from src.errors import CheckpointError
-from src.grid.published import Published
 from src.grid.report import write_report
 from tests.conftest import ROOT
-from tests.src.grid.helpers import finished
-
-PUBLISHED = Published.read(ROOT / "processor" / "published_scores.json")
+from tests.src.grid.helpers import PUBLISHED, finished
 
 
 def report(tmp_path):
-    return write_report(tmp_path, TASKS, PUBLISHED)
+    return write_report(tmp_path, TASKS, PUBLISHED, ROOT / "config")
 
 
 def section(text, title):
@@ -92,7 +90,26 @@ def test_costs_are_means_over_runs(tmp_path):
     finished(tmp_path, task="paws", seconds=30.0)
     row = section(report(tmp_path), "Cost").splitlines()[-1]
     assert "| 1:30<br/>2.50 GB<br/>2,000/s |" in row
-    assert row.endswith("| 2:00<br/>2.50 GB |")
+    assert row.endswith("| 2:00 for 2 tasks<br/>2.50 GB |")
+
+
+def test_costs_of_two_devices_are_no_mean(tmp_path):
+    finished(tmp_path, seed=1)
+    finished(tmp_path, seed=2, seconds=9000.0, device="cpu, 2 threads")
+    text = report(tmp_path)
+    assert section(text, "Cost").splitlines()[-1].startswith("| KoELECTRA-Base-v3 | on several devices | - |")
+    assert "- device: a GPU (koelectra-base-v3 seed 1); cpu, 2 threads (koelectra-base-v3 seed 2)" in text
+
+
+def test_the_same_difference_in_both_scores_is_shown_twice(tmp_path):
+    """Published are 82.11 / 91.13; and what is no difference has no sign of one."""
+    results = finished(tmp_path, "koelectra-small-v3", "korquad", score=82.61).folder / "eval_results.json"
+    content = json.loads(results.read_text())
+    for view in ("selected", "best_on_test"):
+        content[view]["test"] = {"exact_match": 82.109, "f1": 91.629}
+    results.write_text(json.dumps(content))
+    cell = cells(report(tmp_path), "selected", "KoELECTRA-Small-v3")[1]["korquad"]
+    assert cell.endswith("<br/>published 82.11 / 91.13: +0.00 inside / +0.50 inside")
 
 
 def test_what_is_not_in_the_table(tmp_path):
@@ -102,7 +119,7 @@ def test_what_is_not_in_the_table(tmp_path):
     (cell.folder.parent / "seed-3.log").write_text("error: no network\n")
     lines = section(report(tmp_path), "What is not in the tables").splitlines()
     assert "- missing: `koelectra-base-v3/nsmc`: seed 2" in lines
-    assert "- missing: `kobert/nsmc`: seed 1, 3, 7" in lines
+    assert "- missing: `kobert/nsmc`: seed 1, 3" in lines  # 7 is foreign: nobody has it
     assert "- failed: `koelectra-base-v3/nsmc/seed-3`: no network" in lines
     assert "- foreign: `koelectra-base-v3/nsmc/seed-7`: its settings.json says seed 1" in lines
     assert any(line.startswith("- no model has a finished run of Naver NER, PAWS, ") for line in lines)
@@ -112,12 +129,16 @@ def test_what_is_not_in_the_table(tmp_path):
 def test_runs_that_were_not_made_alike_are_marked(tmp_path):
     for seed in (1, 2):
         finished(tmp_path, seed=seed)
-    finished(tmp_path, model="kobert", rest=("--max_steps", "9"))
+    finished(tmp_path, model="kobert", score=99.0, rest=("--max_steps", "9"))
     text = report(tmp_path)
     assert "(n=1)†<br/>" in cells(text, "selected", "KoBERT")[1]["nsmc"]
-    assert "†" not in cells(text, "selected", "KoELECTRA-Base-v3")[1]["nsmc"]
+    assert cells(text, "selected", "KoELECTRA-Base-v3")[1]["nsmc"].startswith(
+        "**90.00 ± 0.00** (n=2)<br/>"
+    )  # of those alike the best
     assert "- settings given on the command line: max_steps 9 (1 of 3 runs)" in text
-    assert "- nsmc: max_steps: 9 (kobert seed 1); not given (koelectra-base-v3 seed 1 2)" in text
+    assert "- nsmc: max_steps: 9 (kobert seed 1); -1 (koelectra-base-v3 seed 1 2)" in text
+    assert "(n=1)†<br/>published 89.59: not compared" in cells(text, "selected", "KoBERT")[1]["nsmc"]
+    assert "- other settings than those of the published runs (max_steps 9): `kobert/nsmc`" in text
 
 
 def test_what_was_not_made_from_the_published_files_is_not_compared(tmp_path):
@@ -150,12 +171,17 @@ def test_the_csv_has_the_same_numbers(tmp_path):
         rows = list(csv.DictReader(stream))
     assert [(row["view"], row["table"], row["model"]) for row in rows] == [
         ("selected", "base", "koelectra-base-v3"),
-        ("selected", "base", "tiny"),
+        ("selected", "unknown", "tiny"),
         ("best_on_test", "base", "koelectra-base-v3"),
-        ("best_on_test", "base", "tiny"),
+        ("best_on_test", "unknown", "tiny"),
     ]
     found = {name: value for name, value in rows[2].items() if name.startswith("nsmc.")}
-    assert found.pop("nsmc.acc.verdict") == "outside"
+    assert [found.pop(f"nsmc.{name}") for name in ("acc.verdict", "seeds", "unlike", "not_compared")] == [
+        "outside",
+        "1 2",
+        "",
+        "",
+    ]
     assert {name: float(value) for name, value in found.items()} == pytest.approx(
         {
             "nsmc.acc.mean": 91.6,
@@ -171,7 +197,7 @@ def test_the_csv_has_the_same_numbers(tmp_path):
         rel=1e-4,
     )
     assert rows[1]["nsmc.acc.published"] == rows[1]["paws.acc.mean"] == ""
-    assert len(rows[0]) == 4 + 9 * 7 + 8 * 3
+    assert len(rows[0]) == 4 + 9 * 7 + 8 * 6
 
 
 def test_the_same_folders_give_the_same_files(tmp_path):

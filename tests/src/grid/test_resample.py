@@ -86,12 +86,15 @@ def test_rows_are_paired():
 
 
 def test_seeds_are_drawn_as_well():
-    """A run that is always right and one that never is: two draws of them give 0, 1/2, 1/2 or 1."""
+    """Scores of 1 and 0: two draws of them have the means 0, 1/2, 1/2, 1, whose variance of 1/8 is half that of the two runs'
+    mean, 1/4: what is sqrt(2) times as far from 1/2 makes up for it.
+    """
     runs = [score_of(*[1] * 10), score_of(*[0] * 10)]
     found = sampled_differences(runs, [score_of(*[0] * 10)], 10)
-    values, counts = np.unique(found, return_counts=True)
-    assert values.tolist() == [0, 0.5, 1]
+    values, counts = np.unique(np.round(found, 9), return_counts=True)
+    assert values == pytest.approx([0.5 - 0.5**0.5, 0.5, 0.5 + 0.5**0.5])
     assert counts / SAMPLES == pytest.approx([0.25, 0.5, 0.25], abs=0.02)
+    assert found.var() == pytest.approx(np.var([0, 1], ddof=1) / 2, rel=0.05)
 
 
 def test_the_same_samples_every_time():
@@ -99,7 +102,25 @@ def test_the_same_samples_every_time():
     assert (sampled_differences(*runs, 40) == sampled_differences(*runs, 40)).all()
 
 
-def test_p():
-    """Around the observed 2 the samples lie 0, 1, -2 and 3 off: two of four at least as far as 2 is from 0, and itself."""
-    assert p_value(np.array([2.0, 3.0, 0.0, 5.0]), 2.0) == pytest.approx((2 + 1) / (4 + 1))
-    assert p_value(np.zeros(9), 0.0) == 1
+@pytest.mark.parametrize(
+    ("differences", "expected"),
+    [
+        ([1.0] * 9, 2 * 1 / 10),
+        ([1.0] * 8 + [-1.0], 2 * 2 / 10),
+        ([-1.0] * 8 + [1.0], 2 * 2 / 10),
+        ([1.0] * 7 + [-1e-17, 0.0], 2 * 3 / 10),  # no difference, by rounding
+        ([1.0] * 5 + [-1.0] * 4, 2 * 5 / 10),
+        ([0.0] * 9, 1),
+    ],
+)
+def test_p_is_twice_the_share_of_the_other_side(differences, expected):
+    assert p_value(np.array(differences)) == pytest.approx(expected)
+
+
+def test_p_and_the_interval_agree():
+    """0 is outside of the interval of 95 % where p is below 0.05."""
+    for shift in np.linspace(1.5, 2.5, 21):
+        differences = np.random.default_rng(1).normal(shift, 1, SAMPLES)
+        low, high = np.percentile(differences, [2.5, 97.5])
+        p = p_value(differences)
+        assert abs(p - 0.05) < 5e-4 or (p < 0.05) == (not low <= 0 <= high)

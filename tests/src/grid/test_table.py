@@ -1,14 +1,13 @@
 import pytest
 
 from processor import TASKS
-from src.grid.published import Published
 from src.grid.records import Left, read_grid
-from src.grid.table import missing, rows_of, unlike, value_of, why_not_comparable
+from src.grid.table import Shipped, missing, rows_of, unlike, value_of
 from tests.conftest import ROOT
-from tests.src.grid.helpers import finished
+from tests.src.grid.helpers import PUBLISHED, finished
 
-PUBLISHED = Published.read(ROOT / "processor" / "published_scores.json")
 NSMC = TASKS["nsmc"]
+SHIPPED = Shipped(ROOT / "config", TASKS)
 
 
 def records_in(tmp_path):
@@ -16,7 +15,9 @@ def records_in(tmp_path):
 
 
 def value(tmp_path, view="selected"):
-    return value_of(records_in(tmp_path), view, "acc", NSMC, PUBLISHED.score("koelectra-base-v3", "nsmc", "acc"))
+    records = records_in(tmp_path)
+    fair = not any(SHIPPED.why_not_comparable(record) for record in records)
+    return value_of(records, view, "acc", NSMC, PUBLISHED.score("koelectra-base-v3", "nsmc", "acc"), fair)
 
 
 def test_mean_and_deviation_of_the_sample(tmp_path):
@@ -37,7 +38,7 @@ def test_one_run_has_no_deviation(tmp_path):
 
 def test_korquads_scores_are_percent_already(tmp_path):
     finished(tmp_path, task="korquad", score=84.0)
-    found = value_of(records_in(tmp_path), "selected", "exact_match", TASKS["korquad"], None)
+    found = value_of(records_in(tmp_path), "selected", "exact_match", TASKS["korquad"], None, True)
     assert (found.mean, found.difference, found.verdict) == (pytest.approx(84), None, "")
 
 
@@ -45,15 +46,24 @@ def test_korquads_scores_are_percent_already(tmp_path):
     ("changes", "reason"),
     [
         ({"status": "other"}, "not the published train and test file"),
-        ({"model": "data/sample/tiny-electra"}, "other weights than the model's file names"),
-        ({"rest": ("--from_scratch",)}, "other weights than the model's file names"),
-        ({"rest": ("--revision", "abc")}, "other weights than the model's file names"),
+        ({"rest": ("--from_scratch",)}, "other settings than those of the published runs (from_scratch True)"),
+        ({"rest": ("--revision", "abc")}, "other settings than those of the published runs (revision abc)"),
+        (
+            {"rest": ("--max_steps", "9", "--dev_ratio", "0.1")},
+            "other settings than those of the published runs (dev_ratio 0.1, max_steps 9)",
+        ),
     ],
 )
 def test_what_is_not_compared(tmp_path, changes, reason):
     finished(tmp_path, **changes)
-    assert why_not_comparable(records_in(tmp_path)[0]) == reason
+    assert SHIPPED.why_not_comparable(records_in(tmp_path)[0]) == reason
     assert (value(tmp_path).difference, value(tmp_path).verdict) == (None, "")
+
+
+def test_what_is_compared_all_the_same(tmp_path):
+    """What a setting has anyway may be said, and how a GPU computes."""
+    finished(tmp_path, rest=("--max_seq_len", "128", "--mixed_precision", "bf16", "--eval_batch_size", "8"))
+    assert value(tmp_path).verdict == "inside" or value(tmp_path).verdict == "outside"
 
 
 def test_rows_are_in_the_published_order_and_then_by_name(tmp_path):
@@ -73,16 +83,16 @@ def test_rows_are_in_the_published_order_and_then_by_name(tmp_path):
     ]
 
 
-def test_a_model_of_other_weights_does_not_go_by_the_published_name(tmp_path):
-    finished(tmp_path, rest=("--from_scratch",))
+def test_a_model_whose_weights_are_gone_is_neither_small_nor_base(tmp_path):
+    finished(tmp_path, model="tiny")
     (row,) = rows_of(records_in(tmp_path), PUBLISHED)
-    assert (row.title, row.size) == ("koelectra-base-v3", "-")
+    assert (row.title, row.table, row.size) == ("tiny", "unknown", "-")
 
 
 def test_missing_are_seeds_and_tasks_that_others_have(tmp_path):
     for model, task, seed in [("tiny", "nsmc", 1), ("tiny", "nsmc", 2), ("tiny", "paws", 1), ("kcbert-base", "nsmc", 1)]:
         finished(tmp_path, model=model, task=task, seed=seed)
-    left = [Left("failed", "kcbert-base/nsmc/seed-3", ""), Left("foreign", "kcbert-base/notes", "")]
+    left = [Left("failed", "kcbert-base/nsmc/seed-3", ""), Left("foreign", "tiny/nsmc/seed-99", "")]
     found = [(each.place, each.why) for each in missing(records_in(tmp_path), left, TASKS)]
     assert found == [
         ("kcbert-base/nsmc", "seed 2"),
@@ -104,8 +114,32 @@ def test_what_was_said_on_the_command_line_for_some(tmp_path):
     for model, seed, rest in [("tiny", 1, ("--max_steps", "5")), ("tiny", 2, ()), ("kcbert-base", 1, ()), ("kcbert-base", 2, ())]:
         finished(tmp_path, model=model, seed=seed, rest=rest)
     texts, marked = unlike(records_in(tmp_path), TASKS)
-    assert texts == {"max_steps: not given (kcbert-base seed 1 2, tiny seed 2); 5 (tiny seed 1)": ["nsmc"]}
+    assert texts == {"max_steps: -1 (kcbert-base seed 1 2, tiny seed 2); 5 (tiny seed 1)": ["nsmc"]}
     assert marked == {("tiny", "nsmc")}
+
+
+def test_to_say_what_is_so_anyway_makes_no_difference(tmp_path):
+    finished(tmp_path, seed=1, rest=("--max_seq_len", "128"))
+    finished(tmp_path, seed=2)
+    assert unlike(records_in(tmp_path), TASKS) == ({}, set())
+
+
+def test_what_was_scored_anew_in_another_way(tmp_path):
+    """The settings of the run were changed, and not its layers."""
+    finished(tmp_path, model="kobert", task="korquad")
+    settings = finished(tmp_path, model="tiny", task="korquad").folder / "settings.json"
+    settings.write_text(settings.read_text().replace('"answer_text": "offsets"', '"answer_text": "legacy"'))
+    assert unlike(records_in(tmp_path), TASKS)[0] == {"answer_text: offsets (kobert seed 1); legacy (tiny seed 1)": ["korquad"]}
+
+
+def test_less_checkpoints_were_scored_on_test(tmp_path):
+    """The best on test of one is not the best on test of two."""
+    for seed in (1, 2, 3):
+        results = finished(tmp_path, seed=seed).folder / "eval_results.json"
+    results.write_text(results.read_text().replace('"10": {"test"', '"10": {"dev"'))
+    texts, marked = unlike(records_in(tmp_path), TASKS)
+    assert texts == {"checkpoints scored on test: 2 (koelectra-base-v3 seed 1 2); 1 (koelectra-base-v3 seed 3)": ["nsmc"]}
+    assert marked == {("koelectra-base-v3", "nsmc")}
 
 
 @pytest.mark.parametrize(
