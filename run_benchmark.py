@@ -11,7 +11,7 @@ from src.errors import run_command
 from src.grid.cells import list_of, make_cells
 from src.grid.compare import compare, show
 from src.grid.published import Published
-from src.grid.records import VIEWS
+from src.grid.record import VIEWS
 from src.grid.report import write_report
 from src.grid.run import run_grid
 from src.progress import start_logging

@@ -11,7 +11,8 @@ from src.checkpoint import prediction_file
 from src.errors import CheckpointError, ConfigError, did_you_mean
 from src.files import DAMAGE, damaged
 from src.grid.cells import Task
-from src.grid.records import Record, read_grid, scores_of
+from src.grid.folders import read_grid
+from src.grid.record import Record, scores_of
 from src.grid.resample import SAMPLES, SCORES, Columns, p_value, sampled_differences
 from src.grid.table import unlike
 

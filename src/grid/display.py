@@ -12,8 +12,8 @@ from src.errors import BenchmarkError
 from src.files import DAMAGE, read_json
 from src.grid.cells import Cell, Task
 from src.grid.estimate import Estimate
+from src.grid.folders import tail
 from src.grid.pool import Outcome, Pool, Running
-from src.grid.records import tail
 from src.progress import format_seconds
 
 if TYPE_CHECKING:

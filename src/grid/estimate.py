@@ -8,7 +8,7 @@ from typing import Any
 
 from src.grid.cells import Cell
 from src.grid.pool import Pool
-from src.grid.records import Record, that_matter
+from src.grid.record import Record, that_matter
 from src.progress import format_seconds
 
 Place = tuple[str, str]  # model and task

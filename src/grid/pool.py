@@ -16,7 +16,7 @@ from typing import Literal
 from src.errors import SIGNALS, CheckpointError, ConfigError, Interrupted
 from src.files import hold
 from src.grid.cells import Cell
-from src.grid.records import last_words
+from src.grid.folders import last_words
 
 ROOT = Path(__file__).resolve().parents[2]
 POLL = 0.25  # seconds between two looks at the processes

@@ -9,8 +9,9 @@ from pathlib import Path
 
 from src.files import write_lines
 from src.grid.cells import GRID, Task
+from src.grid.folders import WRITTEN, Left, read_grid
 from src.grid.published import Published
-from src.grid.records import VIEWS, WRITTEN, Left, Record, read_grid, scores_of, short
+from src.grid.record import VIEWS, Record, scores_of, short
 from src.grid.table import Row, Shipped, Value, mean_cost, missing, rows_of, unlike, value_of, who
 from src.progress import format_seconds
 

@@ -9,8 +9,8 @@ from src.checkpoint import DataFile
 from src.grid.cells import GRID, Cell, Status, Task, look
 from src.grid.display import Lines, Live, can_draw
 from src.grid.estimate import Estimate
+from src.grid.folders import read_grid
 from src.grid.pool import Pool, parse_devices
-from src.grid.records import read_grid
 from src.progress import format_seconds
 from src.settings import Settings
 

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from src.grid.cells import Task, make_cells
+from src.grid.folders import Left
 from src.grid.published import Published, PublishedScore
-from src.grid.records import Left, Record, that_matter
+from src.grid.record import Record, that_matter
 
 SMALL = 300 * 2**20  # bytes of weights; the published tables call models of up to 213M small, and those from 351M on base
 # Settings by which the same is computed in another way; the published runs did it in yet another.

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 from processor import TASKS
 from src.grid.cells import make_cells
 from src.grid.published import Published
-from src.grid.records import scores_of
+from src.grid.record import scores_of
 from tests.conftest import ROOT
 
 PUBLISHED = Published.read(ROOT / "processor" / "published_scores.json")

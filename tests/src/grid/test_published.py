@@ -4,7 +4,7 @@ import pytest
 
 from processor import TASKS
 from src.grid.published import Published
-from src.grid.records import scores_of
+from src.grid.record import scores_of
 from tests.conftest import ROOT, SHARED
 
 PATH = ROOT / "processor" / "published_scores.json"

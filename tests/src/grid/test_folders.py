@@ -5,7 +5,7 @@ import pytest
 
 from processor import TASKS
 from src.errors import CheckpointError
-from src.grid.records import last_words, read_grid
+from src.grid.folders import last_words, read_grid
 from src.grid.report import write_report
 from tests.conftest import ROOT
 from tests.src.grid.helpers import PUBLISHED, cell_of, finished
@@ -13,20 +13,6 @@ from tests.src.grid.helpers import PUBLISHED, cell_of, finished
 
 def left_in(tmp_path):
     return {each.place: (each.kind, each.why) for each in read_grid(tmp_path, TASKS)[1]}
-
-
-def test_a_finished_run(tmp_path):
-    cell = finished(tmp_path, score=90.0, best=91.0, rest=("--max_steps", "20"))
-    (cell.folder / "checkpoint-20").mkdir()
-    (cell.folder / "checkpoint-20" / "model.safetensors").write_bytes(b"x" * 1000)
-    (record,), left = read_grid(tmp_path, TASKS)
-    assert not left
-    assert (record.model, record.task, record.seed, record.folder) == ("koelectra-base-v3", "nsmc", 1, cell.folder)
-    assert (record.choice("selected").test["acc"], record.choice("best_on_test").test["acc"]) == (0.9, pytest.approx(0.91))
-    assert record.overrides == {"max_steps": 20}
-    assert record.settings["max_steps"] == 20 and "log_every" not in record.settings and "seed" not in record.settings
-    assert record.seconds == 60 + 30 + 10
-    assert record.weight_bytes == 1000 < record.bytes_on_disk
 
 
 def test_no_grid(tmp_path):
