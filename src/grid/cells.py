@@ -18,6 +18,7 @@ from src.settings import COMMAND_LINE, Settings
 logger = logging.getLogger(__name__)
 
 GRID = "benchmark"  # the folder of the grid in ckpt_dir
+WRITTEN = ("results.md", "results.csv")  # what `report` leaves in it
 ANY_MODEL = "auto.json"  # the config file for models that have none
 # Settings that are not for all cells alike, and what to do instead.
 OF_THE_CELL = {
@@ -170,7 +171,7 @@ def _models(entries: Sequence[str], config_dir: Path, problems: list[str]) -> di
             near = did_you_mean(entry, stems)
             problems.append(f"--models: {entry!r} is neither a file in {config_dir}/ nor a model's folder or hub id.{near}")
             continue
-        if not name or name[0] in ".-":
+        if not name or name[0] in ".-" or name in WRITTEN:
             problems.append(f"--models: {entry!r}: a model cannot be called {name!r}; give it a config file of another name")
         if name in found:
             problems.append(f"--models: two of them are called {name!r}; give one of them a config file of another name")

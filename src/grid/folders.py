@@ -11,10 +11,9 @@ from pydantic import ValidationError
 from src.checkpoint import COST, LOG_LINES, RESULTS, SETTINGS
 from src.errors import CheckpointError
 from src.files import DAMAGE, read_json
-from src.grid.cells import GRID, Task, name_of, output_of
+from src.grid.cells import GRID, WRITTEN, Task, name_of, output_of
 from src.grid.record import VIEWS, Cost, Origin, Record, Results, scores_of
 
-WRITTEN = ("results.md", "results.csv")  # what `report` itself leaves in the grid
 MAX_WORDS = 300  # characters of a process's last words
 TAIL = 65_536  # bytes at the end of an output, among which they are
 

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from src.files import write_lines
-from src.grid.cells import GRID, Task
-from src.grid.folders import WRITTEN, Left, read_grid
+from src.grid.cells import GRID, WRITTEN, Task
+from src.grid.folders import Left, read_grid
 from src.grid.published import Published
 from src.grid.record import VIEWS, Record, scores_of, short
 from src.grid.table import Row, Shipped, Value, mean_cost, missing, rows_of, unlike, value_of, who

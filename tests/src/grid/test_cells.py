@@ -76,6 +76,7 @@ def test_a_config_file_of_ones_own(tmp_path):
         (("tiny", "nsmc", "1", "--overwrite_output_dir"), ["--overwrite_output_dir is not for all runs"]),
         (("tiny", "nsmc", "1", "--do_train", "false", "--do_eval", "false"), ["leaves nothing to report"]),
         (("/",), ["a model cannot be called ''"]),
+        (("x/results.md",), ["a model cannot be called 'results.md'"]),
         (("x/.hidden",), ["a model cannot be called '.hidden'"]),
         (("tiny", "nsmc", "1", "--seed", "4"), ["--seed is not for all runs: give --seeds"]),
         (("tiny", "nsmc", "1", "--output_dir", "mine"), ["--output_dir is not for all runs: it follows from"]),
