@@ -5,7 +5,8 @@ import errno
 import logging
 import signal
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from types import FrameType
 from typing import NoReturn
 
@@ -81,23 +82,32 @@ def run_command(main: Callable[[], None]) -> None:
 
     Errors nobody foresaw keep their traceback: they are bugs and should be reported as such.
     """
-    before = [signal.signal(number, _interrupt) for number in SIGNALS]
+    with handling(SIGNALS, _interrupt):
+        try:
+            main()
+        except Interrupted as error:
+            sys.exit(_say(str(error), error.exit_code))
+        except BenchmarkError as error:
+            sys.exit(_say(f"error: {error}", error.exit_code))
+        except BrokenPipeError:
+            sys.stderr.close()  # the reader of our output went away (`| head`): nobody is left to tell
+            sys.exit(1)
+        except OSError as error:
+            if error.errno not in FAULTS:
+                raise
+            where = error.filename or "unknown file"
+            sys.exit(_say(f"error: {error.strerror}: {where}. Free the disk or choose another folder.", 1))
+
+
+@contextmanager
+def handling(numbers: Iterable[int], handler: Callable[[int, FrameType | None], object]) -> Iterator[None]:
+    """Inside, `handler` handles these signals."""
+    before = {number: signal.signal(number, handler) for number in numbers}
     try:
-        main()
-    except Interrupted as error:
-        sys.exit(_say(str(error), error.exit_code))
-    except BenchmarkError as error:
-        sys.exit(_say(f"error: {error}", error.exit_code))
-    except BrokenPipeError:
-        sys.stderr.close()  # the reader of our output went away (`| head`): nobody is left to tell
-        sys.exit(1)
-    except OSError as error:
-        if error.errno not in FAULTS:
-            raise
-        sys.exit(_say(f"error: {error.strerror}: {error.filename or 'unknown file'}. Free the disk or choose another folder.", 1))
+        yield
     finally:
-        for number, handler in zip(SIGNALS, before, strict=True):
-            signal.signal(number, handler)
+        for number, earlier in before.items():
+            signal.signal(number, earlier)
 
 
 def _interrupt(number: int, frame: FrameType | None) -> NoReturn:

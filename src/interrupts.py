@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from src.errors import SIGNALS, Interrupted
+from src.errors import SIGNALS, Interrupted, handling
 
 _asked: int | None = None  # the signal that came while it was waited for a good moment
 
@@ -22,12 +22,8 @@ def ending_at_check() -> Iterator[None]:
         for each in SIGNALS:
             signal.signal(each, signal.SIG_DFL)
 
-    before = [signal.signal(number, note) for number in SIGNALS]
-    try:
+    with handling(SIGNALS, note):
         yield
-    finally:
-        for number, handler in zip(SIGNALS, before, strict=True):
-            signal.signal(number, handler)
 
 
 def check() -> None:

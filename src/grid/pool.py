@@ -6,14 +6,14 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 from typing import Literal
 
-from src.errors import SIGNALS, CheckpointError, ConfigError, Interrupted
+from src.errors import SIGNALS, CheckpointError, ConfigError, Interrupted, handling
 from src.files import hold
 from src.grid.cells import Cell
 from src.grid.folders import last_words
@@ -114,7 +114,9 @@ class Pool:
         Raises Interrupted, when all processes have ended, where a signal has asked for it: each saves its state at its next step;
         at a second signal they do not wait for that.
         """
-        with self._passing_signals_on():
+        # A terminal that goes away takes us along, too, unless somebody (nohup) has said otherwise.
+        leaves = [] if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN else [signal.SIGHUP]
+        with handling([*SIGNALS, *leaves], self._note):
             try:
                 while self.running or (self.waiting and not self.asked):
                     self._collect()
@@ -162,20 +164,9 @@ class Pool:
             if each.process.poll() is None:
                 each.process.send_signal(signal.SIGTERM)
 
-    @contextmanager
-    def _passing_signals_on(self) -> Iterator[None]:
-        def pass_on(number: int, frame: FrameType | None) -> None:
-            # No more than this: it may come between the start of a process and its place in `running`.
-            self.asked, self.times = self.asked or number, self.times + 1
-
-        # A terminal that goes away takes us along, too, unless somebody (nohup) has said otherwise.
-        numbers = [*SIGNALS, *([signal.SIGHUP] if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN else [])]
-        before = [signal.signal(number, pass_on) for number in numbers]
-        try:
-            yield
-        finally:
-            for number, handler in zip(numbers, before, strict=True):
-                signal.signal(number, handler)
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        # No more than this: it may come between the start of a process and its place in `running`.
+        self.asked, self.times = self.asked or number, self.times + 1
 
 
 def start(cell: Cell, device: Device) -> Running:
