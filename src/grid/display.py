@@ -61,7 +61,8 @@ class Lines:
 
     def say_end(self, outcome: Outcome, pool: Pool) -> None:
         """How a run ended, and what is left."""
-        told = outcome.why if outcome.end != "done" else f"{self.score(outcome.cell)} in {format_seconds(outcome.seconds)}"
+        done = f"{self.score(outcome.cell)} in {format_seconds(outcome.seconds)}"
+        told = done if outcome.end == "done" else f"{outcome.end}: {outcome.why}"
         ended = len(self.cells) - len(pool.waiting) - len(pool.running)
         left = self.estimate.left(pool)
         logger.info("%s: %s (%d of %d%s)", outcome.cell.name, told, ended, len(self.cells), left and f"; {left}")

@@ -189,8 +189,10 @@ def _line(cells: Iterable[str]) -> str:
 
 
 def _left_lines(table: Table) -> Iterator[str]:
+    places: dict[tuple[str, str], list[str]] = defaultdict(list)
     for each in sorted(table.left, key=lambda each: (KINDS.index(each.kind), each.place)):
-        yield f"{each.kind}: `{each.place}`: {each.why}"
+        places[each.kind, each.why].append(f"`{each.place}`")
+    yield from (f"{kind}: {', '.join(found)}: {why}" for (kind, why), found in places.items())
     tasks = {record.task for record in table.records}
     if empty := [task.title for name, task in table.known.items() if name not in tasks]:
         yield f"no model has a finished run of {', '.join(empty)}"

@@ -34,7 +34,7 @@ def test_lines(grid, caplog):
         display.show(pool)
     assert caplog.messages == [
         "tiny/nsmc/seed-1: acc 91.00 in 1:00 (8 of 12; 1:55 and 2 runs of unknown length left)",
-        "tiny/paws/seed-1: no such file (8 of 12; 1:55 and 2 runs of unknown length left)",
+        "tiny/paws/seed-1: failed: no such file (8 of 12; 1:55 and 2 runs of unknown length left)",
         "tiny/nsmc/seed-2 starts on gpu 1",
     ]
 

@@ -116,11 +116,12 @@ def test_what_is_not_in_the_table(tmp_path):
     cell = finished(tmp_path, seed=1)
     finished(tmp_path, model="kobert", seed=2)
     shutil.copytree(cell.folder, cell.folder.parent / "seed-7")
-    (cell.folder.parent / "seed-3.log").write_text("error: no network\n")
+    for seed in (3, 4):
+        (cell.folder.parent / f"seed-{seed}.log").write_text("error: no network\n")
     lines = section(report(tmp_path), "What is not in the tables").splitlines()
     assert "- missing: `koelectra-base-v3/nsmc`: seed 2" in lines
-    assert "- missing: `kobert/nsmc`: seed 1, 3" in lines  # 7 is foreign: nobody has it
-    assert "- failed: `koelectra-base-v3/nsmc/seed-3`: no network" in lines
+    assert "- missing: `kobert/nsmc`: seed 1, 3, 4" in lines  # 7 is foreign: nobody has it
+    assert "- failed: `koelectra-base-v3/nsmc/seed-3`, `koelectra-base-v3/nsmc/seed-4`: no network" in lines
     assert "- foreign: `koelectra-base-v3/nsmc/seed-7`: its settings.json says seed 1" in lines
     assert any(line.startswith("- no model has a finished run of Naver NER, PAWS, ") for line in lines)
     assert cells(report(tmp_path), "selected", "KoELECTRA-Base-v3")[1]["nsmc"].startswith("**90.00** (n=1)")
