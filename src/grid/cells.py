@@ -8,11 +8,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from src.checkpoint import DataFile
+from src.checkpoint import SETTINGS, DataFile
 from src.config import config_files, load_settings, parse_command_line
 from src.earlier import find_run
 from src.errors import BenchmarkError, ConfigError, did_you_mean, list_problems
-from src.files import digest_folder
+from src.files import digest_folder, read_json
 from src.settings import COMMAND_LINE, Settings
 
 logger = logging.getLogger(__name__)
@@ -186,7 +186,7 @@ def look(
 
     Raises ConfigError where a folder holds a run of another model of that name.
     """
-    files_of = cache(lambda paths: find_files(settings_of[paths]))
+    files_of = cache(lambda paths: find_files(settings_of[paths]))  # digests of large files, and the same for many cells
     digest = cache(digest_folder)
     settings_of: dict[Any, Settings] = {}
     found: dict[Cell, tuple[Status, str]] = {}
@@ -201,15 +201,19 @@ def look(
         except (BenchmarkError, OSError) as error:
             found[cell] = ("broken", str(error))
             continue
-        if run.complete:
-            found[cell] = ("finished", "")
-        elif run.state == "in the way":
-            if "model_name_or_path " in run.why:
-                raise ConfigError(
-                    f"{cell.folder} {run.why}. Another model was called {cell.model!r} then: give this one a config file of "
-                    "another name, or move those runs away."
-                )
+        if run.state == "in the way":
+            _require_same_model(cell)
             found[cell] = ("afresh", run.why)
         else:
-            found[cell] = ("new" if run.state == "absent" else "resumed", "")
+            found[cell] = ("finished" if run.complete else "new" if run.state == "absent" else "resumed", "")
     return found
+
+
+def _require_same_model(cell: Cell) -> None:
+    """What one model has made must not give way to another that happens to be called the same."""
+    before = read_json(cell.folder / SETTINGS)["settings"].get("model_name_or_path")
+    if before != cell.settings.model_name_or_path:
+        raise ConfigError(
+            f"{cell.folder} holds a run of {before}, another model that is called {cell.model!r}. Give this one a config file of "
+            "another name, or move those runs away."
+        )

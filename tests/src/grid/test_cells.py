@@ -121,7 +121,7 @@ def test_another_model_of_the_same_name_is_refused(tmp_path):
         (tmp_path / place / "mine").mkdir(parents=True)
     finished(tmp_path, model=str(tmp_path / "one" / "mine"))
     cells = make_cells(str(tmp_path / "other" / "mine"), "nsmc", "1", ["--ckpt_dir", str(tmp_path)], TASKS)
-    with pytest.raises(ConfigError, match=r"Another model was called 'mine' then"):
+    with pytest.raises(ConfigError, match=r"one/mine, another model that is called 'mine'"):
         look(cells, TASKS, no_files)
 
 
