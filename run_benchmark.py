@@ -7,7 +7,7 @@ from pathlib import Path
 from processor import TASKS
 from processor.download import find_files
 from src.config import Parser
-from src.errors import run_command
+from src.errors import ConfigError, run_command
 from src.grid.cells import list_of, make_cells
 from src.grid.compare import compare, show
 from src.grid.published import Published
@@ -18,6 +18,7 @@ from src.progress import start_logging
 from src.settings import Settings
 
 ROOT = Path(__file__).resolve().parent
+CKPT_DIR = Settings.model_fields["ckpt_dir"].default
 PUBLISHED = ROOT / "processor" / "published_scores.json"
 EPILOG = """
 Every other flag is a setting of the runs: --max_steps 100 --data_dir data/sample (python3 run_seq_cls.py --help).
@@ -45,14 +46,18 @@ def main() -> None:
     run.add_argument("--seeds", default="1,2,3,4,5", help="with commas between; default: %(default)s")
     run.add_argument("--devices", default="", help="GPU numbers with commas between, or cpu: a run on each at a time")
     run.add_argument("--dry_run", action="store_true", help="print the commands that are to run, and what they would cost")
-    report = commands.add_parser("report", help="build results.md and results.csv from what has been run", allow_abbrev=False)
-    what = report.add_subparsers(dest="what", metavar="compare")
-    test = what.add_parser("compare", help="test whether one model is better than another", allow_abbrev=False)
-    test.add_argument("models", nargs=2, metavar="MODEL", help="its name in the grid")
-    test.add_argument("--tasks", default="all", help="with commas between; default: all of which both have runs")
-    test.add_argument("--view", choices=VIEWS, default=VIEWS[0], help="which checkpoints; default: %(default)s")
-    for each in (report, test):
-        each.add_argument("--ckpt_dir", type=Path, default=argparse.SUPPRESS, help="folder of all runs; default: ckpt")
+    report = commands.add_parser(
+        "report",
+        usage="run_benchmark.py report [--ckpt_dir DIR]\n"
+        "       run_benchmark.py report compare MODEL MODEL [--tasks TASKS] [--view VIEW] [--ckpt_dir DIR]",
+        help="build results.md and results.csv from what has been run, or test whether one model is better than another",
+        description="Build results.md and results.csv from what has been run; or, by compare, test whether one model is better.",
+        allow_abbrev=False,
+    )
+    report.add_argument("words", nargs="*", metavar="compare MODEL MODEL", help="two models, by their names in the grid")
+    report.add_argument("--tasks", default="all", help="compare: with commas between; default: all of which both have runs")
+    report.add_argument("--view", choices=VIEWS, default=VIEWS[0], help="compare: which checkpoints; default: %(default)s")
+    report.add_argument("--ckpt_dir", type=Path, default=Path(CKPT_DIR), help="folder of all runs; default: %(default)s")
     given, rest = parser.parse_known_args()
     if given.command == "run":
         run_cells(given, rest)
@@ -68,13 +73,14 @@ def run_cells(given: argparse.Namespace, rest: list[str]) -> None:
 
 
 def tell(given: argparse.Namespace) -> None:
-    ckpt_dir = getattr(given, "ckpt_dir", Path(Settings.model_fields["ckpt_dir"].default))
-    if given.what == "compare":
-        models = (given.models[0], given.models[1])
-        tasks = [] if given.tasks == "all" else list_of(given.tasks)
-        print(show(*compare(ckpt_dir, models, tasks, given.view, TASKS), models, given.view))
-    else:
-        print(write_report(ckpt_dir, TASKS, Published.read(PUBLISHED), ROOT / "config"))
+    if not given.words:
+        print(write_report(given.ckpt_dir, TASKS, Published.read(PUBLISHED), ROOT / "config"))
+        return
+    what, *models = given.words
+    if what != "compare" or len(models) != 2:
+        raise ConfigError(f"report {' '.join(given.words)}: say report alone, or report compare MODEL MODEL. See report --help.")
+    pair, tasks = (models[0], models[1]), [] if given.tasks == "all" else list_of(given.tasks)
+    print(show(*compare(given.ckpt_dir, pair, tasks, given.view, TASKS), pair, given.view))
 
 
 if __name__ == "__main__":

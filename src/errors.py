@@ -100,7 +100,7 @@ def run_command(main: Callable[[], None]) -> None:
 
 
 @contextmanager
-def handling(numbers: Iterable[int], handler: Callable[[int, FrameType | None], object]) -> Iterator[None]:
+def handling(numbers: Iterable[int], handler: Callable[[int, FrameType | None], object] | signal.Handlers) -> Iterator[None]:
     """Inside, `handler` handles these signals."""
     before = {number: signal.signal(number, handler) for number in numbers}
     try:

@@ -23,9 +23,12 @@ ALIASES = {
 }
 
 
-def _setting(default: Any, help: str, *, changes: str = "training", **constraints: Any) -> Any:
-    """A field. `changes`: "training" what is learned, "scores" also what a model says, "outputs" only what is made of that."""
-    return Field(default, description=help, json_schema_extra={"changes": changes}, **constraints)
+def _setting(default: Any, help: str, *, changes: str = "training", only: str = "", **constraints: Any) -> Any:
+    """A field. `changes`: "training" what is learned, "scores" also what a model says, "outputs" only what is made of that.
+
+    `only`: the one output mode for which it counts.
+    """
+    return Field(default, description=help, json_schema_extra={"changes": changes, "only": only}, **constraints)
 
 
 class Settings(BaseModel):
@@ -68,15 +71,22 @@ class Settings(BaseModel):
     max_seq_len: int = _setting(
         128, "longest input in tokens, special tokens included (alias: max_seq_length)", ge=8, changes="scores"
     )
-    doc_stride: int = _setting(128, "korquad: step between windows over a context, in tokens", gt=0, changes="scores")
-    max_query_length: int = _setting(64, "korquad: longest question, in tokens", gt=0, changes="scores")
-    max_answer_length: int = _setting(30, "korquad: longest answer, in tokens", gt=0, changes="outputs")
-    n_best_size: int = _setting(20, "korquad: number of candidate answers kept", gt=0, changes="outputs")
+    doc_stride: int = _setting(
+        128, "korquad: step between windows over a context, in tokens", gt=0, only="span", changes="scores"
+    )
+    max_query_length: int = _setting(64, "korquad: longest question, in tokens", gt=0, only="span", changes="scores")
+    max_answer_length: int = _setting(30, "korquad: longest answer, in tokens", gt=0, only="span", changes="outputs")
+    n_best_size: int = _setting(20, "korquad: number of candidate answers kept", gt=0, only="span", changes="outputs")
 
     answer_text: Literal["offsets", "legacy"] = _setting(
-        "offsets", "korquad: answers by their characters, or joined from pieces as published scores were", changes="outputs"
+        "offsets",
+        "korquad: answers by their characters, or joined from pieces as published scores were",
+        only="span",
+        changes="outputs",
     )
-    strict_data: bool = _setting(True, "korquad: false goes on where ids or answer positions are wrong", changes="scores")
+    strict_data: bool = _setting(
+        True, "korquad: false goes on where ids or answer positions are wrong", only="span", changes="scores"
+    )
 
     # Training
     do_train: bool = _setting(True, "fine-tune", changes="nothing")
@@ -180,6 +190,15 @@ class Settings(BaseModel):
 
 def changes(name: str) -> str:
     """What another value of setting `name` changes: "training", "scores" (and so training, too), "outputs" or "nothing"."""
+    return _about(name, "changes")
+
+
+def counts_for(name: str, output_mode: str) -> bool:
+    """Whether setting `name` counts for tasks of an output mode at all."""
+    return _about(name, "only") in ("", output_mode)
+
+
+def _about(name: str, what: str) -> str:
     extra = Settings.model_fields[name].json_schema_extra
     assert isinstance(extra, dict)
-    return str(extra["changes"])
+    return str(extra[what])

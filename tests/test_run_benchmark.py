@@ -76,7 +76,7 @@ def test_from_nothing_to_the_table(grid, tmp_path):
         ["run_seq_cls.py", "--task", "nsmc"],
         ["run_squad.py", "--task", "korquad"],
     ]
-    assert re.fullmatch(r"# time: \d+:\d\d, one run after the other", seconds)
+    assert re.fullmatch(r"# time: \d+:\d\d, one run after the other, as on cpu, 1 threads", seconds)
     assert re.fullmatch(r"# disk: \d+ MB in the end", disk)
     other = grid("run", "--tasks", "nsmc", "--seeds", "1", "--max_steps", "4", "--dry_run").stdout
     assert "# tiny/nsmc/seed-1 starts afresh: it holds a run with other settings (max_steps 10, now 4)" in other
@@ -166,8 +166,9 @@ def test_a_terminal_shows_a_table(tmp_path):
         (["run", "--models", "tiny", "--model", "x"], "--model is no setting"),
         (["run", "--models", "tiny", "nsmc"], "'nsmc' stands without a setting's name"),
         (["report", "--ckpt_dir", "nowhere"], "nowhere/benchmark/ is not there"),
-        (["report", "--models"], "unrecognized arguments: --models"),
-        (["report", "compare", "tiny"], "required: MODEL"),
+        (["report", "--models", "tiny"], "unrecognized arguments: --models"),
+        (["report", "compare", "tiny"], "report compare tiny: say report alone, or report compare MODEL MODEL"),
+        (["report", "tiny", "tiny"], "say report alone, or report compare MODEL MODEL"),
         (["report", "compare", "a", "b", "--view", "best"], "invalid choice: 'best'"),
         (["rapport"], "invalid choice: 'rapport'"),
     ],

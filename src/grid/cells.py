@@ -55,6 +55,8 @@ class Task(Protocol):
     def scored_on(self) -> str: ...
     @property
     def metric(self) -> str: ...
+    @property
+    def output_mode(self) -> str: ...
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,7 @@ def make_cells(models: str, tasks: str, seeds: str, rest: Sequence[str], known: 
     problems += [f"--{name} is not for all runs: {instead}" for name, instead in OF_THE_CELL.items() if name in given]
     config_dir = Path(given.get("config_dir", Settings.model_fields["config_dir"].default))
     chosen = _models(list_of(models), config_dir, problems)
-    task_names = list(known) if tasks == "all" else list_of(tasks)
+    task_names = list(known) if "all" in list_of(tasks) else list_of(tasks)
     problems += [
         f"--tasks: {task!r} is no task; choose from all, {', '.join(known)}.{did_you_mean(task, known)}"
         for task in task_names
@@ -163,6 +165,9 @@ def _models(entries: Sequence[str], config_dir: Path, problems: list[str]) -> di
     found: dict[str, list[str]] = {}
     stems = [Path(name).stem for name in config_files(config_dir)]
     for entry in entries:
+        if entry in (ANY_MODEL, Path(ANY_MODEL).stem):
+            problems.append(f"--models: {ANY_MODEL} names no model; give a model's folder or hub id, which take its settings")
+            continue
         if entry in stems or entry.endswith(".json"):
             name, flags = Path(entry).stem, ["--config_file", entry.removesuffix(".json") + ".json"]
         elif Path(entry).is_dir() or (entry.count("/") == 1 and entry[0] not in "./~"):

@@ -1,7 +1,7 @@
 """Two models on a task, row by row: is one better, or did it only meet the right rows and seeds?"""
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,12 +13,14 @@ from src.files import DAMAGE, damaged
 from src.grid.cells import Task
 from src.grid.folders import read_grid
 from src.grid.record import Record, scores_of
-from src.grid.resample import SAMPLES, SCORES, Columns, p_value, sampled_differences
+from src.grid.resample import SAMPLES, SCORES, Columns, Score, p_value, sampled_differences
 from src.grid.table import unlike
 
 logger = logging.getLogger(__name__)
 
-ROUNDED = 1e-3  # of the scale: predictions are written with six digits
+ROUNDED = {
+    "correlation": 1e-3
+}  # by how much a score may differ by metric, as predictions are written with six digits; others not
 ENOUGH = 5  # runs, of which the spread between seeds can be seen
 AGAIN = "Move the folder away, and the same `run` makes it again."
 OF_THE_MODEL = ("prediction", "exact_match", "f1", "prob_")  # how columns begin that differ between runs
@@ -79,18 +81,27 @@ def _on_task(name: str, task: Task, runs: Sequence[Sequence[Record]], view: str)
             raise CheckpointError(
                 f"{record.folder} and {records[0].folder} were not scored on the same rows: nothing to compare."
             )
-    rows = len(set(together[0]["sentence"])) if "sentence" in together[0] else len(together[0]["prediction"])
+    rows = len(set(together[0]["sentence"])) if "sentence" in together[0] else len(next(iter(together[0].values())))
     for score, score_of in SCORES[task.metric].items():
-        by_weights = [[score_of(columns) for columns in each] for each in predictions]
+        by_weights = [
+            [_score(score_of, *item, view) for item in zip(*pair, strict=True)] for pair in zip(runs, predictions, strict=True)
+        ]
         whole = [[float(each(np.ones((1, rows)))[0]) / task.scale for each in of_model] for of_model in by_weights]
         for record, found in zip(records, [*whole[0], *whole[1]], strict=True):
-            if abs(found - record.choice(view).test.get(score, np.inf) / task.scale) > ROUNDED:
+            if abs(found - record.choice(view).test.get(score, np.inf) / task.scale) > ROUNDED.get(task.metric, 1e-9):
                 raise CheckpointError(f"{record.folder}: its predictions do not give the {score} of its results. {AGAIN}")
         first, second = (100 * sum(found) / len(found) for found in whole)
         differences = 100 * sampled_differences(by_weights[0], by_weights[1], rows) / task.scale
         low, high = np.percentile(differences, [2.5, 97.5]).tolist()
         p = p_value(differences)
         yield Comparison(name, score, (first, second), low, high, p, rows, (len(runs[0]), len(runs[1])))
+
+
+def _score(score_of: Callable[[Columns], Score], record: Record, columns: Columns, view: str) -> Score:
+    try:
+        return score_of(columns)
+    except DAMAGE as error:
+        raise damaged(prediction_file(record.folder, record.choice(view).step), error) from None
 
 
 def read_predictions(record: Record, view: str) -> Columns:
@@ -142,4 +153,4 @@ def show(found: Sequence[Comparison], cautions: Sequence[str], models: tuple[str
         runs = f"{each.runs[0]} and {each.runs[1]}"
         lines.append(f"| {each.task} | {each.score} | {numbers} | {each.p:.4f} | {each.rows:,} | {runs} |")
     lines += ["", f"View `{view}`, in percent; paired bootstrap: {SAMPLES:,} samples of the rows, and of the runs of each model."]
-    return "\n".join([*lines, *cautions])
+    return "\n".join([*lines, "", *(f"- {caution}" for caution in cautions)])

@@ -20,17 +20,19 @@ class Estimate:
 
     seconds: dict[Place, list[float]] = field(default_factory=lambda: defaultdict(list))
     sizes: dict[Place, list[float]] = field(default_factory=lambda: defaultdict(list))
+    devices: set[str] = field(default_factory=set)  # on which those were
 
     @classmethod
     def of(cls, cells: Sequence[Cell], records: Iterable[Record]) -> "Estimate":
         """From the finished runs of the grid."""
-        wanted = {(cell.model, cell.task): _what_it_takes(cell.settings.model_dump()) for cell in cells}
+        wanted = {(cell.model, cell.task): cell.settings.model_dump() for cell in cells}
         found = cls()
         for record in records:
             place = (record.model, record.task)
-            if wanted.get(place) == _what_it_takes(record.origin.settings):
+            if place in wanted and _what_it_takes(wanted[place], record) == _what_it_takes(record.origin.settings, record):
                 found.seconds[place].append(record.seconds)
                 found.sizes[place].append(record.bytes_on_disk)
+                found.devices.add(record.origin.device)
         return found
 
     def add(self, cell: Cell, seconds: float) -> None:
@@ -60,6 +62,6 @@ class Estimate:
         return f"{format_seconds(waiting + longest)}{more} left"
 
 
-def _what_it_takes(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """What decides how long a run takes."""
-    return {**that_matter(settings), "data_dir": settings.get("data_dir")}
+def _what_it_takes(settings: Mapping[str, Any], record: Record) -> dict[str, Any]:
+    """What decides how long a run like the record takes."""
+    return {**that_matter(settings, record.output_mode), "data_dir": settings.get("data_dir")}

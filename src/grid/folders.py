@@ -40,15 +40,24 @@ def read_grid(ckpt_dir: Path, known: Mapping[str, Task]) -> tuple[list[Record], 
     for place in _places(root, known, left):
         try:
             found = _read(root / place, place, known)
-            if isinstance(found, Record) and (failure := _failure(root / place)):
+            if isinstance(found, Record) and (failure := _failure_since(found)):
                 left.append(Left("failed", place, f"{failure} (in the table is what was finished before)"))
-        except (*DAMAGE, ArithmeticError, ValidationError, OSError, CheckpointError) as error:
-            found = Left("damaged", place, shorten([f"{type(error).__name__}:", *str(error).split()]))
+        except (*DAMAGE, ArithmeticError, OSError, CheckpointError) as error:
+            found = Left("damaged", place, _in_words(error))
         if isinstance(found, Record):
             records.append(found)
         else:
             left.append(found)
     return records, left
+
+
+def _in_words(error: Exception) -> str:
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        return shorten([f"{error.title} without a good {'.'.join(map(str, first['loc']))}:", first["msg"]])
+    if isinstance(error, OSError):
+        return f"{error.filename}: {error.strerror}"
+    return shorten(str(error).split())
 
 
 def _places(root: Path, known: Mapping[str, Task], left: list[Left]) -> Iterator[str]:
@@ -66,7 +75,7 @@ def _places(root: Path, known: Mapping[str, Task], left: list[Left]) -> Iterator
 
     for model in visible(root):
         tasks = [] if model.name in WRITTEN else visible(model) if model.is_dir() else [model]
-        if tasks and not any(task.name in known and task.is_dir() for task in tasks):
+        if model.name not in WRITTEN and not any(task.name in known and task.is_dir() for task in tasks):
             foreign(model, "no model's folder: it holds no task's")
             continue
         for task in tasks:
@@ -111,14 +120,22 @@ def _read(folder: Path, place: str, known: Mapping[str, Task]) -> Record | Left:
         return Left("foreign", place, f"its {SETTINGS} says {wrong[0]} {origin.settings.get(wrong[0])!r}")
     if (name := name_of(origin.settings, origin.layers)) != model:
         return Left("foreign", place, f"its {SETTINGS} says that it is of the model {name!r}")
-    if not (results and cost):
+    if results and not cost:
+        return Left("damaged", place, f"there is no {COST}")
+    if not results:
         failure = _failure(folder)
         return Left("failed", place, failure) if failure else Left("unfinished", place, _progress(folder))
     if not all((results.get(view) or {}).get("test") for view in VIEWS):
         return Left("unscored", place, "there are no scores on test; the same command without --do_eval false adds them")
-    found = Record(model, task, int(seed.removeprefix("seed-")), folder, origin, Results(**results), Cost(**cost))
+    found = Record(
+        model, task, known[task].output_mode, int(seed.removeprefix("seed-")), folder, origin, Results(**results), Cost(**cost)
+    )
     if missing := [name for view in VIEWS for name in scores_of(known[task]) if name not in found.choice(view).test]:
         return Left("damaged", place, f"{RESULTS} has no {missing[0]}")
+    if "test" not in found.results.data:
+        return Left("damaged", place, f"{RESULTS} does not say what data it is of")
+    if any(found.results.scores.get(str(choice.step), {}).get("test") != choice.test for choice in map(found.choice, VIEWS)):
+        return Left("damaged", place, f"{RESULTS} chooses what is not among its scores")
     return found
 
 
@@ -127,6 +144,12 @@ def _progress(folder: Path) -> str:
         with suppress(*DAMAGE):  # the last line may be torn
             return f"its training came to step {json.loads(line)['step']} or beyond"
     return "its training did not come far"
+
+
+def _failure_since(record: Record) -> str:
+    """What made an attempt fail that came after the run was finished."""
+    output, results = output_of(record.folder), record.folder / RESULTS
+    return _failure(record.folder) if output.is_file() and output.stat().st_mtime > results.stat().st_mtime else ""
 
 
 def _failure(folder: Path) -> str:
@@ -141,10 +164,7 @@ def last_words(output: Path) -> str:
     told = [number for number, line in enumerate(lines) if line.startswith("error: ")]
     if told:
         return shorten([lines[told[-1]].removeprefix("error: "), *lines[told[-1] + 1 :]])
-    said = [line for line in lines if line]
-    if "Traceback (most recent call last):" in said or (said and said[-1].startswith("interrupted by")):
-        return shorten(said[-1:])
-    return ""
+    return lines[-1] if lines and lines[-1].startswith("interrupted by") else ""
 
 
 def tail(path: Path) -> list[str]:

@@ -16,7 +16,7 @@ from typing import Literal
 from src.errors import SIGNALS, CheckpointError, ConfigError, Interrupted, handling
 from src.files import hold
 from src.grid.cells import Cell
-from src.grid.folders import last_words
+from src.grid.folders import last_words, tail
 
 ROOT = Path(__file__).resolve().parents[2]
 POLL = 0.25  # seconds between two looks at the processes
@@ -148,12 +148,11 @@ class Pool:
     def _collect(self) -> None:
         for each in [each for each in self.running if each.process.poll() is not None]:
             code = each.process.returncode
-            if code < 0 and not self.asked:
-                killed = "SIGKILL, maybe as there was too little memory" if code == -signal.SIGKILL else f"signal {-code}"
-                with suppress(OSError), open(each.cell.output, "a", encoding="utf-8") as output:
-                    print(f"error: ended by {killed}", file=output)
             end: End = "done" if code == 0 else "interrupted" if self.asked else "failed"
-            why = "" if code == 0 else last_words(each.cell.output) or f"ended with code {code}"
+            if end == "failed" and not last_words(each.cell.output):
+                with suppress(OSError), open(each.cell.output, "a", encoding="utf-8") as output:
+                    print(f"error: {_how_it_ended(code, each.cell.output)}", file=output)
+            why = "" if end == "done" else last_words(each.cell.output) or f"ended with code {code}"
             self.running.remove(each)
             self.ended.append(Outcome(each.cell, end, why, each.seconds))
             os.close(each.lock)
@@ -167,6 +166,14 @@ class Pool:
     def _note(self, number: int, frame: FrameType | None) -> None:
         # No more than this: it may come between the start of a process and its place in `running`.
         self.asked, self.times = self.asked or number, self.times + 1
+
+
+def _how_it_ended(code: int, output: Path) -> str:
+    """In words, where the process did not say it: that it was killed, or, after a bug, the last line of the traceback."""
+    if code == -signal.SIGKILL:
+        return "ended by SIGKILL, maybe as there was too little memory"
+    said = next((line.strip() for line in reversed(tail(output)) if line.strip()), "nothing was said")
+    return f"ended by signal {-code}" if code < 0 else f"ended with code {code}: {said}"
 
 
 def start(cell: Cell, device: Device) -> Running:

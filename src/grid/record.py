@@ -8,9 +8,10 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, FiniteFloat
 
 from src.grid.cells import Task
-from src.settings import COMMAND_LINE, DEFAULT, DERIVED, Settings, changes
+from src.settings import COMMAND_LINE, DEFAULT, Settings, changes, counts_for
 
 VIEWS = ("selected", "best_on_test")
+CHANGE_THE_BEST = ("eval_all_checkpoints",)  # no score, but which of them there are to choose the best on test from
 DIGITS = 12  # of a sha256, that tell two files apart
 
 
@@ -80,6 +81,7 @@ class Record:
 
     model: str
     task: str
+    output_mode: str  # of the task
     seed: int
     folder: Path
     origin: Origin
@@ -93,7 +95,7 @@ class Record:
     @property
     def settings(self) -> dict[str, Any]:
         """What can change a score."""
-        return that_matter(self.origin.settings)
+        return that_matter(self.origin.settings, self.output_mode)
 
     @property
     def overrides(self) -> dict[str, Any]:
@@ -104,10 +106,8 @@ class Record:
     def not_the_models(self) -> dict[str, Any]:
         """What of that does not come from the model's file, and so should be the same for all models."""
 
-        def shared(layer: str) -> bool:
-            return layer in (COMMAND_LINE, DEFAULT, DERIVED) or Path(layer).parent.name == "tasks"
-
-        return {name: value for name, value in self.settings.items() if shared(self.origin.layers.get(name, DEFAULT))}
+        shared = (COMMAND_LINE, DEFAULT, str(Path(str(self.origin.settings.get("config_dir")), "tasks", f"{self.task}.json")))
+        return {name: value for name, value in self.settings.items() if self.origin.layers.get(name, DEFAULT) in shared}
 
     @property
     def conditions(self) -> dict[str, str]:
@@ -143,10 +143,14 @@ def scores_of(task: Task) -> tuple[str, ...]:
     return task.reported or (task.headline,)
 
 
-def that_matter(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Those of the settings that can change a score and are not the cell's own."""
+def that_matter(settings: Mapping[str, Any], output_mode: str) -> dict[str, Any]:
+    """Those of the settings that can change a score of a task of that output mode and are not the cell's own."""
     known = settings.keys() & Settings.model_fields.keys() - {"task", "seed"}
-    return {name: value for name, value in settings.items() if name in known and changes(name) != "nothing"}
+    return {
+        name: value
+        for name, value in settings.items()
+        if name in known and counts_for(name, output_mode) and (changes(name) != "nothing" or name in CHANGE_THE_BEST)
+    }
 
 
 def short(digest: str | None) -> str:

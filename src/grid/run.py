@@ -52,27 +52,36 @@ def run_grid(
         whole = {cell for cell, (status, _) in statuses.items() if status != "resumed"}
         with (Live if can_draw() else Lines)(cells, known, estimate, whole) as display:
             pool.run(display.show)
-    return _sum_up(pool, len(cells), ckpt_dir)
+    return _sum_up(pool, cells, known)
 
 
-def _sum_up(pool: Pool, total: int, ckpt_dir: str) -> int:
-    """Say what has not been finished and why; the exit code."""
-    by_why: dict[tuple[str, str], list[Cell]] = defaultdict(list)
+def _sum_up(pool: Pool, cells: Sequence[Cell], known: Mapping[str, Task]) -> int:
+    """Say what is not finished and why, a reason a line; the exit code."""
+    ckpt_dir = cells[0].settings.ckpt_dir
+    left: dict[tuple[str, str], list[str]] = defaultdict(list)
+    outputs: dict[str, str] = {}  # the first of those that say so
     for outcome in pool.ended:
         if outcome.end != "done":
-            by_why[outcome.end, outcome.why].append(outcome.cell)
-    for (end, why), cells in by_why.items():
-        logger.error("%s: %s: %s (%s)", end, ", ".join(cell.name for cell in cells), why, cells[0].output)
-    left = sum(map(len, by_why.values()))
-    again = "; the same command tries the others again" if left else ""
+            left[outcome.end, outcome.why].append(outcome.cell.name)
+            outputs.setdefault(outcome.why, f" ({outcome.cell.output})")
+    told = {name for names in left.values() for name in names}
+    for each in read_grid(Path(ckpt_dir), known)[1]:  # what a process takes for finished may be no good for the table
+        if each.place in {cell.name for cell in cells} - told and each.kind in ("damaged", "foreign"):
+            left[each.kind, f"{each.why}. Move it away, and the same command runs it again."].append(each.place)
+    for (kind, why), names in left.items():
+        logger.error("%s: %s: %s%s", kind, ", ".join(names), why, outputs.get(why, ""))
+    count = sum(map(len, left.values()))
+    again = "; the same command tries the others again" if count else ""
     place = "" if ckpt_dir == Settings.model_fields["ckpt_dir"].default else f" --ckpt_dir {ckpt_dir}"
-    logger.info("%d of %d runs are finished%s. Next: python3 run_benchmark.py report%s", total - left, total, again, place)
-    return 1 if left else 0
+    logger.info(
+        "%d of %d runs are finished%s. Next: python3 run_benchmark.py report%s", len(cells) - count, len(cells), again, place
+    )
+    return 1 if count else 0
 
 
 def _comments(lines: Sequence[str]) -> list[str]:
     """What a shell that is given the commands leaves alone."""
-    return [f"# {line}" for line in lines]
+    return [f"# {line}" for text in lines for line in text.splitlines()]
 
 
 def _head(statuses: Mapping[Cell, tuple[Status, str]]) -> list[str]:
@@ -94,4 +103,7 @@ def _cost(todo: Sequence[Cell], estimate: Estimate, devices: int) -> list[str]:
         return ["time and disk: not known before a run of the same model and task with these settings is finished"]
     which = f" for {len(todo) - unknown} of the {len(todo)} runs; no run like the others is finished" if unknown else ""
     where = "one run after the other" if devices == 1 else f"a run on each of {devices} devices"
-    return [f"time: {format_seconds(seconds)}, {where}{which}", f"disk: {estimate.disk(todo) / 1e6:,.0f} MB in the end{which}"]
+    return [
+        f"time: {format_seconds(seconds)}, {where}, as on {' and '.join(sorted(estimate.devices))}{which}",
+        f"disk: {estimate.disk(todo) / 1e6:,.0f} MB in the end{which}",
+    ]

@@ -11,11 +11,13 @@ from typing import Any
 from src.grid.cells import Task, make_cells
 from src.grid.folders import Left
 from src.grid.published import Published, PublishedScore
-from src.grid.record import Record, that_matter
+from src.grid.record import Record, scores_of, that_matter
 
 SMALL = 300 * 2**20  # bytes of weights; the published tables call models of up to 213M small, and those from 351M on base
-# Settings by which the same is computed in another way; the published runs did it in yet another.
-HOW = ("padding", "mixed_precision", "torch_compile", "on_nonfinite", "no_cuda")
+# Settings by which the same is computed in another way; the published runs did it in yet another. Of how answers are put together
+# both ways are compared, and a note says which was theirs.
+HOW = ("padding", "mixed_precision", "torch_compile", "on_nonfinite", "no_cuda", "answer_text")
+COSTS = ("training_seconds", "peak_memory_bytes", "tokens_per_s")
 Facts = Callable[[Record], Mapping[str, Any]]
 
 
@@ -67,7 +69,12 @@ class Shipped:
 
     def _settings(self, model: str, task: str) -> dict[str, Any]:
         (cell,) = make_cells(model, task, "1", ["--config_dir", str(self.config_dir)], self.known)
-        return that_matter(cell.settings.model_dump())
+        return that_matter(cell.settings.model_dump(), self.known[task].output_mode)
+
+    def is_their_model(self, record: Record) -> bool:
+        """Whether a run is of the model that the file of its model's name holds."""
+        theirs = self.settings(record.model, record.task)
+        return all(record.settings.get(name) == theirs[name] for name in ("model_name_or_path", "from_scratch"))
 
     def why_not_comparable(self, record: Record) -> str:
         """What keeps a run of a published model from being compared with the published score, if anything."""
@@ -76,23 +83,26 @@ class Shipped:
         if other:
             return f"other settings than those of the published runs ({', '.join(other)})"
         data = record.results.data
-        strange = [split for split in ("train", "test") if split not in data or data[split].status != "published"]
+        strange = [
+            split for split in dict.fromkeys(["train", "test", *data]) if split not in data or data[split].status != "published"
+        ]
         return f"not the published {' and '.join(strange)} file" if strange else ""
 
 
-def rows_of(records: Iterable[Record], published: Published) -> list[Row]:
+def rows_of(records: Iterable[Record], published: Published, shipped: Shipped) -> list[Row]:
     """A row a model, base models first, in the order of the published tables and then by name."""
     by_model: dict[str, dict[str, list[Record]]] = defaultdict(lambda: defaultdict(list))
     for record in records:
         by_model[record.model][record.task].append(record)
     order = list(published.models)
     places = {model: (0, order.index(model)) if model in order else (1, 0) for model in by_model}
-    rows = [_row(model, tasks, published) for model, tasks in by_model.items()]
+    rows = [_row(model, tasks, published, shipped) for model, tasks in by_model.items()]
     return sorted(rows, key=lambda row: (row.table, places[row.model], row.model))
 
 
-def _row(model: str, tasks: Mapping[str, Sequence[Record]], published: Published) -> Row:
-    if known := published.models.get(model):
+def _row(model: str, tasks: Mapping[str, Sequence[Record]], published: Published, shipped: Shipped) -> Row:
+    known = published.models.get(model)
+    if known and all(shipped.is_their_model(record) for records in tasks.values() for record in records):
         return Row(model, known["title"], known["table"], known["size"], tasks)
     sizes = [size for records in tasks.values() for record in records if (size := record.weight_bytes)]
     if not sizes:
@@ -149,15 +159,19 @@ def unlike(records: Sequence[Record], known: Mapping[str, Task]) -> tuple[dict[s
         column = [record for record in records if record.task == task]
         models = dict.fromkeys(record.model for record in column)
         of_models = [([record for record in column if record.model == model], _of_the_model) for model in models]
-        told: set[str] = set()
+        told = _differences(column, _of_the_column)
         for group, facts in [(column, _of_the_column), *of_models]:
-            differing = {name: values for name, values in _differences(group, facts).items() if name not in told}
-            if group is column:
-                told |= differing.keys()
-            for name, by_value in differing.items():
-                texts[f"{name}: " + "; ".join(f"{value} ({who(them)})" for value, them in by_value.items())].append(task)
+            for name, by_value in _differences(group, facts).items():
+                if group is not column and _tells_of(told.get(name, {}), group[0].model):
+                    continue
+                texts[f"{name}: " + "; ".join(f"{value} ({_who(them)})" for value, them in by_value.items())].append(task)
                 marked |= {(record.model, task) for record in _odd(by_value)}
     return dict(texts), marked
+
+
+def _tells_of(by_value: Mapping[str, Sequence[Record]], model: str) -> bool:
+    """Whether it is among these differences that runs of one model differ."""
+    return sum(any(record.model == model for record in them) for them in by_value.values()) > 1
 
 
 def _of_the_column(record: Record) -> dict[str, Any]:
@@ -186,9 +200,40 @@ def _odd(by_value: Mapping[str, Sequence[Record]]) -> list[Record]:
     return [record for them in by_value.values() if len(usual) > 1 or them is not usual[0] for record in them]
 
 
-def who(records: Sequence[Record]) -> str:
-    """Models and their seeds: `tiny seed 1 2, kobert seed 1`."""
+def _who(records: Sequence[Record]) -> str:
+    """`tiny seed 1 2, kobert seed 1`."""
     seeds: dict[str, list[int]] = defaultdict(list)
     for record in records:
         seeds[record.model].append(record.seed)
-    return ", ".join(f"{model} seed {' '.join(map(str, sorted(set(numbers))))}" for model, numbers in seeds.items())
+    return ", ".join(f"{model} seed {' '.join(map(str, sorted(numbers)))}" for model, numbers in seeds.items())
+
+
+@dataclass(frozen=True)
+class Table:
+    """All that the report is made of."""
+
+    rows: Sequence[Row]
+    records: Sequence[Record]
+    left: Sequence[Left]
+    known: Mapping[str, Task]
+    published: Published
+    reasons: Mapping[tuple[str, str], Sequence[str]]  # (model, task) -> what keeps it from being compared
+    texts: Mapping[str, Sequence[str]]  # what was not made alike -> tasks
+    marked: set[tuple[str, str]]
+
+    @property
+    def is_compared(self) -> bool:
+        """Whether there is a published score beside one of the cells."""
+        theirs = self.published.models
+        return any(task in theirs.get(row.model, {}).get("scores", {}) for row in self.rows for task in row.records)
+
+    def values(self, row: Row, name: str, view: str) -> dict[str, Value]:
+        """Score -> value of a row's cell; empty where there are no runs."""
+        records, task = row.records.get(name), self.known[name]
+        if not records:
+            return {}
+        fair = not self.reasons.get((row.model, name))
+        return {
+            score: value_of(records, view, score, task, self.published.score(row.model, name, score), fair)
+            for score in scores_of(task)
+        }

@@ -21,7 +21,7 @@ def test_the_first_seed_of_everything_comes_first():
         "koelectra-base/nsmc/seed-1",
         "koelectra-base/korquad/seed-1",
     ]
-    assert len(names("tiny", "all", "1,2,3")) == 24
+    assert len(names("tiny", "all", "1,2,3")) == len(names("tiny", "nsmc,all", "1,2,3")) == 24
 
 
 def test_a_command_is_what_a_user_would_type(tmp_path):
@@ -67,6 +67,7 @@ def test_a_config_file_of_ones_own(tmp_path):
         (("./nothing/here",), ["is neither a file"]),
         (("tiny,tiny.json",), ["two of them are called 'tiny'"]),
         ((",",), ["--models names nothing"]),
+        (("auto",), ["auto.json names no model; give a model's folder or hub id"]),
         (("nowhere.json",), ["'nowhere.json' is not in config/"]),
         (("tiny", "nsmc,pows"), ["'pows' is no task; choose from all, nsmc, ", "Did you mean 'paws'?"]),
         (("tiny", "nsmc", "1,-2,x,3.5"), ["'-2' is not a whole number", "'x'", "'3.5'"]),

@@ -8,8 +8,9 @@ from tests.src.grid.helpers import finished, predictions
 MODELS = ("kcbert-base", "tiny")
 
 
-def said(tmp_path, model, found, seed=1, label="0101" * 25, step=20, **more):
+def said(tmp_path, model, found, seed=1, label=None, step=20, **more):
     """A run on nsmc with these predictions for the labels, a character each."""
+    label = label or ("0101" * 25)[: len(found)]
     score = 100 * sum(one == other for one, other in zip(label, found, strict=True)) / len(label)
     cell = finished(tmp_path, model=model, seed=seed, score=score, **more)
     predictions(cell, {"index": range(len(label)), "document": label, "label": label, "prediction": found}, step)
@@ -90,6 +91,23 @@ def test_what_cannot_be_compared(tmp_path):
         compare(tmp_path, MODELS, [], "selected", TASKS)
     path.unlink()
     with pytest.raises(CheckpointError, match=r"predictions-20\.tsv: No such file"):
+        compare(tmp_path, MODELS, [], "selected", TASKS)
+
+
+@pytest.mark.parametrize(("old", "new"), [("\tlabel\t", "\tgold\t"), ("prediction\n", "guess\n")])
+def test_predictions_without_a_column(tmp_path, old, new):
+    for model in MODELS:
+        path = said(tmp_path, model, "0101").folder / "test" / "predictions-20.tsv"
+        path.write_text(path.read_text().replace(old, new))
+    with pytest.raises(CheckpointError, match=r"predictions-20\.tsv is damaged \(KeyError"):
+        compare(tmp_path, MODELS, [], "selected", TASKS)
+
+
+def test_a_prediction_that_is_no_number(tmp_path):
+    for model in MODELS:
+        cell = finished(tmp_path, model=model, task="korsts")
+        predictions(cell, {"sentence1": "ab", "label": [1.0, 2.0], "prediction": ["0.5", "abc"]})
+    with pytest.raises(CheckpointError, match=r"predictions-20\.tsv is damaged \(ValueError"):
         compare(tmp_path, MODELS, [], "selected", TASKS)
 
 

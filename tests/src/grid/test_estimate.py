@@ -34,6 +34,7 @@ def test_by_what_finished_runs_took(tmp_path):
     size = sum(path.stat().st_size for seed in (1, 2) for path in (tmp_path / f"benchmark/tiny/nsmc/seed-{seed}").iterdir()) / 2
     assert estimate.disk(cells) == pytest.approx(3 * size)
     assert estimate.time([], 1) == (0, 0)
+    assert estimate.devices == {"a GPU"}
 
 
 def test_runs_with_other_settings_say_nothing(tmp_path):

@@ -1,4 +1,5 @@
 import json
+import os
 import shutil
 
 import pytest
@@ -33,7 +34,11 @@ def test_what_is_no_finished_run_is_named(tmp_path):
     without(2, "eval_results.json")
     (without(3, "cost.json", "eval_results.json") / "log.jsonl").write_text('{"step": 50}\n{"step": 100, "lo')
     without(4, "cost.json")
-    (task / "seed-4.log").write_text("12:00:00 step 5\nerror: no space\n")
+    without(14, "eval_results.json")
+    (task / "seed-14.log").write_text("12:00:00 step 5\nerror: no space\n")
+    results = finished(tmp_path, seed=15).folder / "eval_results.json"
+    results.write_text(results.read_text().replace('"step": 20', '"step": 30'))
+    (task.parent.parent / "empty").mkdir()
     (task / "seed-5.log").write_text("12:00:00 hello\nerror: these cannot be used:\n  - a: b\n")
     (task / "seed-6.log").write_text("")
     (finished(tmp_path, seed=7).folder / "eval_results.json").write_text('{"selected": ')
@@ -58,7 +63,10 @@ def test_what_is_no_finished_run_is_named(tmp_path):
     assert left_in(tmp_path) == {
         f"{here}/seed-2": ("unfinished", "its training did not come far"),
         f"{here}/seed-3": ("unfinished", "its training came to step 50 or beyond"),
-        f"{here}/seed-4": ("failed", "no space"),
+        f"{here}/seed-4": ("damaged", "there is no cost.json"),
+        f"{here}/seed-14": ("failed", "no space"),
+        f"{here}/seed-15": ("damaged", "eval_results.json chooses what is not among its scores"),
+        "empty": ("foreign", "no model's folder: it holds no task's"),
         f"{here}/seed-5": ("failed", "these cannot be used: - a: b"),
         f"{here}/seed-6": ("unfinished", "it has just begun"),
         f"{here}/seed-7": ("damaged", left_in(tmp_path)[f"{here}/seed-7"][1]),
@@ -135,11 +143,15 @@ def test_records_of_other_content_never_end_in_a_traceback(tmp_path, name, path)
 
 
 def test_a_finished_run_whose_last_attempt_failed(tmp_path):
-    """Its scores stand, and it is said that a later attempt, with other settings, failed."""
-    finished(tmp_path).output.write_text("error: no such length\n")
-    records, (left,) = read_grid(tmp_path, TASKS)
-    assert len(records) == 1
-    assert (left.kind, left.why) == ("failed", "no such length (in the table is what was finished before)")
+    """Its scores stand, and a later attempt, with other settings, failed; one before it was mended by hand."""
+    cell = finished(tmp_path)
+    cell.output.write_text("error: no such length\n")
+    for seconds, expected in [(5, [("failed", "no such length (in the table is what was finished before)")]), (-5, [])]:
+        when = (cell.folder / "eval_results.json").stat().st_mtime + seconds
+        os.utime(cell.output, (when, when))
+        records, left = read_grid(tmp_path, TASKS)
+        assert len(records) == 1
+        assert [(each.kind, each.why) for each in left] == expected
 
 
 @pytest.mark.parametrize(
@@ -148,7 +160,7 @@ def test_a_finished_run_whose_last_attempt_failed(tmp_path):
         ("12:00:00 step 1\n12:00:05 step 2\n", ""),
         ("error: old\n12:00:00 again\nerror: a file is missing. Put it there.\n", "a file is missing. Put it there."),
         ("error: wrong:\n  - one\n  - two\n", "wrong: - one - two"),
-        ("Traceback (most recent call last):\n  File x\nKeyError: 'a'\n", "KeyError: 'a'"),
+        ("Traceback (most recent call last):\n  File x\nKeyError: 'a'\n12:00:00 it went on\n", ""),
         ("interrupted by SIGTERM; step 5 of 9 is saved\n", "interrupted by SIGTERM; step 5 of 9 is saved"),
         ("error: " + "x" * 400, "x" * 297 + "..."),
     ],

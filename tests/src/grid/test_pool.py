@@ -6,7 +6,7 @@ from collections import deque
 
 import pytest
 
-from src.errors import ConfigError, Interrupted
+from src.errors import ConfigError, Interrupted, handling
 from src.grid import pool as pool_module
 from src.grid.cells import Cell
 from src.grid.pool import Device, Pool, parse_devices, start
@@ -18,6 +18,12 @@ CPU = Device("cpu", {"CUDA_VISIBLE_DEVICES": ""})
 @pytest.fixture(autouse=True)
 def often(monkeypatch):
     monkeypatch.setattr(pool_module, "POLL", 0.01)
+
+
+@pytest.fixture(autouse=True)
+def nobody_said_nohup():
+    with handling([signal.SIGHUP], signal.SIG_DFL):
+        yield
 
 
 @pytest.fixture
@@ -59,8 +65,8 @@ def test_why_runs_failed(cell):
     )
     assert found == {
         "wrong": ("failed", "no such file. Put it there."),
-        "bug": ("failed", "ZeroDivisionError: division by zero"),
-        "silent": ("failed", "ended with code 7"),
+        "bug": ("failed", "ended with code 1: ZeroDivisionError: division by zero"),
+        "silent": ("failed", "ended with code 7: nothing was said"),
         "killed": ("failed", "ended by SIGKILL, maybe as there was too little memory"),
         "fine": ("done", ""),
     }
@@ -135,6 +141,26 @@ def test_a_signal_ends_them_with_their_state_saved(cell, number, code):
     assert [each.output.read_text() for each in cells] == ["ready\ninterrupted by SIGTERM; saved\n"] * 2
     assert [each.model for each in pool.waiting] == ["c"]
     assert not pool.running and {outcome.end for outcome in pool.ended} == {"interrupted"}
+
+
+def test_who_dies_of_our_signal_has_not_failed(cell):
+    one = cell("a", "import time; print('ready', flush=True); time.sleep(60)")
+    pool = Pool(deque([one]), [CPU])
+    interrupted(pool, [one], signal.SIGINT)
+    assert [outcome.end for outcome in pool.ended] == ["interrupted"]
+    assert one.output.read_text() == "ready\n"
+
+
+def test_a_ctrl_c_on_the_terminal_reaches_only_us(cell):
+    started = start(cell("a", "import os; print(os.getpgrp())"), CPU)
+    started.process.wait()
+    os.close(started.lock)
+    assert int(started.cell.output.read_text()) == started.process.pid != os.getpgrp()
+
+
+def test_a_cell_is_free_again_when_it_has_ended(cell):
+    one = cell("a", "")
+    assert ended([one]) == ended([one]) == {"a": ("done", "")}
 
 
 def test_a_second_signal_does_not_wait(cell):

@@ -49,7 +49,7 @@ def test_the_table(tmp_path):
     notes = section(text, "Published scores")
     assert "KoELECTRA, finetune/README.md: https://github.com/monologg/KoELECTRA" in notes and "Soongsil" not in notes
     assert "- KorQuAD: the published answers were put together from pieces" in notes
-    assert "NSMC acc 0.46, Naver NER F1 1.81, PAWS acc 3.2, " in notes
+    assert "- inside is a difference of up to NSMC acc 0.46, KorQuAD EM 1.06, KorQuAD F1 1.12, and half a unit of" in notes
     for view in ("selected", "best_on_test"):
         part = section(text, f"`{view}`")
         assert part.index("### Base models") < part.index("KoELECTRA-Base-v3") < part.index("### Small models")
@@ -93,20 +93,70 @@ def test_costs_are_means_over_runs(tmp_path):
     assert row.endswith("| 2:00 for 2 tasks<br/>2.50 GB |")
 
 
+def test_what_it_was_made_with(tmp_path):
+    for seed in range(9):
+        finished(tmp_path, model="kobert", seed=seed, rest=("--max_steps", "9"))
+    finished(tmp_path, model="tiny", torch="2.14.0", status="other")
+    lines = section(report(tmp_path), "Made with").splitlines()
+    assert lines[1:] == [
+        "- **data: not the published test file: NSMC**",
+        "- settings given on the command line: max_steps 9 (9 of 10 runs)",
+        "- device: a GPU",
+        "- precision: no",
+        "- versions: torch 2.13.0 (9 of 10 runs); torch 2.14.0 (tiny/nsmc/seed-1)",
+        "- revision of this project: 0123456789ab",
+    ]
+
+
+def test_nothing_is_said_of_published_scores_where_there_are_none(tmp_path):
+    finished(tmp_path, model="tiny")
+    assert "ublished score" not in report(tmp_path)
+
+
+def test_a_setting_counts_for_the_tasks_that_it_can_change(tmp_path):
+    """answer_text is of KorQuAD alone, and there both ways are compared."""
+    for task in ("nsmc", "korquad"):
+        finished(tmp_path, "koelectra-base", task)
+        finished(tmp_path, "koelectra-base-v2", task, rest=("--answer_text", "legacy"))
+    text = report(tmp_path)
+    assert "†" not in cells(text, "selected", "KoELECTRA-Base-v2")[1]["nsmc"]
+    assert "†" in cells(text, "selected", "KoELECTRA-Base-v2")[1]["korquad"]
+    assert "not compared" not in text
+
+
+def test_two_reports_at_once(tmp_path):
+    """What another process is writing is not in the way."""
+    finished(tmp_path)
+    (tmp_path / "benchmark" / ".results.md.partial").mkdir()
+    assert report(tmp_path)
+
+
+def test_a_marked_score_that_is_as_good_stays_plain(tmp_path):
+    finished(tmp_path, model="kobert", rest=("--max_steps", "9"))
+    for seed in (1, 2):
+        finished(tmp_path, seed=seed)
+    assert cells(report(tmp_path), "selected", "KoBERT")[1]["nsmc"].startswith("90.00 (n=1)†")
+    finished(tmp_path, "koelectra-base", "paws", rest=("--max_steps", "9"))
+    finished(tmp_path, "koelectra-base-v2", "paws")
+    text = report(tmp_path)
+    assert cells(text, "selected", "KoELECTRA-Base")[1]["paws"].startswith("90.00 (n=1)†")  # nobody knows which is the odd one
+    assert "1:00†<br/>" in section(text, "Cost")
+
+
 def test_costs_of_two_devices_are_no_mean(tmp_path):
     finished(tmp_path, seed=1)
     finished(tmp_path, seed=2, seconds=9000.0, device="cpu, 2 threads")
     text = report(tmp_path)
     assert section(text, "Cost").splitlines()[-1].startswith("| KoELECTRA-Base-v3 | on several devices | - |")
-    assert "- device: a GPU (koelectra-base-v3 seed 1); cpu, 2 threads (koelectra-base-v3 seed 2)" in text
+    assert "- device: a GPU (koelectra-base-v3/nsmc/seed-1); cpu, 2 threads (koelectra-base-v3/nsmc/seed-2)" in text
 
 
 def test_the_same_difference_in_both_scores_is_shown_twice(tmp_path):
     """Published are 82.11 / 91.13; and what is no difference has no sign of one."""
     results = finished(tmp_path, "koelectra-small-v3", "korquad", score=82.61).folder / "eval_results.json"
     content = json.loads(results.read_text())
-    for view in ("selected", "best_on_test"):
-        content[view]["test"] = {"exact_match": 82.109, "f1": 91.629}
+    for chosen in (content["selected"], content["best_on_test"]):
+        chosen["test"] = content["scores"][str(chosen["step"])]["test"] = {"exact_match": 82.109, "f1": 91.629}
     results.write_text(json.dumps(content))
     cell = cells(report(tmp_path), "selected", "KoELECTRA-Small-v3")[1]["korquad"]
     assert cell.endswith("<br/>published 82.11 / 91.13: +0.00 inside / +0.50 inside")
@@ -136,7 +186,7 @@ def test_runs_that_were_not_made_alike_are_marked(tmp_path):
     assert cells(text, "selected", "KoELECTRA-Base-v3")[1]["nsmc"].startswith(
         "**90.00 ± 0.00** (n=2)<br/>"
     )  # of those alike the best
-    assert "- settings given on the command line: max_steps 9 (1 of 3 runs)" in text
+    assert "- settings given on the command line: max_steps 9 (kobert/nsmc/seed-1)" in text
     assert "- nsmc: max_steps: 9 (kobert seed 1); -1 (koelectra-base-v3 seed 1 2)" in text
     assert "(n=1)†<br/>published 89.59: not compared" in cells(text, "selected", "KoBERT")[1]["nsmc"]
     assert "- other settings than those of the published runs (max_steps 9): `kobert/nsmc`" in text
@@ -145,6 +195,7 @@ def test_runs_that_were_not_made_alike_are_marked(tmp_path):
 def test_what_was_not_made_from_the_published_files_is_not_compared(tmp_path):
     finished(tmp_path, status="other")
     text = report(tmp_path)
+    assert "- **data: not the published test file: NSMC**" in text
     assert cells(text, "selected", "KoELECTRA-Base-v3")[1]["nsmc"] == "**90.00** (n=1)<br/>published 90.63: not compared"
     assert "- not the published train and test file: `koelectra-base-v3/nsmc`" in text
     assert "inside" not in cells(text, "best_on_test", "KoELECTRA-Base-v3")[1]["nsmc"]

@@ -1,3 +1,5 @@
+import json
+
 import pytest
 
 from processor import TASKS
@@ -46,6 +48,10 @@ def test_korquads_scores_are_percent_already(tmp_path):
     ("changes", "reason"),
     [
         ({"status": "other"}, "not the published train and test file"),
+        (
+            {"rest": ("--eval_all_checkpoints", "false")},
+            "other settings than those of the published runs (eval_all_checkpoints False)",
+        ),
         ({"rest": ("--from_scratch",)}, "other settings than those of the published runs (from_scratch True)"),
         ({"rest": ("--revision", "abc")}, "other settings than those of the published runs (revision abc)"),
         (
@@ -72,7 +78,7 @@ def test_rows_are_in_the_published_order_and_then_by_name(tmp_path):
         folder.mkdir()
         with open(folder / "model.safetensors", "wb") as weights:
             weights.truncate({"klue-bert-base": 443 * 2**20, "kcbert-base": 1500 * 2**20}.get(model, 2**20))
-    found = [(row.title, row.table, row.size) for row in rows_of(records_in(tmp_path), PUBLISHED)]
+    found = [(row.title, row.table, row.size) for row in rows_of(records_in(tmp_path), PUBLISHED, SHIPPED)]
     assert found == [
         ("KoBERT", "base", "351M"),
         ("XLM-RoBERTa-Base", "base", "1.03G"),
@@ -85,8 +91,18 @@ def test_rows_are_in_the_published_order_and_then_by_name(tmp_path):
 
 def test_a_model_whose_weights_are_gone_is_neither_small_nor_base(tmp_path):
     finished(tmp_path, model="tiny")
-    (row,) = rows_of(records_in(tmp_path), PUBLISHED)
+    (row,) = rows_of(records_in(tmp_path), PUBLISHED, SHIPPED)
     assert (row.title, row.table, row.size) == ("tiny", "unknown", "-")
+
+
+def test_another_model_does_not_go_by_a_published_name(tmp_path):
+    """A config file of one's own that is called like a published one."""
+    mine = tmp_path / "koelectra-small-v3.json"
+    mine.write_text('{"model_name_or_path": "x/y"}')
+    finished(tmp_path, model=str(mine))
+    (row,) = rows_of(records_in(tmp_path), PUBLISHED, SHIPPED)
+    assert (row.title, row.size) == ("koelectra-small-v3", "-")
+    assert "model_name_or_path x/y" in SHIPPED.why_not_comparable(records_in(tmp_path)[0])
 
 
 def test_missing_are_seeds_and_tasks_that_others_have(tmp_path):
@@ -132,13 +148,40 @@ def test_what_was_scored_anew_in_another_way(tmp_path):
     assert unlike(records_in(tmp_path), TASKS)[0] == {"answer_text: offsets (kobert seed 1); legacy (tiny seed 1)": ["korquad"]}
 
 
+def test_what_a_column_does_not_tell_of_a_model_is_told_of_it(tmp_path):
+    """The rate of A's own file changed between its seeds; B has the default, C says another on the command line."""
+    config = tmp_path / "a.json"
+    for seed, rate in [(1, "1e-5"), (2, "2e-5")]:
+        config.write_text(f'{{"model_name_or_path": "x/y", "learning_rate": {rate}}}')
+        finished(tmp_path, model=str(config), seed=seed)
+    finished(tmp_path, model="kobert")
+    finished(tmp_path, model="kcbert-base", rest=("--learning_rate", "1e-4"))
+    texts, marked = unlike(records_in(tmp_path), TASKS)
+    assert set(texts) == {
+        "learning_rate: 0.0001 (kcbert-base seed 1); 5e-05 (kobert seed 1)",
+        "learning_rate: 1e-05 (a seed 1); 2e-05 (a seed 2)",
+    }
+    assert ("a", "nsmc") in marked
+
+
+def test_a_users_folder_that_is_called_tasks(tmp_path):
+    (tmp_path / "tasks").mkdir()
+    mine = tmp_path / "tasks" / "mine.json"
+    mine.write_text('{"model_name_or_path": "x/y", "learning_rate": 1e-5}')
+    finished(tmp_path, model=str(mine))
+    finished(tmp_path, model="kobert")
+    assert unlike(records_in(tmp_path), TASKS) == ({}, set())
+
+
 def test_less_checkpoints_were_scored_on_test(tmp_path):
-    """The best on test of one is not the best on test of two."""
+    """The best of two is not the best of three."""
     for seed in (1, 2, 3):
         results = finished(tmp_path, seed=seed).folder / "eval_results.json"
-    results.write_text(results.read_text().replace('"10": {"test"', '"10": {"dev"'))
+        content = json.loads(results.read_text())
+        content["scores"]["15"] = {"dev" if seed == 3 else "test": {"acc": 0.5}}
+        results.write_text(json.dumps(content))
     texts, marked = unlike(records_in(tmp_path), TASKS)
-    assert texts == {"checkpoints scored on test: 2 (koelectra-base-v3 seed 1 2); 1 (koelectra-base-v3 seed 3)": ["nsmc"]}
+    assert texts == {"checkpoints scored on test: 3 (koelectra-base-v3 seed 1 2); 2 (koelectra-base-v3 seed 3)": ["nsmc"]}
     assert marked == {("koelectra-base-v3", "nsmc")}
 
 
