@@ -165,13 +165,12 @@ def _not_compared(table: Table) -> Iterator[str]:
 
 
 def _made_with(table: Table) -> Iterator[str]:
-    others = [
-        task.title
-        for name, task in table.known.items()
-        if any(record.task == name and record.results.data["test"].status != "published" for record in table.records)
-    ]
-    if others:
-        yield f"**data: not the published test file: {', '.join(others)}**"
+    others: dict[str, set[str]] = defaultdict(set)
+    for record in table.records:
+        others[record.task] |= {split for split, facts in record.results.data.items() if facts.status != "published"}
+    told = [f"{task.title} ({', '.join(sorted(others[name]))})" for name, task in table.known.items() if others[name]]
+    if told:
+        yield f"**data: not the published files: {'; '.join(told)}**"
     facts: dict[str, Callable[[Record], Iterable[str]]] = {
         "settings given on the command line": lambda record: [f"{name} {value}" for name, value in record.overrides.items()],
         "device": lambda record: [record.origin.device],

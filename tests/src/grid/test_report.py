@@ -99,7 +99,7 @@ def test_what_it_was_made_with(tmp_path):
     finished(tmp_path, model="tiny", torch="2.14.0", status="other")
     lines = section(report(tmp_path), "Made with").splitlines()
     assert lines[1:] == [
-        "- **data: not the published test file: NSMC**",
+        "- **data: not the published files: NSMC (test, train)**",
         "- settings given on the command line: max_steps 9 (9 of 10 runs)",
         "- device: a GPU",
         "- precision: no",
@@ -195,7 +195,7 @@ def test_runs_that_were_not_made_alike_are_marked(tmp_path):
 def test_what_was_not_made_from_the_published_files_is_not_compared(tmp_path):
     finished(tmp_path, status="other")
     text = report(tmp_path)
-    assert "- **data: not the published test file: NSMC**" in text
+    assert "- **data: not the published files: NSMC (test, train)**" in text
     assert cells(text, "selected", "KoELECTRA-Base-v3")[1]["nsmc"] == "**90.00** (n=1)<br/>published 90.63: not compared"
     assert "- not the published train and test file: `koelectra-base-v3/nsmc`" in text
     assert "inside" not in cells(text, "best_on_test", "KoELECTRA-Base-v3")[1]["nsmc"]
