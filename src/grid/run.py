@@ -9,8 +9,9 @@ from src.checkpoint import DataFile
 from src.grid.cells import GRID, Cell, Status, Task, look
 from src.grid.display import Lines, Live, can_draw
 from src.grid.estimate import Estimate
-from src.grid.folders import read_grid
+from src.grid.folders import Left, read_grid
 from src.grid.pool import Pool, parse_devices
+from src.grid.record import Record
 from src.progress import format_seconds
 from src.settings import Settings
 
@@ -39,8 +40,7 @@ def run_grid(
     slots = parse_devices(devices)
     statuses = look(cells, known, find_files)
     todo = [cell for cell in cells if statuses[cell][0] != "finished"]
-    ckpt_dir = cells[0].settings.ckpt_dir
-    estimate = Estimate.of(cells, read_grid(Path(ckpt_dir), known)[0] if Path(ckpt_dir, GRID).is_dir() else [])
+    estimate = Estimate.of(cells, _read(cells, known)[0])
     head = _head(statuses)
     if dry_run:
         print("\n".join([*_comments(head), *(cell.command for cell in todo), *_comments(_cost(todo, estimate, len(slots)))]))
@@ -55,6 +55,12 @@ def run_grid(
     return _sum_up(pool, cells, known)
 
 
+def _read(cells: Sequence[Cell], known: Mapping[str, Task]) -> tuple[list[Record], list[Left]]:
+    """What the grid of the cells holds, which may not be there yet."""
+    ckpt_dir = Path(cells[0].settings.ckpt_dir)
+    return read_grid(ckpt_dir, known) if (ckpt_dir / GRID).is_dir() else ([], [])
+
+
 def _sum_up(pool: Pool, cells: Sequence[Cell], known: Mapping[str, Task]) -> int:
     """Say what is not finished and why, a reason a line; the exit code."""
     ckpt_dir = cells[0].settings.ckpt_dir
@@ -65,7 +71,7 @@ def _sum_up(pool: Pool, cells: Sequence[Cell], known: Mapping[str, Task]) -> int
             left[outcome.end, outcome.why].append(outcome.cell.name)
             outputs.setdefault(outcome.why, f" ({outcome.cell.output})")
     told = {name for names in left.values() for name in names}
-    for each in read_grid(Path(ckpt_dir), known)[1]:  # what a process takes for finished may be no good for the table
+    for each in _read(cells, known)[1]:  # what a process takes for finished may be no good for the table
         if each.place in {cell.name for cell in cells} - told and each.kind in ("damaged", "foreign"):
             left[each.kind, f"{each.why}. Move it away, and the same command runs it again."].append(each.place)
     for (kind, why), names in left.items():
