@@ -4,7 +4,7 @@ import pytest
 
 from src.config import load_settings
 from src.errors import ConfigError
-from src.settings import ALIASES, Settings, changes
+from src.settings import ALIASES, Settings, changes, counts_for
 from tests.conftest import ROOT
 
 EIGHT = ["nsmc", "naver-ner", "paws", "kornli", "korsts", "question-pair", "korquad", "hate-speech"]
@@ -213,6 +213,14 @@ def test_which_settings_change_what():
     assert set(kinds.values()) == {"training", "scores", "outputs", "nothing"}
     assert {name for name, kind in kinds.items() if kind == "outputs"} == {"answer_text", "n_best_size", "max_answer_length"}
     assert (kinds["learning_rate"], kinds["max_seq_len"], kinds["ckpt_dir"]) == ("training", "scores", "nothing")
+
+
+def test_which_settings_count_for_which_tasks():
+    of_spans = {name for name in Settings.model_fields if not counts_for(name, "classification")}
+    assert of_spans == {
+        "answer_text", "doc_stride", "max_query_length", "max_answer_length", "n_best_size", "strict_data",
+    }  # fmt: skip
+    assert all(counts_for(name, "span") for name in Settings.model_fields)
 
 
 def test_what_describes_a_model_does_not_stay_for_another(folder):

@@ -19,6 +19,13 @@ def test_a_file_is_whole_or_what_it_was(tmp_path):
     assert path.read_bytes() == "한\n둘\n".encode()
 
 
+def test_what_another_process_is_writing_is_not_in_the_way(tmp_path):
+    (tmp_path / ".b.txt.partial").write_text("its half")
+    write_lines(tmp_path / "b.txt", ["ours"], shared=True)
+    assert (tmp_path / "b.txt").read_text() == "ours\n"
+    assert (tmp_path / ".b.txt.partial").read_text() == "its half"
+
+
 def test_json(tmp_path):
     write_json(tmp_path / "a.json", {"b": 1.5, "a": "한"})
     assert (tmp_path / "a.json").read_text() == '{\n  "b": 1.5,\n  "a": "한"\n}\n'
