@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from processor import TASKS, ner, seq_cls, squad
-from src.config import Parser
-from src.earlier import read_settings
-from src.errors import CheckpointError, NumbersError, run_command
+from src.cli import Parser, run_command
+from src.errors import CheckpointError, NumbersError
+from src.predict_lines import open_lines, open_output, predict_lines
 from src.progress import start_logging
-from src.stream import answer, open_lines, open_output
+from src.run_status import read_settings
 
 INPUTS: Mapping[str, Any] = {"run_seq_cls.py": seq_cls.Inputs, "run_ner.py": ner.Inputs, "run_squad.py": squad.Inputs}
 
@@ -46,7 +46,7 @@ def main() -> None:
 
     with open_lines(given.input) as lines, open_output(given.output) as write:
         from src.evaluate import predict
-        from src.stages import load_checkpoint
+        from src.finetune import load_checkpoint
 
         tokenizer, task_model = load_checkpoint(settings, task, given.checkpoint)
 
@@ -56,7 +56,7 @@ def main() -> None:
                 raise NumbersError(f"{given.checkpoint}: the model's outputs are not finite numbers; its weights are damaged.")
             return found
 
-        answer(lines, INPUTS[task.script](task, tokenizer, settings), outputs, write, given.strict)
+        predict_lines(lines, INPUTS[task.script](task, tokenizer, settings), outputs, write, given.strict)
 
 
 if __name__ == "__main__":

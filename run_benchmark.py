@@ -6,14 +6,14 @@ from pathlib import Path
 
 from processor import TASKS
 from processor.download import find_files
-from src.config import Parser
-from src.errors import ConfigError, run_command
+from src.cli import Parser, run_command
+from src.errors import ConfigError
 from src.grid.cells import list_of, make_cells
 from src.grid.compare import compare, show
 from src.grid.published import Published
 from src.grid.record import VIEWS
 from src.grid.report import write_report
-from src.grid.run import run_grid
+from src.grid.schedule import run_grid
 from src.progress import start_logging
 from src.settings import Settings
 

@@ -5,10 +5,10 @@ import sys
 from processor import TASKS, tasks_of
 from processor.download import find_files
 from processor.seq_cls import load_split
+from src.cli import run_command
 from src.config import load_settings
-from src.errors import run_command
+from src.pipeline import run_task
 from src.progress import start_logging
-from src.run import run_task
 
 SCRIPT = "run_seq_cls.py"
 
@@ -16,7 +16,7 @@ SCRIPT = "run_seq_cls.py"
 def main() -> None:
     start_logging()
     settings = load_settings(sys.argv[1:], script=SCRIPT, tasks=tasks_of(SCRIPT))
-    run_task(settings, TASKS[settings.task], find_files, load_split)
+    run_task(settings, TASKS[settings.task], find_files(settings), load_split)
 
 
 if __name__ == "__main__":

@@ -114,7 +114,7 @@ def serve(arguments: argparse.Namespace) -> dict[str, float]:
     given |= {"model_name_or_path": arguments.model_name_or_path, "from_scratch": "true"}
     flags = [word for name, value in given.items() for word in (f"--{name}", value)]
     settings = load_settings(["--task", "nsmc", *flags], script="benchmark", tasks=list(TASKS))
-    tokenizer = load_tokenizer(settings, None, takes_words=False)
+    tokenizer = load_tokenizer(settings, None, word_level=False)
     files = find_files(settings)
     texts: list[str] = []
     if arguments.serve != "features":
@@ -132,6 +132,6 @@ def serve(arguments: argparse.Namespace) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    from src.errors import run_command
+    from src.cli import run_command
 
     run_command(main)

@@ -32,7 +32,7 @@ import torch
 from benchmarks.machine import describe_machine, matrix_rate, print_table
 from benchmarks.ways import MARK, WARM_UP, WAYS, Case, Turns, tell
 from processor import TASKS
-from src.errors import run_command
+from src.cli import run_command
 
 CASES = ("hate-speech", "paws", "naver-ner", "korquad")
 RATIOS = (("d", "a"), ("e", "a"), ("d", "b"), ("e", "c"), ("d", "c"))

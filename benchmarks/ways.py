@@ -26,11 +26,11 @@ from processor import TASKS
 from src.batches import Collator, Features, epoch_order, slices
 from src.config import load_settings
 from src.device import start_device
+from src.finetune import wrap_model
 from src.heads import HEADS, TaskModel
 from src.models import load_model, load_tokenizer, uses_segments
 from src.settings import Settings
-from src.stages import task_model
-from src.training import Training
+from src.train_state import TrainState
 
 WARM_UP = 2  # updates of each way that do not count
 MARK = "@ "  # before what a way has to say
@@ -71,14 +71,14 @@ class Case:
         self.settings = self.settings_with()
         accelerator = start_device(self.settings)
         self.device, self.precision = accelerator.device, str(accelerator.mixed_precision)
-        self.tokenizer = load_tokenizer(self.settings, None, takes_words=HEADS[self.task.output_mode].sees_words)
+        self.tokenizer = load_tokenizer(self.settings, None, word_level=HEADS[self.task.kind].word_level)
         script = importlib.import_module(self.task.script.removesuffix(".py"))
         file = script.find_files(self.settings)["train"]
         features: Features = script.load_split("train", file, self.settings, self.task, self.tokenizer).features
         # (c) sorts so many rows at a time and takes the long ones first: measured is one such round, with all lengths in it.
         rows = 4 * arguments.steps * self.settings.train_batch_size
         chosen = np.random.default_rng(0).permutation(len(features))[:rows]
-        self.features = features.subset(np.sort(chosen))  # type: ignore[attr-defined]
+        self.features = features.subset(np.sort(chosen))
 
     def settings_with(self, **changes: str) -> Settings:
         """The settings of one way: the task's own, from random weights, for as many updates as are measured."""
@@ -106,7 +106,7 @@ class Case:
     def model(self) -> Any:
         """A model of random weights, always the same."""
         torch.manual_seed(0)
-        return load_model(self.settings, self.task.output_mode, self.task.labels).train()
+        return load_model(self.settings, self.task.kind, self.task.labels).train()
 
     def operations_per_token(self) -> float:
         """Floating-point operations that training needs for a real token, forward and twice that backward.
@@ -132,7 +132,7 @@ def original(case: Case, turns: Turns) -> None:
     model = case.model().to(case.device)
     pad_token_id = getattr(model.config, "pad_token_id", None) or 0
     collate = Collator(pad_token_id, uses_segments(model.config), case.device, settings.max_seq_len)
-    padded = TaskModel(model, collate, HEADS[case.task.output_mode], settings)
+    padded = TaskModel(model, collate, HEADS[case.task.kind], settings)
     optimizer = torch.optim.AdamW(model.parameters(), lr=settings.learning_rate, foreach=False, fused=False)
     schedule = get_linear_schedule_with_warmup(optimizer, 0, settings.max_steps)
     for rows in case.batches():
@@ -153,7 +153,7 @@ def ours(batching: str) -> Callable[[Case, Turns], None]:
     def way(case: Case, turns: Turns) -> None:
         settings = case.settings_with(batching=batching)
         accelerator = start_device(settings)
-        training = Training(task_model(case.model(), settings, case.task, accelerator), case.features, settings, accelerator)
+        training = TrainState(wrap_model(case.model(), settings, case.task, accelerator), case.features, settings, accelerator)
         while True:
             before = training.meter.total_tokens
             training.advance()
@@ -167,7 +167,7 @@ def trainer(**options: Any) -> Callable[[Case, Turns], None]:
 
     def way(case: Case, turns: Turns) -> None:
         on_gpu = case.device.type == "cuda"
-        padded = DataCollatorForTokenClassification if HEADS[case.task.output_mode].per_token else DataCollatorWithPadding
+        padded = DataCollatorForTokenClassification if HEADS[case.task.kind].per_token else DataCollatorWithPadding
         collator, counts = padded(case.tokenizer), []
 
         def collate(rows: list[Mapping[str, Any]]) -> Any:

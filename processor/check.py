@@ -7,8 +7,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from processor import TASKS, Task
-from processor.base import git_blob, published, read_tsv
+from processor import TASKS
+from processor.data_files import data_file_digests, git_blob
+from processor.readers import read_tsv
+from src.data import Task
 from src.errors import DataError, list_problems
 
 LONGEST = 2000  # characters of a text; a longer one is worth a look, but for a context
@@ -44,7 +46,7 @@ def _read_sentences(path: Path, task: Task) -> list[Row]:
 
 
 def _read_questions(path: Path, task: Task) -> list[Row]:
-    from processor.questions import read_questions
+    from processor.squad_reader import read_questions
 
     questions = read_questions(path, strict=True)
     return [Row(f"question {each.id}", (each.asked.question, each.asked.context), each.answers[0]) for each in questions]
@@ -65,7 +67,7 @@ def check_tasks(tasks: Iterable[str], data_dir: Path) -> None:
     problems, seen = [], 0
     for name in tasks:
         rows_of: dict[str, list[Row]] = {}
-        for file in (file for file in published()[1] if file.split("/")[0] == name):
+        for file in (file for file in data_file_digests()[1] if file.split("/")[0] == name):
             path = data_dir / file
             if not path.is_file():
                 print(f"{path}: not there")
@@ -77,7 +79,7 @@ def check_tasks(tasks: Iterable[str], data_dir: Path) -> None:
                 print(f"{path}: malformed")
                 problems.append(str(error))
                 continue
-            facts = published()[1][file]
+            facts = data_file_digests()[1][file]
             is_published = git_blob(path.read_bytes()) == facts["git_blob"]
             state = "the published file" if is_published else f"not the published file, which has {facts['rows']:,}"
             print(f"{path}: {len(rows_of[file]):,} rows, {state}")
@@ -94,7 +96,7 @@ def check_tasks(tasks: Iterable[str], data_dir: Path) -> None:
 def describe(rows: Sequence[Row], task: Task) -> list[str]:
     """Lines on labels, duplicates and suspicious rows."""
     lines = []
-    if task.labels and task.output_mode == "classification":
+    if task.labels and task.kind == "classification":
         counts = Counter(row.label for row in rows)
         lines.append("labels: " + ", ".join(f"{label} {counts[label]:,}" for label in task.labels))
     labels_of = defaultdict(list)
@@ -113,12 +115,12 @@ def describe(rows: Sequence[Row], task: Task) -> list[str]:
 
 def suspicions(task: Task) -> dict[str, Callable[[Row], bool]]:
     """What makes a row worth a second look, and how it is found."""
-    short = slice(0, 1) if task.output_mode == "span" else slice(None)  # a context may be long
-    low, high = task.scores or (-math.inf, math.inf)
+    short = slice(0, 1) if task.kind == "span" else slice(None)  # a context may be long
+    low, high = task.score_range or (-math.inf, math.inf)
     return {
         "empty text": lambda row: not all(text.strip() for text in row.texts),
         f"placeholder {task.placeholder!r}": lambda row: task.placeholder is not None and task.placeholder in row.texts,
-        f"score outside {low:g} to {high:g}": lambda row: task.scores is not None and not low <= float(row.label) <= high,
+        f"score outside {low:g} to {high:g}": lambda row: task.score_range is not None and not low <= float(row.label) <= high,
         "one character over and over": lambda row: any(SAME_CHARACTER.search(text) for text in row.texts),
         "nothing but an address": lambda row: any(ADDRESS.sub("", text).strip() == "" for text in row.texts if text.strip()),
         "the replacement character U+FFFD": lambda row: any("\ufffd" in text for text in row.texts),
@@ -130,7 +132,7 @@ def suspicions(task: Task) -> dict[str, Callable[[Row], bool]]:
 
 def overlaps(rows_of: Mapping[str, Sequence[Row]], task: Task) -> list[str]:
     """A line for every two files that share texts; of questions those that share contexts."""
-    of_row = (lambda row: row.texts[1]) if task.output_mode == "span" else (lambda row: row.texts)
+    of_row = (lambda row: row.texts[1]) if task.kind == "span" else (lambda row: row.texts)
     texts = {name: {of_row(row) for row in rows} for name, rows in rows_of.items()}
     names = list(texts)
     pairs = ((one, other) for index, one in enumerate(names) for other in names[index + 1 :])

@@ -10,16 +10,18 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Protocol
 from urllib.parse import urlsplit
 
 from processor import TASKS
-from processor.base import DataFile, describe_files, git_blob, published
 from processor.check import check_tasks
-from src.errors import ConfigError, EnvironmentFailure, did_you_mean, list_problems, run_command
+from processor.data_files import data_file_digests, describe_files, git_blob
+from src.cli import run_command
+from src.data import DataFile
+from src.errors import ConfigError, EnvironmentFailure, did_you_mean, list_problems
+from src.settings import Settings
 
 logger = logging.getLogger(__name__)
 
@@ -28,27 +30,16 @@ SECONDS_TO_ANSWER = 30
 RETRIES = 3
 
 
-class DataSettings(Protocol):
-    """The settings that say where data files lie and come from."""
-
-    @property
-    def data_dir(self) -> str: ...
-    @property
-    def data_files(self) -> Mapping[str, Path]: ...
-    @property
-    def data_url(self) -> str | None: ...
-    @property
-    def download(self) -> bool: ...
-
-
-def find_files(settings: DataSettings) -> dict[str, DataFile]:
+def find_files(settings: Settings) -> dict[str, DataFile]:
     """The data file of each split that a run needs; published ones that are missing are fetched into the default data_dir.
 
     Raises DataError for a file that is missing, EnvironmentFailure where it cannot be fetched.
     """
     if settings.download and settings.data_dir == DATA_DIR:
         names = [f"{path.parent.name}/{path.name}" for path in settings.data_files.values() if not path.is_file()]
-        fetch([name for name in dict.fromkeys(names) if name in published()[1]], Path(settings.data_dir), settings.data_url)
+        fetch(
+            [name for name in dict.fromkeys(names) if name in data_file_digests()[1]], Path(settings.data_dir), settings.data_url
+        )
     return describe_files(settings.data_files)
 
 
@@ -58,7 +49,7 @@ def fetch(names: Sequence[str], data_dir: Path, url: str | None = None) -> None:
     A file has its name there only once its content is the published one. Raises EnvironmentFailure where one cannot be fetched
     or is another file; it names all that are still missing, and where they belong.
     """
-    url = (url or published()[0]).rstrip("/")
+    url = (url or data_file_digests()[0]).rstrip("/")
     told: set[str] = set()
     for number, name in enumerate(names):
         task, target = TASKS[name.split("/")[0]], data_dir / name
@@ -96,7 +87,7 @@ def _fetch_one(url: str, name: str, target: Path) -> None:
             _transfer(f"{url}/{name}", place)
         content = place.read_bytes()
         found = {"git_blob": git_blob(content), "sha256": hashlib.sha256(content).hexdigest()}
-        if any(published()[1][name].get(kind, digest) != digest for kind, digest in found.items()):
+        if any(data_file_digests()[1][name].get(kind, digest) != digest for kind, digest in found.items()):
             size, digest = f"{len(content):,}", found["sha256"]
             raise EnvironmentFailure(
                 f"what came is not the published file: {size} bytes with sha256 {digest}, which are not kept"
@@ -133,7 +124,7 @@ def _umask() -> int:
 
 def _show(tasks: Iterable[str], data_dir: Path) -> None:
     """Print what is there."""
-    _, known = published()
+    _, known = data_file_digests()
     for task in tasks:
         print(f"{TASKS[task].title}: {TASKS[task].address}; licence: {TASKS[task].licence}")
         for name in (name for name in known if name.startswith(f"{task}/")):
@@ -163,7 +154,9 @@ def main() -> None:
         check_tasks(tasks, given.data_dir)
         return
     if not given.list:
-        missing = [name for name in published()[1] if name.split("/")[0] in tasks and not (given.data_dir / name).is_file()]
+        missing = [
+            name for name in data_file_digests()[1] if name.split("/")[0] in tasks and not (given.data_dir / name).is_file()
+        ]
         fetch(missing, given.data_dir, given.data_url)
     _show(tasks, given.data_dir)
 

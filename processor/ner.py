@@ -11,29 +11,17 @@ from typing import Any
 
 import numpy as np
 
-from processor import Task
-from processor.base import (
-    DataFile,
-    Features,
-    FeatureSettings,
-    Frame,
-    Tensors,
-    cached_features,
-    divide,
-    fingerprint,
-    log_counts,
-    log_split,
-    read_tsv,
-    require_text,
-    require_unchanged,
-)  # fmt: skip
+from processor.features import Frame, cached_features, fingerprint
+from processor.readers import read_tsv
+from processor.split import divide, log_counts, log_split, require_text, require_unchanged
+from src.data import IGNORE_INDEX, DataFile, Features, Scores, Task, Tensors
 from src.errors import DataError, list_problems
-from src.metrics import METRICS, Scores, entity_report
+from src.metrics import METRICS, entity_report
+from src.settings import Settings
 
 logger = logging.getLogger(__name__)
 
 SENTENCES_PER_CALL = 1024
-NO_LABEL = -100  # of special tokens, and of all but the first piece of a word
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,8 +60,8 @@ class Split:
     def hold_out(self, ratio: float) -> tuple["Split", "Split"]:
         """This split without a share of its sentences, and those as the split "dev"; both have like shares of rare entities."""
         label_ids, offsets = self.features.tensors["label_ids"], self.features.tensors["offsets"]
-        frequency = np.bincount(label_ids[label_ids != NO_LABEL], minlength=len(self.task.labels or ()))
-        found = (set(label_ids[start:end].tolist()) - {NO_LABEL} for start, end in itertools.pairwise(offsets))
+        frequency = np.bincount(label_ids[label_ids != IGNORE_INDEX], minlength=len(self.task.labels or ()))
+        found = (set(label_ids[start:end].tolist()) - {IGNORE_INDEX} for start, end in itertools.pairwise(offsets))
         rarest = [min(labels, key=lambda label: frequency[label], default=0) for labels in found]
         train, dev = divide(self, rarest, ratio)
         return train, dev
@@ -81,7 +69,7 @@ class Split:
     def log_labels(self) -> None:
         """Say how often each tag occurs."""
         label_ids = self.features.tensors["label_ids"]
-        counts = np.bincount(label_ids[label_ids != NO_LABEL], minlength=len(self.task.labels or ())).tolist()
+        counts = np.bincount(label_ids[label_ids != IGNORE_INDEX], minlength=len(self.task.labels or ())).tolist()
         log_counts(
             self.name, "tags", {label: count for label, count in zip(self.task.labels or (), counts, strict=True) if count}
         )
@@ -90,9 +78,13 @@ class Split:
         """The predicted tags of the words that were not cut off, by sentence. preds: int64 [total], flat like the features."""
         return tags_of(self.features, preds, self.task)
 
+    def decode(self, outputs: np.ndarray) -> np.ndarray:
+        """Return the outputs unchanged."""
+        return outputs
+
     def score(self, preds: np.ndarray) -> Scores:
         """The published scores, over the words that were not cut off, and `f1_full`, where words cut off are predicted "O"."""
-        metric, preds_seen = METRICS[self.task.metric], self.tags(preds)
+        metric, preds_seen = METRICS[self.task.metric].compute, self.tags(preds)
         gold = [sentence.tags for sentence in self.sentences]
         gold_seen = [tags[: len(seen)] for tags, seen in zip(gold, preds_seen, strict=True)]
         preds_full = [[*seen, *["O"] * (len(tags) - len(seen))] for tags, seen in zip(gold, preds_seen, strict=True)]
@@ -122,7 +114,7 @@ class Inputs:
 
     task: Task
     tokenizer: Any
-    settings: FeatureSettings
+    settings: Settings
     keys = ("words",)
 
     def example(self, values: Sequence[Any]) -> Sentence:
@@ -146,19 +138,19 @@ class Inputs:
 def tags_of(features: Features, preds: np.ndarray, task: Task) -> list[list[str]]:
     """The predicted tags of the words that were not cut off, by sentence. preds: int64 [total], flat like the features."""
     names = list(task.labels or ())
-    labelled = features.tensors["label_ids"] != NO_LABEL
+    labelled = features.tensors["label_ids"] != IGNORE_INDEX
     found = (preds[start:end][labelled[start:end]] for start, end in itertools.pairwise(features.tensors["offsets"]))
     return [[names[label] for label in row] for row in found]
 
 
-def load_split(name: str, file: DataFile, settings: FeatureSettings, task: Task, tokenizer: Any) -> Split:
+def load_split(name: str, file: DataFile, settings: Settings, task: Task, tokenizer: Any) -> Split:
     """Build or fetch the features of one split. Raises DataError for a malformed file."""
     key = fingerprint(file, task, tokenizer, {"max_seq_len": settings.max_seq_len})
 
     def build() -> Features:
         sentences = read_sentences(file.path, task)
         tensors = encode(sentences, task, tokenizer, settings.max_seq_len)
-        seen = np.add.reduceat((tensors["label_ids"] != NO_LABEL).astype(np.int64), tensors["offsets"][:-1])
+        seen = np.add.reduceat((tensors["label_ids"] != IGNORE_INDEX).astype(np.int64), tensors["offsets"][:-1])
         cut = np.array([len(sentence.words) for sentence in sentences]) - seen
         return Features(tensors, {"cut_sentences": int((cut > 0).sum()), "cut_words": int(cut.sum())})
 
@@ -188,7 +180,7 @@ def read_sentences(path: Path, task: Task) -> list[Sentence]:
 
 
 def encode(sentences: Sequence[Sentence], task: Task, tokenizer: Any, max_seq_len: int) -> Tensors:
-    """Features of `sentences`; see Features. `label_ids` int32 [total]: on the first piece of each word, NO_LABEL elsewhere.
+    """Features of `sentences`; see Features. `label_ids` int32 [total]: on the first piece of each word, IGNORE_INDEX elsewhere.
 
     A word that the tokenizer makes nothing of becomes the unknown token, so that every word has a label. Sentences are cut at
     their end.
@@ -214,11 +206,11 @@ def encode(sentences: Sequence[Sentence], task: Task, tokenizer: Any, max_seq_le
             labels: list[int] = []
             for tag, found in zip(sentence.tags, pieces, strict=True):
                 body += found or [tokenizer.unk_token_id]
-                labels += [ids_of[tag], *[NO_LABEL] * (len(found) - 1)]
+                labels += [ids_of[tag], *[IGNORE_INDEX] * (len(found) - 1)]
             body, labels = body[:room], labels[:room]
             input_ids += [*(token for token, _ in before), *body, *(token for token, _ in after)]
             token_type_ids += [*(kind for _, kind in before), *[segment] * len(body), *(kind for _, kind in after)]
-            label_ids += [*[NO_LABEL] * len(before), *labels, *[NO_LABEL] * len(after)]
+            label_ids += [*[IGNORE_INDEX] * len(before), *labels, *[IGNORE_INDEX] * len(after)]
             offsets.append(len(input_ids))
     return {
         "input_ids": np.array(input_ids, np.int32),

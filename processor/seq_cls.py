@@ -10,26 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from processor import Task
-from processor.base import (
-    DataFile,
-    Example,
-    Features,
-    FeatureSettings,
-    Frame,
-    Tensors,
-    cached_features,
-    divide,
-    fingerprint,
-    log_counts,
-    log_split,
-    read_tsv,
-    require_text,
-    require_unchanged,
-    softmax,
-)
+from processor.features import Frame, cached_features, fingerprint
+from processor.readers import read_tsv
+from processor.split import Example, divide, log_counts, log_split, require_text, require_unchanged, softmax
+from src.data import DataFile, Features, Scores, Task, Tensors
 from src.errors import DataError, list_problems
-from src.metrics import METRICS, Scores
+from src.metrics import METRICS
+from src.settings import Settings
 
 logger = logging.getLogger(__name__)
 
@@ -75,6 +62,10 @@ class Split:
             counts = np.bincount(self.features.tensors["labels"], minlength=len(self.task.labels)).tolist()
             log_counts(self.name, "labels", dict(zip(self.task.labels, counts, strict=True)))
 
+    def decode(self, outputs: np.ndarray) -> np.ndarray:
+        """Return the outputs unchanged."""
+        return outputs
+
     def score(self, logits: np.ndarray) -> Scores:
         """The task's metrics for logits float32 [n, number of labels] ([n, 1] for a score).
 
@@ -82,7 +73,7 @@ class Split:
         """
         labels = self.features.tensors["labels"]
         preds = logits[:, 0] if self.task.labels is None else logits.argmax(axis=1)
-        metric, headline = METRICS[self.task.metric], self.task.headline
+        metric, headline = METRICS[self.task.metric].compute, self.task.headline
         scores = metric(labels, preds)
         if self.task.placeholder:
             clean = np.array([self.task.placeholder not in example.texts for example in self.examples])
@@ -111,7 +102,7 @@ class Inputs:
 
     task: Task
     tokenizer: Any
-    settings: FeatureSettings
+    settings: Settings
 
     @property
     def keys(self) -> tuple[str, ...]:
@@ -140,7 +131,7 @@ class Inputs:
             yield {"label": label, **name, "probabilities": shares}
 
 
-def load_split(name: str, file: DataFile, settings: FeatureSettings, task: Task, tokenizer: Any) -> Split:
+def load_split(name: str, file: DataFile, settings: Settings, task: Task, tokenizer: Any) -> Split:
     """Build or fetch the features of one split. Raises DataError for a malformed file."""
     key = fingerprint(file, task, tokenizer, {"max_seq_len": settings.max_seq_len})
 

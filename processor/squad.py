@@ -6,45 +6,21 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
-from processor import Task
-from processor.answers import Found, TextOf, find_answers, legacy_text, probabilities
-from processor.base import (
-    HOLD_OUT_SEED,
-    DataFile,
-    Features,
-    FeatureSettings,
-    cached_features,
-    fingerprint,
-    log_held_out,
-    log_split,
-    require_text,
-    require_unchanged,
-)
-from processor.questions import Question, read_questions, usable
-from processor.windows import BEST, Asked, WindowSettings, encode, require_overlap
+from processor.features import cached_features, fingerprint
+from processor.split import HOLD_OUT_SEED, log_held_out, log_split, require_text, require_unchanged
+from processor.squad_answers import Candidate, TextOf, find_answers, legacy_text, probabilities
+from processor.squad_reader import SquadQuestion, read_questions, usable
+from processor.squad_windows import SquadExample, encode, require_overlap
+from src.data import MAX_CONTEXT, DataFile, Features, Scores, Task
 from src.errors import ConfigError
-from src.metrics import METRICS, Scores
+from src.metrics import METRICS
+from src.settings import Settings
 
 logger = logging.getLogger(__name__)
-
-
-class ReadingSettings(FeatureSettings, WindowSettings, Protocol):
-    """The settings that reading depends on."""
-
-    @property
-    def n_best_size(self) -> int: ...
-    @property
-    def max_answer_length(self) -> int: ...
-    @property
-    def answer_text(self) -> str: ...
-    @property
-    def strict_data(self) -> bool: ...
-    @property
-    def do_lower_case(self) -> bool | None: ...
 
 
 @dataclass(frozen=True)
@@ -55,7 +31,7 @@ class Split:
     task: Task
     file: DataFile
     features: Features
-    settings: ReadingSettings
+    settings: Settings
     tokenizer: Any
     source: str  # the name of the split that the file was read for
     rows: np.ndarray | None = None  # which of the file's questions, where not all
@@ -77,12 +53,13 @@ class Split:
         """
         tensors, limit = self.features.tensors, self.settings.max_answer_length
         first, last = tensors["start_positions"], tensors["end_positions"]
-        can_say = (first > 0) & (last - first < limit) & (tensors["context"][tensors["offsets"][:-1] + first] == BEST)
+        marks = tensors["context_marks"][tensors["offsets"][:-1] + first]
+        can_say = (first > 0) & (last - first < limit) & (marks == MAX_CONTEXT)
         logits = np.where(can_say, 0.0, -np.inf)
         return self.score(np.stack([first, last, logits, logits], axis=1)[:, None].astype(np.float32))
 
     @cached_property
-    def questions(self) -> list[Question]:
+    def questions(self) -> list[SquadQuestion]:
         """The questions behind the windows. Raises DataError where the file has changed."""
         require_unchanged(self.name, self.file)
         questions = usable(read_questions(self.file.path, self.settings.strict_data), self.source)
@@ -123,15 +100,19 @@ class Split:
             return legacy_text(self.tokenizer, bool(self.settings.do_lower_case))
         return None
 
-    def answers(self, spans: np.ndarray) -> list[list[Found]]:
+    def answers(self, spans: np.ndarray) -> list[list[Candidate]]:
         """The candidates for every question, best first. spans: float32 [n, k, 4], see src.heads.best_spans."""
         contexts = [question.asked.context for question in self.questions]
         return find_answers(contexts, self.features.tensors, spans, self.settings.n_best_size, self.text_of)
 
+    def decode(self, outputs: np.ndarray) -> np.ndarray:
+        """Return the outputs unchanged."""
+        return outputs
+
     def score(self, spans: np.ndarray) -> Scores:
         """`exact_match` and `f1`, 0..100; a question without a candidate is answered with nothing."""
         texts = [found[0].text if found else "" for found in self.answers(spans)]
-        return METRICS[self.task.metric]([question.answers for question in self.questions], texts)
+        return METRICS[self.task.metric].compute([question.answers for question in self.questions], texts)
 
     def report(self, spans: np.ndarray) -> str:
         """Nothing beyond the scores."""
@@ -158,7 +139,8 @@ class Split:
     def _prediction_lines(self, texts: list[str]) -> Iterator[str]:
         """One a question. JSON keeps tabs and line ends out of the columns."""
         scores = [
-            METRICS[self.task.metric]([question.answers], [text]) for question, text in zip(self.questions, texts, strict=True)
+            METRICS[self.task.metric].compute([question.answers], [text])
+            for question, text in zip(self.questions, texts, strict=True)
         ]
         names = list(scores[0])
         yield "\t".join(["id", "question", "answers", "prediction", *names])
@@ -173,21 +155,21 @@ class Inputs:
 
     task: Task
     tokenizer: Any
-    settings: ReadingSettings
+    settings: Settings
     keys = ("question", "context")
 
-    def example(self, values: Sequence[Any]) -> Asked:
+    def example(self, values: Sequence[Any]) -> SquadExample:
         """The question on a context. Raises ValueError for what is no text and for a context without any."""
         question, context = (require_text(key, value) for key, value in zip(self.keys, values, strict=True))
         if not context.strip():
             raise ValueError("context: there is nothing in it to be found")
-        return Asked(question, context)
+        return SquadExample(question, context)
 
-    def encode(self, examples: Sequence[Asked]) -> Features:
+    def encode(self, examples: Sequence[SquadExample]) -> Features:
         """Their windows."""
         return Features(encode(examples, self.tokenizer, self.settings))
 
-    def results(self, examples: Sequence[Asked], features: Features, spans: np.ndarray) -> Iterator[dict[str, Any]]:
+    def results(self, examples: Sequence[SquadExample], features: Features, spans: np.ndarray) -> Iterator[dict[str, Any]]:
         """For each the best answer, its characters in the context, and its probability among the n_best_size best."""
         contexts = [example.context for example in examples]
         for found in find_answers(contexts, features.tensors, spans, self.settings.n_best_size):
@@ -198,7 +180,7 @@ class Inputs:
                 yield {"answer": "", "start": 0, "end": 0, "score": 0.0}
 
 
-def load_split(name: str, file: DataFile, settings: ReadingSettings, task: Task, tokenizer: Any) -> Split:
+def load_split(name: str, file: DataFile, settings: Settings, task: Task, tokenizer: Any) -> Split:
     """Build or fetch the windows of one split.
 
     Raises ConfigError where doc_stride would skip tokens, DataError for a malformed file.

@@ -2,25 +2,14 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-NO_LABEL = -100  # the label id of a token that has none
+from src.data import IGNORE_INDEX, Features
+
 POOL = 50  # batches whose rows are sorted together
-
-
-class Features(Protocol):
-    """Rows of ids without padding, flat with offsets; processor.base.Features says more."""
-
-    def __len__(self) -> int: ...
-
-    @property
-    def tensors(self) -> dict[str, np.ndarray]: ...
-    @property
-    def lengths(self) -> np.ndarray: ...
 
 
 @dataclass(frozen=True)
@@ -28,10 +17,10 @@ class Batch:
     """B rows for one forward pass.
 
     inputs: `input_ids` and `attention_mask` int64 [B, L], and `token_type_ids` int64 [B, L] where the model has segments.
-    labels: int64 or float32 [B]; int64 [B, L] where every token has one or NO_LABEL; int64 [B, 2] for a span's first and last
+    labels: int64 or float32 [B]; int64 [B, L] where every token has one or IGNORE_INDEX; int64 [B, 2] for a span's first and last
     token. tokens: how many of the B x L are real. items: labelled items, the divisor of the mean loss.
     places: int64 [tokens], where the real ones lie in the flattened batch.
-    context: uint8 [B, L] for spans: 0 where none can be, 2 where one can begin and end, 1 where it can only end.
+    context_marks: uint8 [B, L] for spans, see src.data.Features.
     """
 
     inputs: dict[str, Tensor]
@@ -39,7 +28,7 @@ class Batch:
     tokens: int
     items: int
     places: Tensor
-    context: Tensor | None = None
+    context_marks: Tensor | None = None
 
 
 def epoch_order(rows: int, seed: int, epoch: int) -> np.ndarray:
@@ -115,17 +104,17 @@ class Collator:
         if self.segments:
             arrays["token_type_ids"] = np.where(real, tensors["token_type_ids"][positions], 0)
         inputs = {name: self._to_device(array.astype(np.int64)) for name, array in arrays.items()}
-        items, context = len(rows), None
+        items, context_marks = len(rows), None
         if "label_ids" in tensors:
-            labels = np.where(real, tensors["label_ids"][positions], NO_LABEL).astype(np.int64)
-            items = int((labels != NO_LABEL).sum())
-        elif "context" in tensors:
+            labels = np.where(real, tensors["label_ids"][positions], IGNORE_INDEX).astype(np.int64)
+            items = int((labels != IGNORE_INDEX).sum())
+        elif "context_marks" in tensors:
             labels = np.stack([tensors["start_positions"][rows], tensors["end_positions"][rows]], axis=1).astype(np.int64)
-            context = self._to_device(np.where(real, tensors["context"][positions], 0).astype(np.uint8))
+            context_marks = self._to_device(np.where(real, tensors["context_marks"][positions], 0).astype(np.uint8))
         else:
             labels = tensors["labels"][rows]
         places = self._to_device(np.flatnonzero(real))
-        return Batch(inputs, self._to_device(labels), len(places), items, places, context)
+        return Batch(inputs, self._to_device(labels), len(places), items, places, context_marks)
 
     def _to_device(self, array: np.ndarray) -> Tensor:
         tensor = torch.from_numpy(array)

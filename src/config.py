@@ -11,14 +11,15 @@ import logging
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, NoReturn, get_args
+from typing import Annotated, Any, get_args
 
 from attrdict import AttrDict
 from pydantic import TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
+from src.cli import Parser
 from src.errors import ConfigError, did_you_mean, list_problems
-from src.settings import ALIASES, COMMAND_LINE, COMMAND_LINE_ONLY, DEFAULT, DERIVED, OF_THE_MODEL, Settings
+from src.settings import ALIASES, COMMAND_LINE, COMMAND_LINE_ONLY, DEFAULT, DERIVED, MODEL_SETTINGS, Settings
 
 logger = logging.getLogger(__name__)
 
@@ -79,7 +80,7 @@ def help_text(script: str, tasks: Sequence[str], config_dir: Path) -> str:
         f"{'setting':<31} {'type':<12} {'default':<12} meaning",
     ]
     for name, field in Settings.model_fields.items():
-        default = json.dumps(field.default) if field.default != "" else "-"
+        default = "required" if field.is_required() else json.dumps(field.default) if field.default != "" else "-"
         lines.append(f"--{name:<29} {_type_name(field.annotation):<12} {default:<12} {field.description}")
     return "\n".join(lines)
 
@@ -90,13 +91,6 @@ def _type_name(annotation: Any) -> str:
         return "null"
     parts = get_args(annotation)
     return "|".join(part if isinstance(part, str) else _type_name(part) for part in parts) or annotation.__name__
-
-
-class Parser(argparse.ArgumentParser):
-    """argparse, but a wrong command line is a ConfigError."""
-
-    def error(self, message: str) -> NoReturn:
-        raise ConfigError(f"{message}. See --help.")
 
 
 def parse_command_line(argv: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
@@ -181,7 +175,7 @@ def _merge(
     sources: dict[str, str] = {}
     for source, layer in layers:
         if "model_name_or_path" in layer:
-            for name in OF_THE_MODEL:
+            for name in MODEL_SETTINGS:
                 values.pop(name, None)
                 sources.pop(name, None)
         for written, value in layer.items():
@@ -229,9 +223,9 @@ def _cross_check(values: dict[str, Any], sources: dict[str, str]) -> list[str]:
         return sources.get(name, DEFAULT)
 
     problems = []
-    for name in ("model_name_or_path", "test_file"):
-        if not values.get(name):
-            problems.append(f"{name} is given nowhere; give it in the config file or as --{name}")
+    for name, field in Settings.model_fields.items():
+        if field.is_required() and not values.get(name):
+            problems.append(f"{name} is missing; set it in the config file or as --{name}")
     if values.get("do_train", True) and not values.get("train_file"):
         problems.append("train_file is given nowhere; give it in the task's file or as --train_file, or say --do_train false")
     if values.get("dev_ratio") and values.get("dev_file"):

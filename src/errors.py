@@ -1,24 +1,10 @@
 """Errors a user meets, each with the exit code of the command it ends, and hints towards the right name."""
 
 import difflib
-import errno
-import logging
 import signal
-import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from types import FrameType
-from typing import NoReturn
-
-logger = logging.getLogger(__name__)
+from collections.abc import Iterable, Sequence
 
 MAX_PROBLEMS_SHOWN = 10
-# errno of what the machine does, as against a bug.
-FAULTS = {
-    errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.ESTALE, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG,
-    errno.EISDIR, errno.ENOTDIR,
-}  # fmt: skip
-SIGNALS = (signal.SIGINT, signal.SIGTERM)  # by which people and machines ask a process to end
 
 
 class BenchmarkError(Exception):
@@ -75,45 +61,3 @@ def list_problems(title: str, problems: Sequence[str]) -> str:
     if len(problems) > MAX_PROBLEMS_SHOWN:
         shown.append(f"  ... and {len(problems) - MAX_PROBLEMS_SHOWN} more")
     return "\n".join([title, *shown])
-
-
-def run_command(main: Callable[[], None]) -> None:
-    """Call `main` and end the process as the README promises: one message and an exit code instead of a traceback.
-
-    Errors nobody foresaw keep their traceback: they are bugs and should be reported as such.
-    """
-    with handling(SIGNALS, _interrupt):
-        try:
-            main()
-        except Interrupted as error:
-            sys.exit(_say(str(error), error.exit_code))
-        except BenchmarkError as error:
-            sys.exit(_say(f"error: {error}", error.exit_code))
-        except BrokenPipeError:
-            sys.stderr.close()  # the reader of our output went away (`| head`): nobody is left to tell
-            sys.exit(1)
-        except OSError as error:
-            if error.errno not in FAULTS:
-                raise
-            where = error.filename or "unknown file"
-            sys.exit(_say(f"error: {error.strerror}: {where}. Free the disk or choose another folder.", 1))
-
-
-@contextmanager
-def handling(numbers: Iterable[int], handler: Callable[[int, FrameType | None], object] | signal.Handlers) -> Iterator[None]:
-    """Inside, `handler` handles these signals."""
-    before = {number: signal.signal(number, handler) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, earlier in before.items():
-            signal.signal(number, earlier)
-
-
-def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
-    raise Interrupted(number)
-
-
-def _say(message: str, exit_code: int) -> int:
-    logger.error(message)
-    return exit_code

@@ -4,40 +4,24 @@ import logging
 import math
 import time
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any, Protocol
 
 import numpy as np
 import torch
 
-from src import interrupts
-from src.batches import Features, by_length, token_positions
-from src.checkpoint import Run
+from src import signals
+from src.batches import by_length, token_positions
+from src.data import Features, Split
 from src.errors import NumbersError
 from src.heads import TaskModel
 from src.progress import Progress
-from src.results import Scores
+from src.run_folder import RunFolder
 
 logger = logging.getLogger(__name__)
 
 
 CPU_BUDGET = 4096  # tokens; larger batches leave a CPU's caches and take longer
-
-
-class Split(Protocol):
-    """What the loop needs of a data file; processor.seq_cls.Split says more."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def features(self) -> Features: ...
-    @property
-    def facts(self) -> Mapping[str, Any]: ...
-    def __len__(self) -> int: ...
-    def score(self, outputs: np.ndarray) -> Scores: ...
-    def report(self, outputs: np.ndarray) -> str: ...
-    def predictions(self, outputs: np.ndarray) -> Mapping[str, Iterable[str]]: ...
 
 
 def predict(task_model: TaskModel, features: Features, budget: int, progress: Progress | None = None) -> tuple[np.ndarray, float]:
@@ -59,13 +43,13 @@ def predict(task_model: TaskModel, features: Features, budget: int, progress: Pr
     waiting = deque(by_length(features, budget, task_model.collate.length))
     with torch.inference_mode():
         while waiting:
-            interrupts.check()
+            signals.check()
             rows = waiting.popleft()
             batch = task_model.collate(features, rows)
             try:
                 logits = task_model.logits(batch)
                 batch_loss = task_model.head.summed_loss(logits.float(), batch.labels)
-                kept = task_model.kept(logits, batch).cpu().numpy()
+                kept = task_model.postprocess(logits, batch).cpu().numpy()
             except torch.OutOfMemoryError:
                 if len(rows) == 1:
                     raise
@@ -94,7 +78,7 @@ def predict(task_model: TaskModel, features: Features, budget: int, progress: Pr
 class Scorer:
     """Scores weights on the splits of a run, each (step, split) once, and files what comes out. `seconds`: time spent so far."""
 
-    run: Run
+    run: RunFolder
     splits: dict[str, Split]
     budget: int  # tokens in a batch
     seconds: float = 0.0
@@ -105,7 +89,7 @@ class Scorer:
         Raises NumbersError where the loss is not finite.
         """
         for name in names:
-            if name not in self.splits or self.run.book.has(step, name):
+            if name not in self.splits or self.run.history.has(step, name):
                 continue
             started = time.monotonic()
             split = self.splits[name]
@@ -113,10 +97,11 @@ class Scorer:
             outputs, loss = predict(task_model, split.features, self.budget, progress)
             if not math.isfinite(loss):
                 raise NumbersError(f"step {step}: the loss on {name} is not a finite number; train with a smaller learning_rate.")
-            scores = {**split.score(outputs), "loss": loss}
+            decoded = split.decode(outputs)
+            scores = {**split.score(decoded), "loss": loss}
             if name == "test":
-                self.run.write_predictions(step, name, split.predictions(outputs))
-            self.run.add_scores(step, name, scores, split.report(outputs))
+                self.run.write_predictions(step, name, split.predictions(decoded))
+            self.run.add_scores(step, name, scores, split.report(decoded))
             spent = time.monotonic() - started
             self.seconds += spent
             shown = ", ".join(f"{metric} {value:.4f}" for metric, value in scores.items())

@@ -3,23 +3,16 @@
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from src.batches import NO_LABEL, Batch, Collator
-from src.packing import Layout, packed
-
-
-class SpanSettings(Protocol):
-    """The settings that the search for spans depends on."""
-
-    @property
-    def n_best_size(self) -> int: ...
-    @property
-    def max_answer_length(self) -> int: ...
+from src.batches import Batch, Collator
+from src.data import IGNORE_INDEX, IN_CONTEXT, MAX_CONTEXT
+from src.settings import Settings
+from src.unpadding import Layout, using_layout
 
 
 @dataclass(frozen=True)
@@ -29,16 +22,16 @@ class Head:
     auto_class: str  # the class of transformers that carries the head
     summed_loss: Callable[[Tensor, Tensor], Tensor]  # logits, labels -> the sum over items
     logits: Callable[[Any, Batch], Tensor] = lambda output, batch: output.logits
-    kept: Callable[[Tensor, Batch, SpanSettings], Tensor] = lambda logits, batch, settings: logits
+    postprocess: Callable[[Tensor, Batch, Settings], Tensor] = lambda logits, batch, settings: logits
     problem_type: str | None = None
     outputs: tuple[str, ...] = ()  # their names, where they are no labels
     per_token: bool = False  # a label for every token is kept, not something for every row
-    sees_words: bool = False  # what it says is about words: byte-level pieces must not depend on what stands before a word
+    word_level: bool = False  # what it says is about words: byte-level pieces must not depend on what stands before a word
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     """Sum over items of the cross entropy; a scalar. logits float [..., C], labels int64 [...], where -100 is no item."""
-    return functional.cross_entropy(logits.flatten(0, -2), labels.flatten(), reduction="sum", ignore_index=NO_LABEL)
+    return functional.cross_entropy(logits.flatten(0, -2), labels.flatten(), reduction="sum", ignore_index=IGNORE_INDEX)
 
 
 def squared_error(logits: Tensor, labels: Tensor) -> Tensor:
@@ -57,20 +50,20 @@ def span_logits(output: Any, batch: Batch) -> Tensor:
     return logits.masked_fill(batch.inputs["attention_mask"].unsqueeze(-1) == 0, -torch.inf)
 
 
-def best_labels(logits: Tensor, batch: Batch, settings: SpanSettings) -> Tensor:
+def best_labels(logits: Tensor, batch: Batch, settings: Settings) -> Tensor:
     """The best label id of every real token, int64 [tokens], row after row. logits float [B, L, C]."""
     return logits.argmax(dim=-1)[batch.inputs["attention_mask"] > 0]
 
 
-def best_spans(logits: Tensor, batch: Batch, settings: SpanSettings) -> Tensor:
+def best_spans(logits: Tensor, batch: Batch, settings: Settings) -> Tensor:
     """The `n_best_size` best spans of each row, best first: float32 [B, n_best_size, 4] of first and last token and their logits.
 
     A span's score is the sum of its two logits. Those that leave the context, are longer than `max_answer_length` tokens or begin
     where another window shows more context do not count; where there are fewer spans, the rest have logits of -inf.
     """
-    assert batch.context is not None
-    start = logits[..., 0].masked_fill(batch.context < 2, -torch.inf)
-    end = logits[..., 1].masked_fill(batch.context < 1, -torch.inf)
+    assert batch.context_marks is not None
+    start = logits[..., 0].masked_fill(batch.context_marks < MAX_CONTEXT, -torch.inf)
+    end = logits[..., 1].masked_fill(batch.context_marks < IN_CONTEXT, -torch.inf)
     longest = min(settings.max_answer_length, start.shape[1])
     # [B, L, longest]: the logits of the ends of all spans that begin at a token
     ends = functional.pad(end, (0, longest - 1), value=-torch.inf).unfold(1, longest, 1)
@@ -92,15 +85,15 @@ HEADS: Mapping[str, Head] = {
         "AutoModelForSequenceClassification", squared_error, problem_type="regression", outputs=("score",)
     ),
     "tagging": Head(
-        "AutoModelForTokenClassification", cross_entropy, kept=best_labels, per_token=True, sees_words=True
+        "AutoModelForTokenClassification", cross_entropy, postprocess=best_labels, per_token=True, word_level=True
     ),
     "span": Head(
         "AutoModelForQuestionAnswering",
         span_cross_entropy,
         logits=span_logits,
-        kept=best_spans,
+        postprocess=best_spans,
         outputs=("start", "end"),
-        sees_words=True,
+        word_level=True,
     ),
 }  # fmt: skip
 
@@ -112,17 +105,17 @@ class TaskModel:
     model: nn.Module
     collate: Collator
     head: Head
-    settings: SpanSettings
-    packs: bool = False  # whether its encoder runs on real tokens alone
+    settings: Settings
+    unpads: bool = False  # whether its encoder runs on real tokens alone
 
     def logits(self, batch: Batch) -> Tensor:
         """Logits of a batch: float [B, C]; [B, L, C] where tokens have outputs.
 
         Training and evaluation come through here and nowhere else.
         """
-        with packed(Layout.of(batch.inputs["attention_mask"], batch.places)) if self.packs else nullcontext():
+        with using_layout(Layout.of(batch.inputs["attention_mask"], batch.places)) if self.unpads else nullcontext():
             return self.head.logits(self.model(**batch.inputs), batch)
 
-    def kept(self, logits: Tensor, batch: Batch) -> Tensor:
+    def postprocess(self, logits: Tensor, batch: Batch) -> Tensor:
         """What evaluation keeps of the logits: a row for each row of the batch, or for each real token."""
-        return self.head.kept(logits.float(), batch, self.settings)
+        return self.head.postprocess(logits.float(), batch, self.settings)

@@ -64,7 +64,7 @@ MODEL_TYPES: Mapping[str, Family] = {
 }
 
 
-def load_tokenizer(settings: Settings, path: Path | None = None, takes_words: bool = False) -> Any:
+def load_tokenizer(settings: Settings, path: Path | None = None, word_level: bool = False) -> Any:
     """The tokenizer of `settings.model_name_or_path`, or of the checkpoint at `path`; `takes_words`: it will be given words.
 
     Raises ModelError where there is none, where it has no Rust backend, where it loses Hangul, and where it does not fit the
@@ -72,7 +72,7 @@ def load_tokenizer(settings: Settings, path: Path | None = None, takes_words: bo
     """
     config = load_config(settings, path)
     family = MODEL_TYPES.get(settings.tokenizer or config.model_type, Family())
-    tokenizer = family.tokenizer(settings, path) if family.tokenizer else _auto_tokenizer(settings, path, takes_words)
+    tokenizer = family.tokenizer(settings, path) if family.tokenizer else _auto_tokenizer(settings, path, word_level)
     source = path or settings.model_name_or_path
     tokens = tokenizer.tokenize(HANGUL_PROBE)
     taken_apart = any("\u1100" <= character <= "\u11ff" for token in tokens for character in token)
@@ -89,7 +89,7 @@ def load_tokenizer(settings: Settings, path: Path | None = None, takes_words: bo
     return tokenizer
 
 
-def _auto_tokenizer(settings: Settings, path: Path | None, takes_words: bool = False) -> Any:
+def _auto_tokenizer(settings: Settings, path: Path | None, word_level: bool = False) -> Any:
     # A checkpoint's own files hold what it was trained with, whatever the settings say now.
     options = {} if path or settings.do_lower_case is None else {"do_lower_case": settings.do_lower_case}
     tokenizer = _from_pretrained(AutoTokenizer, settings, path, "tokenizer", **options)
@@ -100,7 +100,7 @@ def _auto_tokenizer(settings: Settings, path: Path | None, takes_words: bool = F
             "For KoBERT and its kind say --tokenizer kobert."
         )
     by_bytes = '"ByteLevel"' in tokenizer.backend_tokenizer.to_str()
-    if takes_words and by_bytes and not getattr(tokenizer, "add_prefix_space", False):
+    if word_level and by_bytes and not getattr(tokenizer, "add_prefix_space", False):
         # A word's bytes depend on the space before it: every word gets one, here and, as it is saved with the tokenizer, later.
         tokenizer = _from_pretrained(AutoTokenizer, settings, path, "tokenizer", **options, add_prefix_space=True)
     return tokenizer
@@ -129,15 +129,13 @@ def max_positions(config: PreTrainedConfig) -> int | None:
     return int(positions) - MODEL_TYPES.get(config.model_type, Family()).reserved_positions
 
 
-def load_model(
-    settings: Settings, output_mode: str, labels: Mapping[str, str] | None, path: Path | None = None
-) -> PreTrainedModel:
-    """A float32 model on the CPU: the encoder with a new head for `output_mode`, or what the checkpoint at `path` holds.
+def load_model(settings: Settings, kind: str, labels: Mapping[str, str] | None, path: Path | None = None) -> PreTrainedModel:
+    """A float32 model on the CPU: the encoder with a new head for `kind`, or what the checkpoint at `path` holds.
 
     `labels`: label -> readable name in the order of ids; None where the head has outputs of its own. A new head is drawn
     from torch's global random state. Raises ModelError.
     """
-    head = HEADS[output_mode]
+    head = HEADS[kind]
     auto_class = getattr(transformers, head.auto_class)
     if path is not None:
         model, report = _from_pretrained(auto_class, settings, path, "model", dtype=torch.float32, output_loading_info=True)

@@ -12,9 +12,9 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from src.checkpoint import Run
 from src.files import DAMAGE, damaged_state, read_facts
-from src.training import Training
+from src.run_folder import RunFolder
+from src.train_state import TrainState
 
 logger = logging.getLogger(__name__)
 
@@ -23,15 +23,15 @@ METER_NUMBERS = ("updates", "rows", "tokens", "seconds", "total_seconds", "total
 SCHEDULE = ("last_epoch", "_step_count", "_last_lr", "base_lrs")
 
 
-def save_state(training: Training, run: Run, evaluation_seconds: float) -> None:
+def save_state(training: TrainState, run: RunFolder, evaluation_seconds: float) -> None:
     """Keep the state of `training` between two updates, with the scores so far, in the run's folder."""
     tensors, facts = capture(training)
-    facts |= {"scores": run.book.scores, "evaluation_seconds": evaluation_seconds}
+    facts |= {"scores": run.history.scores, "evaluation_seconds": evaluation_seconds}
     whole = {name: tensor.contiguous() for name, tensor in tensors.items()}
     run.save_state(lambda path: save_file(whole, path, {"facts": json.dumps(facts)}))
 
 
-def load_state(training: Training, run: Run) -> float:
+def load_state(training: TrainState, run: RunFolder) -> float:
     """Bring `training`, which has made no update, and its run to what was kept, if it was; seconds of evaluation so far.
 
     Raises CheckpointError where what was kept is damaged or of another model.
@@ -53,7 +53,7 @@ def load_state(training: Training, run: Run) -> float:
     return seconds
 
 
-def capture(training: Training) -> tuple[dict[str, Tensor], dict[str, Any]]:
+def capture(training: TrainState) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The state of `training` between two updates: tensors by name, and the rest as JSON takes it."""
     meter, scaler = training.meter, training.accelerator.scaler
     running = meter.started is not None
@@ -84,7 +84,7 @@ def capture(training: Training) -> tuple[dict[str, Tensor], dict[str, Any]]:
     return tensors, facts
 
 
-def restore(training: Training, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
+def restore(training: TrainState, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
     """Bring `training`, which has made no update, to a captured state."""
     model, meter = training.task_model.model, training.meter
     weights = dict(model.named_parameters())
@@ -116,7 +116,7 @@ def restore(training: Training, tensors: Mapping[str, Tensor], facts: Mapping[st
     meter.start_clock()
 
 
-def _how_computed(training: Training) -> str:
+def _how_computed(training: TrainState) -> str:
     return f"on {training.meter.device.type}, precision {training.accelerator.mixed_precision}"
 
 

@@ -14,7 +14,7 @@ DERIVED = "derived"
 COMMAND_LINE_ONLY = ("trust_native_code", "trust_remote_code")
 
 # Settings that describe the model of their layer: a higher layer that names another model sets them back.
-OF_THE_MODEL = ("revision", "from_scratch", "do_lower_case", "tokenizer")
+MODEL_SETTINGS = ("revision", "from_scratch", "do_lower_case", "tokenizer")
 
 ALIASES = {
     "max_seq_length": "max_seq_len",
@@ -23,12 +23,12 @@ ALIASES = {
 }
 
 
-def _setting(default: Any, help: str, *, changes: str = "training", only: str = "", **constraints: Any) -> Any:
-    """A field. `changes`: "training" what is learned, "scores" also what a model says, "outputs" only what is made of that.
+def _setting(default: Any, help: str, *, affects: str = "training", only: str = "", **constraints: Any) -> Any:
+    """A field. `affects`: "training" what is learned, "scores" also what a model says, "outputs" only what is made of that.
 
     `only`: the one output mode for which it counts.
     """
-    return Field(default, description=help, json_schema_extra={"changes": changes, "only": only}, **constraints)
+    return Field(default, description=help, json_schema_extra={"affects": affects, "only": only}, **constraints)
 
 
 class Settings(BaseModel):
@@ -37,59 +37,59 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
     # What to run
-    task: str = _setting("", "the task to run", changes="scores")
-    config_file: str = _setting("koelectra-base-v3.json", "the model's file in config_dir", changes="nothing")
-    config_dir: str = _setting("config", "folder of the config files", changes="nothing")
+    task: str = _setting(..., "the task to run", affects="scores")
+    config_file: str = _setting("koelectra-base-v3.json", "the model's file in config_dir", affects="nothing")
+    config_dir: str = _setting("config", "folder of the config files", affects="nothing")
 
     # Model
-    model_name_or_path: str = _setting("", "hub id or local folder of the encoder", min_length=1)
+    model_name_or_path: str = _setting(..., "hub id or local folder of the encoder", min_length=1)
     revision: str | None = _setting(None, "branch, tag or commit of the hub id")
     from_scratch: bool = _setting(False, "start from random weights; model_name_or_path is a folder with config.json")
-    model_type: str = _setting("", "name of the model, for the record only", changes="nothing")
+    model_type: str = _setting("", "name of the model, for the record only", affects="nothing")
     tokenizer: Literal["kobert", "hanbert"] | None = _setting(None, "the model's tokenizer where its files do not say it")
     trust_native_code: bool = _setting(
-        False, "load HanBERT's analyser, a native library; counts on the command line only", changes="nothing"
+        False, "load HanBERT's analyser, a native library; counts on the command line only", affects="nothing"
     )
     trust_remote_code: bool = _setting(
-        False, "run Python code of the model's repository; counts on the command line only", changes="nothing"
+        False, "run Python code of the model's repository; counts on the command line only", affects="nothing"
     )
     do_lower_case: bool | None = _setting(None, "lower-case the text; null: as the tokenizer's own files say")
 
     # Data
-    data_dir: str = _setting("data", "folder of the tasks' data folders", changes="nothing")
+    data_dir: str = _setting("data", "folder of the tasks' data folders", affects="nothing")
     train_file: str = _setting("", "training file in <data_dir>/<task>")
-    dev_file: str = _setting("", "development file there; empty: none", changes="scores")
+    dev_file: str = _setting("", "development file there; empty: none", affects="scores")
     dev_ratio: float = _setting(
-        0.0, "where there is no dev_file: hold out this share of train as dev", changes="scores", ge=0, lt=1
+        0.0, "where there is no dev_file: hold out this share of train as dev", affects="scores", ge=0, lt=1
     )
-    test_file: str = _setting("", "test file there (alias: predict_file)", min_length=1, changes="scores")
-    download: bool = _setting(True, "fetch published files that are missing, if data_dir is the default", changes="nothing")
+    test_file: str = _setting(..., "test file there (alias: predict_file)", min_length=1, affects="scores")
+    download: bool = _setting(True, "fetch published files that are missing, if data_dir is the default", affects="nothing")
     data_url: str | None = _setting(
-        None, "address or folder to fetch them from, not the original's repository", changes="nothing"
+        None, "address or folder to fetch them from, not the original's repository", affects="nothing"
     )
-    feature_cache_dir: str = _setting("data/cache", "folder of the cached features", changes="nothing")
+    feature_cache_dir: str = _setting("data/cache", "folder of the cached features", affects="nothing")
     max_seq_len: int = _setting(
-        128, "longest input in tokens, special tokens included (alias: max_seq_length)", ge=8, changes="scores"
+        128, "longest input in tokens, special tokens included (alias: max_seq_length)", ge=8, affects="scores"
     )
     doc_stride: int = _setting(
-        128, "korquad: step between windows over a context, in tokens", gt=0, only="span", changes="scores"
+        128, "korquad: step between windows over a context, in tokens", gt=0, only="span", affects="scores"
     )
-    max_query_length: int = _setting(64, "korquad: longest question, in tokens", gt=0, only="span", changes="scores")
-    max_answer_length: int = _setting(30, "korquad: longest answer, in tokens", gt=0, only="span", changes="outputs")
-    n_best_size: int = _setting(20, "korquad: number of candidate answers kept", gt=0, only="span", changes="outputs")
+    max_query_length: int = _setting(64, "korquad: longest question, in tokens", gt=0, only="span", affects="scores")
+    max_answer_length: int = _setting(30, "korquad: longest answer, in tokens", gt=0, only="span", affects="outputs")
+    n_best_size: int = _setting(20, "korquad: number of candidate answers kept", gt=0, only="span", affects="outputs")
 
     answer_text: Literal["offsets", "legacy"] = _setting(
         "offsets",
         "korquad: answers by their characters, or joined from pieces as published scores were",
         only="span",
-        changes="outputs",
+        affects="outputs",
     )
     strict_data: bool = _setting(
-        True, "korquad: false goes on where ids or answer positions are wrong", only="span", changes="scores"
+        True, "korquad: false goes on where ids or answer positions are wrong", only="span", affects="scores"
     )
 
     # Training
-    do_train: bool = _setting(True, "fine-tune", changes="nothing")
+    do_train: bool = _setting(True, "fine-tune", affects="nothing")
     train_batch_size: int = _setting(32, "rows in a batch", gt=0)
     padding: Literal["none", "longest", "max_length"] = _setting(
         "none", "none: the encoder sees real tokens alone; longest: rows are as long as their batch's longest"
@@ -114,38 +114,38 @@ class Settings(BaseModel):
     no_cuda: bool = _setting(False, "stay on the CPU")
 
     # Evaluation
-    do_eval: bool = _setting(True, "score the checkpoints on the test file", changes="nothing")
+    do_eval: bool = _setting(True, "score the checkpoints on the test file", affects="nothing")
     eval_batch_size: int = _setting(
-        64, "rows of max_seq_len tokens in a batch of an evaluation; of shorter rows more", gt=0, changes="nothing"
+        64, "rows of max_seq_len tokens in a batch of an evaluation; of shorter rows more", gt=0, affects="nothing"
     )
     logging_steps: int = _setting(1000, "score every so many updates", gt=0)
     evaluate_test_during_training: bool = _setting(
         False, "score test too, not only dev, every logging_steps (alias: evaluate_during_training)"
     )
     eval_all_checkpoints: bool = _setting(
-        True, "score test at every checkpoint; false: at the selected and the last", changes="nothing"
+        True, "score test at every checkpoint; false: at the selected and the last", affects="nothing"
     )
-    log_every: int = _setting(50, "write a line to log.jsonl every so many updates", changes="nothing", gt=0)
+    log_every: int = _setting(50, "write a line to log.jsonl every so many updates", affects="nothing", gt=0)
 
     # Output
-    ckpt_dir: str = _setting("ckpt", "folder of all runs", changes="nothing")
-    output_dir: str = _setting("", "the run's folder in ckpt_dir; not given: <config file's stem>-<task>-ckpt", changes="nothing")
+    ckpt_dir: str = _setting("ckpt", "folder of all runs", affects="nothing")
+    output_dir: str = _setting("", "the run's folder in ckpt_dir; not given: <config file's stem>-<task>-ckpt", affects="nothing")
     save_steps: int = _setting(1000, "write a checkpoint every so many updates", gt=0)
     save_total_limit: int = _setting(
-        0, "keep this many checkpoints where more than last, selected and best_on_test; -1: all", changes="nothing", ge=-1
+        0, "keep this many checkpoints where more than last, selected and best_on_test; -1: all", affects="nothing", ge=-1
     )
-    save_optimizer: bool = _setting(False, "put the optimizer's state into every checkpoint", changes="nothing")
-    resume: bool = _setting(True, "false: never continue an earlier run, put it aside", changes="nothing")
+    save_optimizer: bool = _setting(False, "put the optimizer's state into every checkpoint", affects="nothing")
+    resume: bool = _setting(True, "false: never continue an earlier run, put it aside", affects="nothing")
     overwrite_output_dir: bool = _setting(
-        False, "start afresh in place of an earlier run; counts on the command line only", changes="nothing"
+        False, "start afresh in place of an earlier run; counts on the command line only", affects="nothing"
     )
 
     # Accepted from the original's files, without effect
-    threads: int = _setting(4, "inert: features are built by the Rust tokenizer", changes="nothing")
-    verbose_logging: bool = _setting(False, "inert", changes="nothing")
-    null_score_diff_threshold: float = _setting(0.0, "inert: KorQuAD 1.0 has an answer to every question", changes="nothing")
+    threads: int = _setting(4, "inert: features are built by the Rust tokenizer", affects="nothing")
+    verbose_logging: bool = _setting(False, "inert", affects="nothing")
+    null_score_diff_threshold: float = _setting(0.0, "inert: KorQuAD 1.0 has an answer to every question", affects="nothing")
     version_2_with_negative: bool = _setting(
-        False, "must be false: KorQuAD 1.0 has an answer to every question", changes="scores"
+        False, "must be false: KorQuAD 1.0 has an answer to every question", affects="scores"
     )
 
     _layers: dict[str, str] = PrivateAttr(default_factory=dict)
@@ -188,14 +188,14 @@ class Settings(BaseModel):
         return {split: Path(self.data_dir) / self.task / name for split, name in names.items() if name}
 
 
-def changes(name: str) -> str:
-    """What another value of setting `name` changes: "training", "scores" (and so training, too), "outputs" or "nothing"."""
-    return _about(name, "changes")
+def affects(name: str) -> str:
+    """Return what a change of setting `name` affects: "training", "scores" (and training), "outputs" or "nothing"."""
+    return _about(name, "affects")
 
 
-def counts_for(name: str, output_mode: str) -> bool:
+def counts_for(name: str, kind: str) -> bool:
     """Whether setting `name` counts for tasks of an output mode at all."""
-    return _about(name, "only") in ("", output_mode)
+    return _about(name, "only") in ("", kind)
 
 
 def _about(name: str, what: str) -> str:

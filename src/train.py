@@ -7,15 +7,16 @@ from pathlib import Path
 from accelerate import Accelerator
 from safetensors.torch import save_file
 
-from src import interrupts
-from src.checkpoint import Run
+from src import signals
+from src.data import Split
 from src.errors import Interrupted
-from src.evaluate import Scorer, Split
+from src.evaluate import Scorer
 from src.heads import TaskModel
 from src.progress import Progress
 from src.resume import load_state, save_state
+from src.run_folder import RunFolder
 from src.settings import Settings
-from src.training import Training
+from src.train_state import TrainState
 
 logger = logging.getLogger(__name__)
 
@@ -23,21 +24,21 @@ Save = Callable[[Path], None]
 
 
 def train(
-    task_model: TaskModel, split: Split, settings: Settings, accelerator: Accelerator, run: Run, scorer: Scorer, save: Save
+    task_model: TaskModel, split: Split, settings: Settings, accelerator: Accelerator, run: RunFolder, scorer: Scorer, save: Save
 ) -> None:
     """Fine-tune `task_model` on `split`, scoring and saving on the way as the settings say, and write cost.json.
 
     Goes on where the run has been left. `save` writes the model and its tokenizer into a folder. Raises NumbersError where the
     loss or a gradient is not finite, Interrupted, with its state saved, where a signal asks for the end.
     """
-    training = Training(task_model, split.features, settings, accelerator)
+    training = TrainState(task_model, split.features, settings, accelerator)
     plan = training.plan
     logger.info("training: %s rows, %d updates, %d to an epoch", f"{len(split):,}", plan.total, plan.updates_per_epoch)
     scorer.seconds = load_state(training, run)
     if training.step:
         logger.info("%s: it goes on from step %d", run.folder, training.step)
     progress = Progress("step", plan.total)
-    with interrupts.ending_at_check():
+    with signals.ending_at_check():
         try:
             _score_and_save(training, settings, run, scorer, save)
             while training.step < plan.total:
@@ -51,7 +52,7 @@ def train(
                 if training.step % settings.log_every == 0 or training.step == plan.total:
                     _log(run, training, learning_rate)
                 _score_and_save(training, settings, run, scorer, save)
-                interrupts.check()
+                signals.check()
         except Interrupted as error:
             training.meter.check()
             save_state(training, run, scorer.seconds)
@@ -61,7 +62,7 @@ def train(
     run.finish_training(training.meter.cost())
 
 
-def _score_and_save(training: Training, settings: Settings, run: Run, scorer: Scorer, save: Save) -> None:
+def _score_and_save(training: TrainState, settings: Settings, run: RunFolder, scorer: Scorer, save: Save) -> None:
     """What is due at the step that training has come to; what of it has been done before an interruption is not done again."""
     step, meter = training.step, training.meter
     saves = step > 0 and (step == training.plan.total or step % settings.save_steps == 0)
@@ -91,7 +92,7 @@ def due_splits(scores: bool, saves: bool, settings: Settings) -> list[str]:
     return ["dev", "test"] if on_test else ["dev"]
 
 
-def _log(run: Run, training: Training, learning_rate: float) -> None:
+def _log(run: RunFolder, training: TrainState, learning_rate: float) -> None:
     step, meter = training.step, training.meter
     now = meter.read()
     run.log({"step": step, "epoch": round(step / training.plan.updates_per_epoch, 4), "learning_rate": learning_rate, **now})
@@ -100,7 +101,7 @@ def _log(run: Run, training: Training, learning_rate: float) -> None:
     meter.clear()
 
 
-def _fill(folder: Path, save: Save, training: Training, with_optimizer: bool) -> None:
+def _fill(folder: Path, save: Save, training: TrainState, with_optimizer: bool) -> None:
     save(folder)
     if with_optimizer:
         save_file(training.optimizer_tensors(), folder / "optimizer.safetensors")

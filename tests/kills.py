@@ -97,15 +97,15 @@ class Forge:
 
 def watch(work: Path, tell) -> None:
     """Call tell("change") before every change of a file under `work`, and tell("look") at every look for a signal."""
-    from src import interrupts, resume
+    from src import resume, signals
 
-    check = interrupts.check
+    check = signals.check
 
     def look() -> None:
         tell("look")
         check()
 
-    interrupts.check = look
+    signals.check = look
     fsync = os.fsync
     os.fsync = lambda descriptor: (tell("change"), fsync(descriptor))[1]  # between the writing of a file and its name
     save_file = resume.save_file
@@ -147,7 +147,7 @@ def main() -> None:
     os.chdir(ROOT)
     sys.path.insert(0, str(ROOT))
     forge, rng = Forge(Path(work), script, arguments), random.Random(int(seed))
-    for name in ("src.stages", "sklearn.metrics", "scipy.stats", "seqeval.metrics", script.removesuffix(".py")):
+    for name in ("src.finetune", "sklearn.metrics", "scipy.stats", "seqeval.metrics", script.removesuffix(".py")):
         importlib.import_module(name)
     importlib.import_module("transformers.models.electra.modeling_electra")
     changes, looks, seconds = forge.count()

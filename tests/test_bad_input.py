@@ -9,7 +9,7 @@ import pytest
 from hypothesis import strategies as st
 
 from processor import TASKS, ner, seq_cls, squad
-from processor.base import describe_files
+from processor.data_files import describe_files
 from src.config import load_settings
 from src.errors import BenchmarkError, ConfigError, DataError
 from src.models import load_tokenizer
@@ -48,7 +48,7 @@ def generated(share, cases, strategy, check):
 def read(settings, tmp_path):
     """read(task, content) makes features of a file with this content: the split, or DataError."""
     chosen = {task: settings(task, feature_cache_dir=os.devnull) for task in MODULES}
-    tokenizers = {task: load_tokenizer(chosen[task], None, takes_words=True) for task in MODULES}
+    tokenizers = {task: load_tokenizer(chosen[task], None, word_level=True) for task in MODULES}
 
     def features(task, content):
         path = tmp_path / "file"

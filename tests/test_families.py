@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from processor import TASKS, ner, seq_cls, squad
-from processor.base import describe_files
+from processor.data_files import describe_files
 from processor.download import find_files
-from src.earlier import read_settings
 from src.evaluate import predict
+from src.finetune import load_checkpoint
 from src.models import load_tokenizer
-from src.run import run_task
-from src.stages import load_checkpoint
+from src.pipeline import run_task
+from src.run_status import read_settings
 from tests.families import FAMILIES, make_family
 
 LOADERS = {"run_seq_cls.py": seq_cls.load_split, "run_ner.py": ner.load_split, "run_squad.py": squad.load_split}
@@ -38,11 +38,11 @@ def test_all_pairs_are_there():
 def test_trains_saves_loads_and_scores_the_same(settings, tmp_path, family, task):
     require_gcc(family)
     given = make_family(family, tmp_path / family)
-    length = {"max_seq_len": 256 if TASKS[task].output_mode == "span" else 128}
+    length = {"max_seq_len": 256 if TASKS[task].kind == "span" else 128}
     chosen = settings(task, max_steps=2, train_batch_size=4, eval_batch_size=256, **length, **given)
     row = TASKS[task]
     load = LOADERS[row.script]
-    run_task(chosen, row, find_files, load)
+    run_task(chosen, row, find_files(chosen), load)
 
     folder = chosen.run_folder / "checkpoint-2"
     again = read_settings(folder).model_copy(update={"trust_native_code": True})
@@ -50,7 +50,7 @@ def test_trains_saves_loads_and_scores_the_same(settings, tmp_path, family, task
     file = describe_files({"test": chosen.data_files["test"]})["test"]
     split = load("test", file, again.model_copy(update={"feature_cache_dir": str(tmp_path / "other")}), row, tokenizer)
     outputs, loss = predict(task_model, split.features, again.evaluation_budget)
-    before = load("test", file, chosen, row, load_tokenizer(chosen, takes_words=row.output_mode in ("tagging", "span")))
+    before = load("test", file, chosen, row, load_tokenizer(chosen, word_level=row.kind in ("tagging", "span")))
     assert all(np.array_equal(split.features.tensors[name], tensor) for name, tensor in before.features.tensors.items())
     expected = dict(
         line.split(" = ") for line in (chosen.run_folder / "test" / "test-2.txt").read_text().split("\n\n")[0].split("\n  ")

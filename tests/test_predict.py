@@ -40,7 +40,7 @@ QUICK = ("nsmc", "korsts", "naver-ner", "korquad")  # one of each kind of output
 
 @pytest.mark.parametrize("task", [pytest.param(task, marks=() if task in QUICK else pytest.mark.long) for task in TASKS])
 def test_every_task(checkpoint, task):
-    mode = TASKS[task].output_mode
+    mode = TASKS[task].kind
     given = INPUTS.get(mode) or INPUTS[len(TASKS[task].text_columns)]
     folder = checkpoint(task)
     done = predict(folder, lines=[json.dumps(given, ensure_ascii=False), "{}"])

@@ -6,13 +6,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
-from src.checkpoint import SETTINGS, DataFile
 from src.config import config_files, load_settings, parse_command_line
-from src.earlier import find_run
+from src.data import DataFile, Task
 from src.errors import BenchmarkError, ConfigError, did_you_mean, list_problems
 from src.files import digest_folder, read_json
+from src.run_folder import SETTINGS
+from src.run_status import find_run
 from src.settings import COMMAND_LINE, Settings
 
 logger = logging.getLogger(__name__)
@@ -36,27 +37,6 @@ MOST_DIGITS = 10  # of a seed; more is none
 # finished: nothing is left to do; resumed: it goes on; afresh: what is there is of other settings and gives way; broken: what is
 # there cannot be told, and the run itself will say why; new: nothing is there.
 Status = Literal["finished", "resumed", "afresh", "broken", "new"]
-
-
-class Task(Protocol):
-    """What the grid needs to know of a task; processor.Task says more."""
-
-    @property
-    def title(self) -> str: ...
-    @property
-    def script(self) -> str: ...
-    @property
-    def headline(self) -> str: ...
-    @property
-    def reported(self) -> tuple[str, ...]: ...
-    @property
-    def scale(self) -> float: ...
-    @property
-    def scored_on(self) -> str: ...
-    @property
-    def metric(self) -> str: ...
-    @property
-    def output_mode(self) -> str: ...
 
 
 @dataclass(frozen=True)

@@ -7,20 +7,18 @@ from pathlib import Path
 
 import numpy as np
 
-from src.checkpoint import prediction_file
 from src.errors import CheckpointError, ConfigError, did_you_mean
 from src.files import DAMAGE, damaged
+from src.grid.bootstrap import SAMPLES, p_value, sampled_differences
 from src.grid.cells import Task
-from src.grid.folders import read_grid
+from src.grid.read_runs import read_grid
 from src.grid.record import Record, scores_of
-from src.grid.resample import SAMPLES, SCORES, Columns, Score, p_value, sampled_differences
 from src.grid.table import unlike
+from src.metrics import METRICS, Columns, WeightedScore
+from src.run_folder import prediction_file
 
 logger = logging.getLogger(__name__)
 
-ROUNDED = {
-    "correlation": 1e-3
-}  # by how much a score may differ by metric, as predictions are written with six digits; others not
 ENOUGH = 5  # runs, of which the spread between seeds can be seen
 AGAIN = "Move the folder away, and the same `run` makes it again."
 OF_THE_MODEL = ("prediction", "exact_match", "f1", "prob_")  # how columns begin that differ between runs
@@ -73,6 +71,7 @@ def compare(
 
 
 def _on_task(name: str, task: Task, runs: Sequence[Sequence[Record]], view: str) -> Iterator[Comparison]:
+    metric = METRICS[task.metric]
     logger.info("%s: %d and %d runs", name, len(runs[0]), len(runs[1]))
     predictions = [[read_predictions(record, view) for record in each] for each in runs]
     records, together = [*runs[0], *runs[1]], [*predictions[0], *predictions[1]]
@@ -82,22 +81,22 @@ def _on_task(name: str, task: Task, runs: Sequence[Sequence[Record]], view: str)
                 f"{record.folder} and {records[0].folder} were not scored on the same rows: nothing to compare."
             )
     rows = len(set(together[0]["sentence"])) if "sentence" in together[0] else len(next(iter(together[0].values())))
-    for score, score_of in SCORES[task.metric].items():
+    for score, score_of in metric.weighted.items():
         by_weights = [
             [_score(score_of, *item, view) for item in zip(*pair, strict=True)] for pair in zip(runs, predictions, strict=True)
         ]
-        whole = [[float(each(np.ones((1, rows)))[0]) / task.scale for each in of_model] for of_model in by_weights]
+        whole = [[float(each(np.ones((1, rows)))[0]) / metric.scale for each in of_model] for of_model in by_weights]
         for record, found in zip(records, [*whole[0], *whole[1]], strict=True):
-            if abs(found - record.choice(view).test.get(score, np.inf) / task.scale) > ROUNDED.get(task.metric, 1e-9):
+            if abs(found - record.choice(view).test.get(score, np.inf) / metric.scale) > metric.rounding:
                 raise CheckpointError(f"{record.folder}: its predictions do not give the {score} of its results. {AGAIN}")
         first, second = (100 * sum(found) / len(found) for found in whole)
-        differences = 100 * sampled_differences(by_weights[0], by_weights[1], rows) / task.scale
+        differences = 100 * sampled_differences(by_weights[0], by_weights[1], rows) / metric.scale
         low, high = np.percentile(differences, [2.5, 97.5]).tolist()
         p = p_value(differences)
         yield Comparison(name, score, (first, second), low, high, p, rows, (len(runs[0]), len(runs[1])))
 
 
-def _score(score_of: Callable[[Columns], Score], record: Record, columns: Columns, view: str) -> Score:
+def _score(score_of: Callable[[Columns], WeightedScore], record: Record, columns: Columns, view: str) -> WeightedScore:
     try:
         return score_of(columns)
     except DAMAGE as error:

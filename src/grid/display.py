@@ -7,14 +7,15 @@ from collections.abc import Mapping, Sequence, Set
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from src.checkpoint import RESULTS
 from src.errors import BenchmarkError
 from src.files import DAMAGE, read_json
 from src.grid.cells import Cell, Task
 from src.grid.estimate import Estimate
-from src.grid.folders import tail
 from src.grid.pool import Outcome, Pool, Running
+from src.grid.read_runs import tail
+from src.metrics import METRICS
 from src.progress import format_seconds
+from src.run_folder import RESULTS
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -72,7 +73,7 @@ class Lines:
         task = self.known[cell.task]
         try:
             score = read_json(cell.folder / RESULTS)["selected"]["test"][task.headline]
-            return f"{task.headline} {100 * score / task.scale:.2f}"
+            return f"{task.headline} {100 * score / METRICS[task.metric].scale:.2f}"
         except (*DAMAGE, BenchmarkError):
             return "not scored"
 

@@ -64,4 +64,4 @@ class Estimate:
 
 def _what_it_takes(settings: Mapping[str, Any], record: Record) -> dict[str, Any]:
     """What decides how long a run like the record takes."""
-    return {**that_matter(settings, record.output_mode), "data_dir": settings.get("data_dir")}
+    return {**that_matter(settings, record.kind), "data_dir": settings.get("data_dir")}

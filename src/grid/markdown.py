@@ -6,10 +6,10 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from src.grid.cells import Task
 from src.grid.record import VIEWS, Record, scores_of, short
 from src.grid.table import COSTS, Table, Value, mean_cost
+from src.metrics import METRICS
 from src.progress import format_seconds
 
 TITLES = {"base": "Base models", "small": "Small models", "unknown": "Models whose weights are not there"}
-SHOWN = {"acc": "acc", "f1": "F1", "spearmanr": "spearman", "exact_match": "EM"}  # scores as the published tables call them
 ABOUT = {
     "selected": "The checkpoint is chosen without a look at the test file: the best on dev, or the last one where there is no "
     "dev split.",
@@ -75,7 +75,7 @@ def _how_chosen(table: Table) -> Iterator[str]:
 
 def _heading(task: Task) -> str:
     split = "" if task.scored_on == "test" else f" ({task.scored_on.capitalize()})"
-    return f"**{task.title}{split}**<br/>({'/'.join(SHOWN[score] for score in scores_of(task))})"
+    return f"**{task.title}{split}**<br/>({'/'.join(METRICS[task.metric].scores.get(score, score) for score in scores_of(task))})"
 
 
 def _score_table(table: Table, kind: str, view: str) -> Iterator[str]:
@@ -205,9 +205,9 @@ def _sources(table: Table) -> Iterator[str]:
     yield from (f"{table.known[task].title}: {note}" for task, note in published.notes.items() if task in tasks)
     for kind, text in published.spread_of.items():
         upto = [
-            f"{table.known[task].title} {SHOWN[score]} {found['largest']}"
+            f"{table.known[task].title} {METRICS[table.known[task].metric].scores.get(score, score)} {found['largest']}"
             for task in table.known
-            for score, found in published.spread[task].items()
+            for score, found in published.spread.get(task, {}).items()
             if task in tasks and found["of"] == kind
         ]
         if upto:

@@ -13,10 +13,11 @@ from pathlib import Path
 from types import FrameType
 from typing import Literal
 
-from src.errors import SIGNALS, CheckpointError, ConfigError, Interrupted, handling
+from src.errors import CheckpointError, ConfigError, Interrupted
 from src.files import hold
 from src.grid.cells import Cell
-from src.grid.folders import last_words, tail
+from src.grid.read_runs import last_words, tail
+from src.signals import SIGNALS, handling
 
 ROOT = Path(__file__).resolve().parents[2]
 POLL = 0.25  # seconds between two looks at the processes

@@ -8,7 +8,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, FiniteFloat
 
 from src.grid.cells import Task
-from src.settings import COMMAND_LINE, DEFAULT, Settings, changes, counts_for
+from src.settings import COMMAND_LINE, DEFAULT, Settings, affects, counts_for
 
 VIEWS = ("selected", "best_on_test")
 CHANGE_THE_BEST = ("eval_all_checkpoints",)  # no score, but which of them there are to choose the best on test from
@@ -81,7 +81,7 @@ class Record:
 
     model: str
     task: str
-    output_mode: str  # of the task
+    kind: str  # of the task
     seed: int
     folder: Path
     origin: Origin
@@ -95,7 +95,7 @@ class Record:
     @property
     def settings(self) -> dict[str, Any]:
         """What can change a score."""
-        return that_matter(self.origin.settings, self.output_mode)
+        return that_matter(self.origin.settings, self.kind)
 
     @property
     def overrides(self) -> dict[str, Any]:
@@ -143,13 +143,13 @@ def scores_of(task: Task) -> tuple[str, ...]:
     return task.reported or (task.headline,)
 
 
-def that_matter(settings: Mapping[str, Any], output_mode: str) -> dict[str, Any]:
+def that_matter(settings: Mapping[str, Any], kind: str) -> dict[str, Any]:
     """Those of the settings that can change a score of a task of that output mode and are not the cell's own."""
     known = settings.keys() & Settings.model_fields.keys() - {"task", "seed"}
     return {
         name: value
         for name, value in settings.items()
-        if name in known and counts_for(name, output_mode) and (changes(name) != "nothing" or name in CHANGE_THE_BEST)
+        if name in known and counts_for(name, kind) and (affects(name) != "nothing" or name in CHANGE_THE_BEST)
     }
 
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from src.files import write_lines
 from src.grid.cells import GRID, WRITTEN, Task
-from src.grid.folders import read_grid
 from src.grid.markdown import lines_of
 from src.grid.published import Published
+from src.grid.read_runs import read_grid
 from src.grid.record import VIEWS, scores_of
 from src.grid.table import COSTS, Shipped, Table, Value, mean_cost, missing, rows_of, unlike
 

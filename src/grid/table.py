@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from src.grid.cells import Task, make_cells
-from src.grid.folders import Left
 from src.grid.published import Published, PublishedScore
+from src.grid.read_runs import Left
 from src.grid.record import Record, scores_of, that_matter
+from src.metrics import METRICS
 
 SMALL = 300 * 2**20  # bytes of weights; the published tables call models of up to 213M small, and those from 351M on base
 # Settings by which the same is computed in another way; the published runs did it in yet another. Of how answers are put together
@@ -69,7 +70,7 @@ class Shipped:
 
     def _settings(self, model: str, task: str) -> dict[str, Any]:
         (cell,) = make_cells(model, task, "1", ["--config_dir", str(self.config_dir)], self.known)
-        return that_matter(cell.settings.model_dump(), self.known[task].output_mode)
+        return that_matter(cell.settings.model_dump(), self.known[task].kind)
 
     def is_their_model(self, record: Record) -> bool:
         """Whether a run is of the model that the file of its model's name holds."""
@@ -117,7 +118,7 @@ def _size(count: int) -> str:
 
 def value_of(records: Sequence[Record], view: str, name: str, task: Task, published: PublishedScore | None, fair: bool) -> Value:
     """The score `name` of the runs of a model on a task, by `view`; there is at least one. `fair`: whether to compare it."""
-    scores = [100 * record.choice(view).test[name] / task.scale for record in records]
+    scores = [100 * record.choice(view).test[name] / METRICS[task.metric].scale for record in records]
     sd = statistics.stdev(scores) if len(scores) > 1 else None
     return Value(statistics.fmean(scores), sd, len(scores), published, fair)
 

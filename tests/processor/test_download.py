@@ -13,7 +13,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from processor import download
-from processor.base import git_blob
+from processor.data_files import git_blob
 from src.errors import EnvironmentFailure
 from tests.conftest import ROOT, SAMPLE
 
@@ -81,7 +81,7 @@ def sample_is_published(monkeypatch):
     files = {
         name: {"git_blob": git_blob(content), "sha256": hashlib.sha256(content).hexdigest()} for name, content in CONTENTS.items()
     }
-    monkeypatch.setattr(download, "published", lambda: ("http://127.0.0.1:9", files))
+    monkeypatch.setattr(download, "data_file_digests", lambda: ("http://127.0.0.1:9", files))
     monkeypatch.setattr("pooch.core.time.sleep", lambda seconds: None)  # pooch waits between attempts
     return files
 
@@ -242,7 +242,7 @@ def test_commands_that_cannot_work(server, tmp_path):
 
 
 def test_the_published_files_have_an_address_and_digests():
-    content = json.loads((ROOT / "processor" / "published.json").read_text())
+    content = json.loads((ROOT / "processor" / "data_files.json").read_text())
     assert content["url"].startswith(
         "https://raw.githubusercontent.com/monologg/KoELECTRA/024fbdd600e653b6e4bdfc64ceec84181b5ce6c4/"
     )

@@ -13,14 +13,14 @@ def test_every_row_of_the_table_names_things_that_exist():
         assert (ROOT / "config" / "tasks" / f"{name}.json").is_file()
         assert (ROOT / task.script).is_file()
         assert set(task.text_columns) | {task.label_column} <= set(task.columns)
-        assert task.output_mode in HEADS
+        assert task.kind in HEADS
         assert task.metric in METRICS
-        assert (task.labels is None) == bool(HEADS[task.output_mode].outputs)
+        assert (task.labels is None) == bool(HEADS[task.kind].outputs)
     assert seen == 8
 
 
 def test_every_task_has_its_settings_and_published_files():
-    files = json.loads((ROOT / "processor" / "published.json").read_text())["files"]
+    files = json.loads((ROOT / "processor" / "data_files.json").read_text())["files"]
     tasks = {path.stem: json.loads(path.read_text()) for path in (ROOT / "config" / "tasks").glob("*.json")}
     named = {f"{task}/{value}" for task, values in tasks.items() for key, value in values.items() if key.endswith("_file")}
     assert len(tasks) == 8

@@ -6,7 +6,7 @@ import pytest
 from transformers import BertTokenizer
 
 from processor import TASKS
-from processor.base import describe_files
+from processor.data_files import describe_files
 from processor.ner import Sentence, encode, load_split, read_sentences
 from src.errors import DataError
 

@@ -6,8 +6,10 @@ import pytest
 from transformers import BertTokenizer
 
 from processor import TASKS
-from processor.base import DataFile, Example, Features, describe_files
+from processor.data_files import describe_files
 from processor.seq_cls import ROWS_PER_CALL, Split, _longest_first, encode, load_split, read_examples
+from processor.split import Example
+from src.data import DataFile, Features
 from src.errors import DataError
 from tests.conftest import SAMPLE
 

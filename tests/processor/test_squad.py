@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from processor import TASKS
-from processor.base import describe_files
-from processor.questions import read_questions
+from processor.data_files import describe_files
 from processor.squad import load_split
+from processor.squad_reader import read_questions
 from src.errors import ConfigError, DataError
 from tests.processor.helpers import BAD, NONE, corpus, question, spans, write
 

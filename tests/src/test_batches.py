@@ -1,8 +1,8 @@
 import numpy as np
 import torch
 
-from processor.base import Features
 from src.batches import Collator, bucketed_order, by_length, epoch_order, micro_batches, slices
+from src.data import Features
 
 # Row r has r + 1 tokens, and every one of them is the number r + 1.
 FEATURES = Features(
@@ -49,10 +49,10 @@ def test_labels_of_tokens_are_padded_with_no_label():
 def test_a_span_s_labels_are_its_two_ends_and_padding_is_no_context():
     of_spans = {"start_positions": np.array([0, 0, 1, 2]), "end_positions": np.array([0, 1, 2, 3])}
     context = np.array([1, 2, 2, 2, 2, 1, 0, 1, 2, 1], np.uint8)
-    windows = Features({**FEATURES.tensors, **of_spans, "context": context})
+    windows = Features({**FEATURES.tensors, **of_spans, "context_marks": context})
     batch = Collator(pad_token_id=9, segments=False, device=CPU)(windows, np.array([2, 1]))
     assert batch.labels.tolist() == [[1, 2], [0, 1]]
-    assert batch.context.tolist() == [[2, 2, 1], [2, 2, 0]]
+    assert batch.context_marks.tolist() == [[2, 2, 1], [2, 2, 0]]
     assert (batch.items, batch.tokens, batch.labels.dtype) == (2, 5, torch.int64)
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from src.config import load_settings
 from src.errors import ConfigError
-from src.settings import ALIASES, Settings, changes, counts_for
+from src.settings import ALIASES, Settings, affects, counts_for
 from tests.conftest import ROOT
 
 EIGHT = ["nsmc", "naver-ner", "paws", "kornli", "korsts", "question-pair", "korquad", "hate-speech"]
@@ -52,7 +52,7 @@ def test_every_model_file_gives_settings_for_every_task():
 
 
 def test_auto_needs_a_model_and_is_named_after_it():
-    with pytest.raises(ConfigError, match="model_name_or_path is given nowhere"):
+    with pytest.raises(ConfigError, match="model_name_or_path is missing"):
         load("--task", "nsmc", "--config_file", "auto.json")
     settings = load("--task", "nsmc", "--config_file", "auto.json", "--model_name_or_path", "klue/roberta-base")
     assert settings.output_dir == "roberta-base-nsmc-ckpt"
@@ -194,7 +194,7 @@ def test_mistakes_on_the_command_line(argv, expected):
         ('{"model_name_or_path": "m", "tasks": []}', '"tasks" must hold an object'),
         ('{"model_name_or_path": "m", "do_train": "yes"}', 'do_train = "yes": Input should be a valid boolean'),
         ('{"model_name_or_path": "m", "max_seq_len": 64, "max_seq_length": 128}', "name one setting but differ"),
-        ("{}", "model_name_or_path is given nowhere"),
+        ("{}", "model_name_or_path is missing"),
     ],
 )
 def test_mistakes_in_a_file(folder, content, expected):
@@ -209,7 +209,7 @@ def test_settings_cannot_be_changed():
 
 
 def test_which_settings_change_what():
-    kinds = {name: changes(name) for name in Settings.model_fields}
+    kinds = {name: affects(name) for name in Settings.model_fields}
     assert set(kinds.values()) == {"training", "scores", "outputs", "nothing"}
     assert {name for name, kind in kinds.items() if kind == "outputs"} == {"answer_text", "n_best_size", "max_answer_length"}
     assert (kinds["learning_rate"], kinds["max_seq_len"], kinds["ckpt_dir"]) == ("training", "scores", "nothing")

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from src.errors import MAX_PROBLEMS_SHOWN, ConfigError, EnvironmentFailure, Interrupted, did_you_mean, list_problems, run_command
+from src.cli import run_command
+from src.errors import MAX_PROBLEMS_SHOWN, ConfigError, EnvironmentFailure, Interrupted, did_you_mean, list_problems
 
 
 def test_the_nearest_name():

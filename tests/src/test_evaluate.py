@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 import torch
 
-from src.earlier import find_run
 from src.errors import NumbersError
 from src.evaluate import Scorer, predict
+from src.run_status import find_run
 from tests.src.helpers import RandomSplit, small_model, task_model
 
 
@@ -66,11 +66,11 @@ def test_a_step_is_scored_once_and_files_are_written(run):
     scorer = Scorer(run, {"test": test}, 4)
     scorer.score(task_model(small_model()), 5, ["dev", "test"])  # there is no dev split
     first = (run.folder / "test" / "test-5.txt").read_text()
-    assert first.splitlines() == [f"  {name} = {value}" for name, value in sorted(run.book.scores[5]["test"].items())]
+    assert first.splitlines() == [f"  {name} = {value}" for name, value in sorted(run.history.scores[5]["test"].items())]
     assert len((run.folder / "test" / "predictions-5.tsv").read_text().splitlines()) == 10
     scorer.score(task_model(small_model(seed=1)), 5, ["test"])  # not scored again
     assert (run.folder / "test" / "test-5.txt").read_text() == first
-    assert list(run.book.scores) == [5]
+    assert list(run.history.scores) == [5]
 
 
 def test_logits_that_are_no_numbers_stop_the_run(run):
@@ -78,4 +78,4 @@ def test_logits_that_are_no_numbers_stop_the_run(run):
     torch.nn.init.constant_(model.classifier.out_proj.bias, float("nan"))
     with pytest.raises(NumbersError, match="step 5: the loss on test is not a finite number"):
         Scorer(run, {"test": RandomSplit(10, "test")}, 4).score(task_model(model), 5, ["test"])
-    assert run.book.scores == {}
+    assert run.history.scores == {}

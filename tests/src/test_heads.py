@@ -6,8 +6,7 @@ import torch
 
 from src.batches import Batch, Collator
 from src.heads import HEADS, TaskModel, best_labels, best_spans, cross_entropy, span_cross_entropy, span_logits, squared_error
-from src.settings import Settings
-from tests.src.helpers import CPU
+from tests.src.helpers import CPU, DEFAULTS
 from tests.src.test_batches import FEATURES
 
 
@@ -49,12 +48,12 @@ def test_span_logits_of_padding_are_out_of_the_question():
 
 def test_the_labels_of_real_tokens_come_row_after_row():
     logits = torch.tensor([[[0.0, 1.0], [1.0, 0.0]], [[2.0, 1.0], [0.0, 9.0]]])
-    assert best_labels(logits, batch_of([[1, 1], [1, 0]]), Settings()).tolist() == [1, 0, 0]
+    assert best_labels(logits, batch_of([[1, 1], [1, 0]]), DEFAULTS).tolist() == [1, 0, 0]
 
 
 def spans(start, end, context, **settings):
     logits = torch.stack([torch.tensor([start]), torch.tensor([end])], dim=-1)
-    found = best_spans(logits, batch_of([[1] * len(start)], [context]), Settings(**settings))
+    found = best_spans(logits, batch_of([[1] * len(start)], [context]), DEFAULTS.model_copy(update=settings))
     assert found.dtype == torch.float32
     return [tuple(row) for row in found[0].tolist()]
 
@@ -100,5 +99,5 @@ def test_the_spot_where_a_batch_meets_the_model():
             return type("Output", (), {"logits": (input_ids * attention_mask).sum(1)})
 
     collate = Collator(pad_token_id=9, segments=False, device=CPU)
-    task_model = TaskModel(Model(), collate, HEADS["regression"], Settings())
+    task_model = TaskModel(Model(), collate, HEADS["regression"], DEFAULTS)
     assert task_model.logits(task_model.collate(FEATURES, np.array([0, 3]))).tolist() == [1, 16]

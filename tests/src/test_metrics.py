@@ -56,7 +56,7 @@ def test_metrics_are_plain_floats():
     for name, metric in METRICS.items():
         of_texts = {"entity_f1": ([["PER-B"]], [["PER-B"]]), "answer_f1": ([["가"]], ["가"])}
         labels = of_texts.get(name, (np.array([0, 1, 1]), np.array([0, 1, 0])))
-        assert {type(value) for value in metric(*labels).values()} == {float}
+        assert {type(value) for value in metric.compute(*labels).values()} == {float}
 
 
 @pytest.mark.parametrize(

@@ -115,7 +115,7 @@ def test_words_get_a_space_before_them_in_byte_level_bpe(settings, tmp_path):
     RobertaTokenizer.from_pretrained(tmp_path).save_pretrained(tmp_path)
     RobertaConfig(vocab_size=300, max_position_embeddings=130).save_pretrained(tmp_path)
     chosen = settings(model_name_or_path=tmp_path)
-    words = load_tokenizer(chosen, takes_words=True)
+    words = load_tokenizer(chosen, word_level=True)
     assert words(["한국어", "모델"], is_split_into_words=True)["input_ids"] == load_tokenizer(chosen)(" 한국어 모델")["input_ids"]
     words.save_pretrained(tmp_path / "checkpoint")
     from transformers import AutoTokenizer

@@ -39,7 +39,7 @@ def test_morphemes_become_pieces_with_offsets(tokenizer):
 
 @needs_gcc
 def test_pieces_are_joined_to_text(tokenizer):
-    from processor.answers import legacy_text
+    from processor.squad_answers import legacy_text
 
     text = "서울에서 말한다"
     row = tokenizer(text, add_special_tokens=False)

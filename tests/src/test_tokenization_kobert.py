@@ -252,7 +252,7 @@ def test_a_model_of_another_kind(tmp_path):
 
 
 def test_ids_have_the_types_of_features(small):
-    from processor.windows import tokenize_contexts
+    from processor.squad_windows import tokenize_contexts
 
     tokens = tokenize_contexts(["서울에서 태어났다."], small.tokenizer)["서울에서 태어났다."]
     assert tokens.ids.dtype == np.int32

@@ -11,12 +11,12 @@ from accelerate import Accelerator
 from safetensors.torch import load_file
 
 from src.batches import epoch_order
-from src.earlier import find_run
 from src.errors import NumbersError
 from src.evaluate import Scorer
 from src.meter import BEARABLE_IN_FP16, Meter, Update
+from src.run_status import find_run
 from src.train import due_splits, train
-from src.training import Plan, accumulate, make_optimizer, step
+from src.train_state import Plan, accumulate, make_optimizer, step
 from tests.src.helpers import CPU, RandomSplit, small_model, task_model
 
 
@@ -141,7 +141,7 @@ def test_a_line_every_log_every_updates_and_at_the_end(settings):
 def test_scores_and_checkpoints_come_when_the_settings_say(settings):
     run, _ = do_train(settings, max_steps=7, logging_steps=2, save_steps=3, save_total_limit=-1)
     assert run.checkpoints() == [3, 6, 7]
-    assert sorted(run.book.scores) == [2, 3, 4, 6, 7]
+    assert sorted(run.history.scores) == [2, 3, 4, 6, 7]
     cost = json.loads((run.folder / "cost.json").read_text())
     assert set(cost) == {
             "preparation_seconds", "training_seconds", "evaluation_seconds", "peak_memory_bytes", "tokens_per_s",
@@ -317,7 +317,7 @@ def test_a_batch_that_does_not_fit_is_split_for_the_same_updates(settings, caplo
     ]
     for one, other in zip(whole.parameters(), split.parameters(), strict=True):
         torch.testing.assert_close(one, other, atol=1e-6, rtol=1e-4)
-    assert run.book.has(2, "test")  # evaluation splits its batches, too
+    assert run.history.has(2, "test")  # evaluation splits its batches, too
 
 
 def test_a_row_that_does_not_fit_ends_the_run(settings):

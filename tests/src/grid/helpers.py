@@ -7,6 +7,7 @@ from processor import TASKS
 from src.grid.cells import make_cells
 from src.grid.published import Published
 from src.grid.record import scores_of
+from src.metrics import METRICS
 from tests.conftest import ROOT
 
 PUBLISHED = Published.read(ROOT / "processor" / "published_scores.json")
@@ -35,7 +36,7 @@ def finished(tmp_path, model="koelectra-base-v3", task="nsmc", seed=1, score=90.
         "device": about.device,
     }
     record |= {"versions": {"torch": about.torch}, "git_revision": REVISION, "mixed_precision": about.precision}
-    scale = TASKS[task].scale
+    scale = METRICS[TASKS[task].metric].scale
     scores = [dict.fromkeys((*scores_of(TASKS[task]), "f1_full"), value * scale / 100) for value in (score, best or score)]
     results = {"task": task, "data": {"train": facts, "test": facts}, "headline": TASKS[task].headline}
     results["scores"] = {"10": {"test": scores[1]}, "20": {"test": scores[0]}}

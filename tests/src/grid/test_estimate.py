@@ -6,8 +6,8 @@ import pytest
 from processor import TASKS
 from src.grid.cells import make_cells
 from src.grid.estimate import Estimate
-from src.grid.folders import read_grid
 from src.grid.pool import Device, Pool, Running
+from src.grid.read_runs import read_grid
 from tests.src.grid.helpers import finished
 
 DEVICE = Device("cpu", {})

@@ -6,11 +6,12 @@ from collections import deque
 
 import pytest
 
-from src.errors import ConfigError, Interrupted, handling
+from src.errors import ConfigError, Interrupted
 from src.grid import pool as pool_module
 from src.grid.cells import Cell
 from src.grid.pool import Device, Pool, parse_devices, start
-from src.settings import Settings
+from src.signals import handling
+from tests.src.helpers import DEFAULTS
 
 CPU = Device("cpu", {"CUDA_VISIBLE_DEVICES": ""})
 
@@ -33,7 +34,7 @@ def cell(tmp_path):
     def make(name, code):
         script = tmp_path / f"{name}.py"
         script.write_text(code)
-        settings = Settings(ckpt_dir=str(tmp_path / "ckpt"), output_dir=f"benchmark/{name}/nsmc/seed-1")
+        settings = DEFAULTS.model_copy(update={"ckpt_dir": str(tmp_path / "ckpt"), "output_dir": f"benchmark/{name}/nsmc/seed-1"})
         return Cell(name, "nsmc", 1, str(script), ("--task", "nsmc"), settings)
 
     return make

@@ -1,7 +1,7 @@
 import pytest
 
 from processor import TASKS
-from src.grid.folders import read_grid
+from src.grid.read_runs import read_grid
 from src.grid.record import short
 from tests.src.grid.helpers import finished
 

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from processor import TASKS
-from src.grid.folders import Left, read_grid
+from src.grid.read_runs import Left, read_grid
 from src.grid.table import Shipped, missing, rows_of, unlike, value_of
 from tests.conftest import ROOT
 from tests.src.grid.helpers import PUBLISHED, finished

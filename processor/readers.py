@@ -1,0 +1,50 @@
+"""Rows of data files by format, with errors that name file and line."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from src.errors import DataError, list_problems
+
+
+def read_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """(line number from 1, line) of a UTF-8 file, split on "\\n" alone; a final newline opens no further line.
+
+    Not `splitlines()`: PAWS holds a 0x1C inside a sentence. Raises DataError with the line of the first byte that is not UTF-8.
+    """
+    content = path.read_bytes()
+    try:
+        text = content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        found = content[error.start : error.start + 4].hex(" ")
+        raise DataError(f"{path}, line {line}: found the bytes {found}, expected UTF-8. Convert the file to UTF-8.") from None
+    lines = text.split("\n")
+    if lines[-1] == "":
+        lines.pop()
+    return enumerate((line.removesuffix("\r") for line in lines), start=1)
+
+
+def read_tsv(path: Path, columns: Sequence[str], has_header: bool = True) -> Iterator[tuple[int, list[str]]]:
+    """(line number, fields) of every row, behind the header where there is one. Tabs separate, nothing quotes or is stripped.
+
+    Raises DataError, at the end of the file and with all of them, for rows with another number of fields than `columns`, and at
+    once for a missing or different header or a file without rows.
+    """
+    rows = read_lines(path)
+    if has_header and (header := next(rows, (1, ""))[1].split("\t")) != list(columns):
+        raise DataError(
+            f"{path}, line 1: found the header {header}, expected {list(columns)}, separated by tabs. "
+            "The first line must name the columns."
+        )
+    problems, seen = [], 0
+    for number, line in rows:
+        seen += 1
+        fields = line.split("\t")
+        if len(fields) == len(columns):
+            yield number, fields
+        else:
+            problems.append(f"line {number}: found {len(fields)} columns, expected {len(columns)} ({', '.join(columns)})")
+    if problems:
+        raise DataError(list_problems(f"{path}: {len(problems)} malformed rows:", problems))
+    if not seen:
+        raise DataError(f"{path}: found a header and no rows. Fetch the file again.")

@@ -1,0 +1,140 @@
+"""The types that tasks and the training loop share. Only NumPy is imported here."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+
+IGNORE_INDEX = -100  # label id of a token without a label; losses and metrics skip it
+
+# Marks of a window's tokens: outside the context; in the context; in the context, and no other window shows the token with more
+# context around it. An answer may begin only at MAX_CONTEXT and must end inside the context.
+NOT_CONTEXT, IN_CONTEXT, MAX_CONTEXT = 0, 1, 2
+
+Scores = dict[str, float]  # name of a score -> value
+Tensors = dict[str, np.ndarray]
+Kind = Literal["classification", "regression", "tagging", "span"]
+
+# kind of task -> the command that runs it
+SCRIPTS: Mapping[str, str] = {
+    "classification": "run_seq_cls.py",
+    "regression": "run_seq_cls.py",
+    "tagging": "run_ner.py",
+    "span": "run_squad.py",
+}
+
+# Tensors of Features with one entry per token; all others but `offsets` have one entry per row.
+TOKEN_TENSORS = frozenset({"input_ids", "token_type_ids", "label_ids", "char_start", "char_end", "context_marks"})
+
+
+@dataclass(frozen=True)
+class Task:
+    """The facts of one task. Its files, lengths and hyperparameters are settings: config/tasks/<task>.json."""
+
+    title: str  # column title in the tables
+    address: str  # where the corpus comes from
+    licence: str
+    kind: Kind  # decides script, reader, head and loss
+    columns: tuple[str, ...]  # of its files
+    text_columns: tuple[str, ...]  # one column, or two for pairs
+    label_column: str
+    metric: str  # a row of src.metrics.METRICS
+    headline: str  # the score that selects checkpoints
+    reported: tuple[str, ...] = ()  # the scores in the tables, if not the headline alone
+    scored_on: str = "test"  # the corpus split that serves as test file
+    labels: Mapping[str, str] | None = None  # label in the file -> readable name, in the order of ids; None: no classes
+    score_range: tuple[float, float] | None = None  # lowest and highest label of a regression task
+    skip_empty_text: bool = False  # leave out rows with an empty text, as the original does
+    has_header: bool = True  # whether the first line of a file names its columns
+    placeholder: str | None = None  # text in place of a missing one; rows with it are left out of `<headline>_clean`
+
+    @property
+    def script(self) -> str:
+        """The command that runs this task."""
+        return SCRIPTS[self.kind]
+
+    @property
+    def scores(self) -> tuple[str, ...]:
+        """Names of the scores in the tables."""
+        return self.reported or (self.headline,)
+
+
+@dataclass(frozen=True)
+class DataFile:
+    """A data file as a run saw it. `status`: "published" if its content is that of the published file, else "other"."""
+
+    path: Path
+    sha256: str
+    status: str
+
+
+@dataclass(frozen=True)
+class Features:
+    """Token ids of n rows without padding: flat arrays of `total` tokens, and where each row starts.
+
+    | tensor | dtype, shape | kinds | content |
+    | :--- | :--- | :--- | :--- |
+    | `input_ids` | int32 [total] | all | token ids, special tokens included |
+    | `token_type_ids` | uint8 [total] | all | segment of each token |
+    | `offsets` | int64 [n + 1] | all | row i has the tokens offsets[i] to offsets[i + 1] |
+    | `labels` | int64 [n] / float32 [n] | classification / regression | label id / score of each row |
+    | `label_ids` | int32 [total] | tagging | label id of the first token of each word, IGNORE_INDEX elsewhere |
+    | `start_positions`, `end_positions` | int32 [n] | span | first and last token of the answer in the window, 0 if not in it |
+    | `example_index` | int32 [n] | span | the question that a window belongs to |
+    | `char_start`, `char_end` | int32 [total] | span | the token's characters in the context, -1 outside of it |
+    | `context_marks` | uint8 [total] | span | NOT_CONTEXT, IN_CONTEXT or MAX_CONTEXT |
+    """
+
+    tensors: Tensors
+    counts: dict[str, int] = field(default_factory=dict)  # what was left out or cut off, for the log
+
+    def __len__(self) -> int:
+        return len(self.tensors["offsets"]) - 1
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Tokens of each row, int64 [n]."""
+        return np.diff(self.tensors["offsets"])
+
+    def subset(self, rows: np.ndarray) -> "Features":
+        """Return the given rows (int64 [m]) in the given order."""
+        offsets, lengths = self.tensors["offsets"], self.lengths[rows]
+        new = np.concatenate([[0], np.cumsum(lengths)])
+        tokens = np.arange(new[-1]) + np.repeat(offsets[rows] - new[:-1], lengths)
+        chosen = {
+            name: values[tokens if name in TOKEN_TENSORS else rows] for name, values in self.tensors.items() if name != "offsets"
+        }
+        return Features(chosen | {"offsets": new})
+
+
+class Split(Protocol):
+    """One data file of a task, as the training loop uses it. Implemented by processor.split.Split.
+
+    `decode` turns what src.evaluate.predict returns for `features` into predictions, once per scoring; scores, report and
+    prediction files are made from its result.
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def features(self) -> Features: ...
+    @property
+    def facts(self) -> Mapping[str, Any]: ...
+    def __len__(self) -> int: ...
+    def hold_out(self, ratio: float) -> "tuple[Split, Split]": ...
+    def decode(self, outputs: np.ndarray) -> Any: ...
+    def score(self, decoded: Any) -> Scores: ...
+    def report(self, decoded: Any) -> str: ...
+    def predictions(self, decoded: Any) -> Mapping[str, Iterable[str]]: ...
+
+
+class Inputs(Protocol):
+    """Unlabelled inputs of one kind of task, as predict.py reads them."""
+
+    @property
+    def keys(self) -> tuple[str, ...]: ...
+    def example(self, values: Sequence[Any]) -> Any: ...
+    def encode(self, examples: Sequence[Any]) -> Features: ...
+    def results(self, examples: Sequence[Any], features: Features, outputs: np.ndarray) -> Iterator[dict[str, Any]]: ...

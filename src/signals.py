@@ -1,0 +1,45 @@
+"""Signals: Ctrl-C and SIGTERM end a training at its next step with its state saved, and anything else at once."""
+
+import signal
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from src.errors import Interrupted
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)  # how people and schedulers ask a process to end
+
+_received: int | None = None  # a signal that waits for the next check()
+
+
+@contextmanager
+def handling(numbers: Iterable[int], handler: Callable[[int, FrameType | None], object] | signal.Handlers) -> Iterator[None]:
+    """Handle these signals with `handler` inside the block."""
+    before = {number: signal.signal(number, handler) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, earlier in before.items():
+            signal.signal(number, earlier)
+
+
+@contextmanager
+def ending_at_check() -> Iterator[None]:
+    """Inside the block a first signal makes the next check() raise; a second one ends the process immediately."""
+    global _received
+    _received = None
+
+    def note(number: int, frame: FrameType | None) -> None:
+        global _received
+        _received = number
+        for other in SIGNALS:
+            signal.signal(other, signal.SIG_DFL)
+
+    with handling(SIGNALS, note):
+        yield
+
+
+def check() -> None:
+    """Raise Interrupted if a signal has arrived. Called where the work may end."""
+    if _received is not None:
+        raise Interrupted(_received)

@@ -1,0 +1,85 @@
+import json
+
+import pytest
+
+from processor.squad_reader import read_questions
+from processor.squad_windows import SquadExample
+from src.errors import DataError
+from tests.processor.helpers import BAD, CONTEXT, corpus, question, write
+
+
+def test_questions(path):
+    content = corpus(question(), question("q2", "a", 6, extra=1))
+    (path.parent).mkdir()
+    path.write_bytes(b"\xef\xbb\xbf" + json.dumps(content).encode())
+    first, second = read_questions(path, strict=True)
+    assert (first.id, first.asked, first.answers) == ("q1", SquadExample("a", CONTEXT, ("c", 3)), ["c"])
+    assert second.asked.answer == ("a", 6)
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (lambda file: file.pop("data"), "data: Field required"),
+        (lambda file: file.update(data={}), "data: Input should be a valid array"),
+        (lambda file: file["data"][0].pop("paragraphs"), "data[0].paragraphs: Field required"),
+        (lambda file: file["data"][0]["paragraphs"][0].pop("context"), "data[0].paragraphs[0].context: Field required"),
+        (
+            lambda file: file["data"][0]["paragraphs"][0].update(context=None),
+            "paragraphs[0].context: Input should be a valid string",
+        ),
+        (lambda file: file["data"][0]["paragraphs"][0]["qas"][0].pop("id"), "paragraphs[0].qas[0].id: Field required"),
+        (lambda file: file["data"][0]["paragraphs"][0]["qas"][0].update(id=7), "qas[0].id: Input should be a valid string"),
+        (
+            lambda file: file["data"][0]["paragraphs"][0]["qas"][0].update(question=[]),
+            "qas[0].question: Input should be a valid string",
+        ),
+        (
+            lambda file: file["data"][0]["paragraphs"][0]["qas"][0].update(answers=[]),
+            "qas[0].answers: List should have at least 1 item",
+        ),
+        (
+            lambda file: file["data"][0]["paragraphs"][0]["qas"][0]["answers"][0].update(answer_start="3"),
+            "qas[0].answers[0].answer_start: Input should be a valid integer",
+        ),
+    ],
+)
+def test_a_missing_key_or_a_wrong_type_is_named_with_its_place(path, change, expected):
+    content = corpus(question())
+    change(content)
+    with pytest.raises(DataError) as caught:
+        read_questions(write(path, content), strict=True)
+    assert str(path) in str(caught.value)
+    assert expected in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ('{"data": [', "the file: Invalid JSON: EOF while parsing"),
+        ("[]", "the file: Input should be an object"),
+        (json.dumps({"data": []}), "holds no question"),
+        (json.dumps({"data": [{"paragraphs": [{"context": "a", "qas": []}]}]}), "holds no question"),
+    ],
+)
+def test_what_is_no_corpus(path, content, expected):
+    with pytest.raises(DataError, match=r"f\.json") as caught:
+        read_questions(write(path, content), strict=True)
+    assert expected in str(caught.value)
+
+
+def test_ids_that_are_there_twice_and_answers_that_stand_elsewhere_stop_the_run(path):
+    with pytest.raises(DataError) as caught:
+        read_questions(write(path, BAD), strict=True)
+    message = str(caught.value)
+    assert "5 questions or answers cannot be right" in message
+    assert "question 'q1' is there twice" in message
+    assert "question 'q2': 'c' does not stand at 2" in message
+    assert "question 'q5': 'a' does not stand at -1" in message
+    assert "--strict_data false" in message
+
+
+def test_one_of_several_answers_may_stand_elsewhere(path, caplog):
+    both = question(answers=[{"text": "c", "answer_start": 0}, {"text": "cd", "answer_start": 3}])
+    (found,) = read_questions(write(path, corpus(both)), strict=False)
+    assert (found.asked.answer, found.answers) == (("cd", 3), ["c", "cd"])

@@ -1,0 +1,61 @@
+import pytest
+
+from src.scores import ScoreHistory, report
+
+
+def history(**steps):
+    """book(s1=(dev, test), ...)"""
+    scores = {}
+    for name, values in steps.items():
+        named = zip(("dev", "test"), values, strict=True)
+        scores[int(name[1:])] = {split: {"acc": value, "loss": 1.0} for split, value in named if value is not None}
+    return ScoreHistory("acc", ["dev", "test"], scores)
+
+
+def test_the_best_is_the_earliest_of_equals_and_one_of_the_steps_given():
+    scores = history(s1=(0.5, 0.9), s2=(0.7, 0.6), s3=(0.7, 0.9), s4=(0.9, 1.0))
+    assert (scores.selected([1, 2, 3]), scores.best_on_test([1, 2, 3])) == (2, 1)
+    assert (scores.selected([]), scores.best_on_test([])) == (None, None)
+
+
+def test_without_a_dev_split_the_last_is_selected():
+    assert ScoreHistory("acc", ["test"]).selected([1, 2]) == 2
+
+
+@pytest.mark.parametrize(
+    ("every_step", "expected"),
+    [(True, [(1, ["test"]), (2, ["test"]), (3, ["test"])]), (False, [(2, ["test"]), (3, ["test"])])],
+)
+def test_what_is_missing(every_step, expected):
+    assert history(s1=(0.1, None), s2=(0.9, None), s3=(0.2, None)).missing([1, 2, 3], every_step) == expected
+
+
+def test_dev_is_scored_before_the_selected_is_known():
+    assert history(s1=(0.1, None), s2=(None, None)).missing([1, 2], every_step=False) == [(2, ["dev"])]
+
+
+def test_result_lines_are_in_the_order_of_steps():
+    assert history(s1000=(0.1, 0.2), s200=(0.1, 0.3)).lines() == [
+        "acc_200 = 0.3",
+        "acc_1000 = 0.2",
+        "loss_200 = 1.0",
+        "loss_1000 = 1.0",
+    ]
+
+
+def test_the_report():
+    results = {"task": "paws"} | history(s1=(0.5, 0.9), s2=(0.7, 0.6)).results([1, 2])
+    assert report(results).splitlines() == [
+        "paws: acc",
+        "  selected      step 2       dev 0.7000  test 0.6000     (on dev)",
+        "  best_on_test  step 1       test 0.9000                 (the published way)",
+    ]
+
+
+def test_a_run_that_is_not_scored_is_reported_as_such():
+    results = {"task": "nsmc"} | ScoreHistory("acc", ["test"]).results([7])
+    assert (
+        report(results).splitlines()[1]
+        == "  selected      step 7       not scored                  (the last, there is no dev file)"
+    )
+    assert results["best_on_test"] is None

@@ -1,0 +1,39 @@
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from src import signals
+from src.errors import Interrupted
+from tests.conftest import ROOT
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_waits_for_the_next_check(number):
+    before = signal.getsignal(number)
+    with signals.ending_at_check():
+        signals.check()
+        os.kill(os.getpid(), number)  # nothing happens here
+        with pytest.raises(Interrupted) as caught:
+            signals.check()
+    assert caught.value.exit_code == 128 + number
+    assert signal.getsignal(number) is before
+
+
+def test_what_was_asked_before_is_forgotten():
+    with signals.ending_at_check():
+        os.kill(os.getpid(), signal.SIGTERM)
+    with signals.ending_at_check():
+        signals.check()
+
+
+def test_a_second_signal_does_not_wait():
+    code = (
+        "import os, signal; from src import signals\n"
+        "with signals.ending_at_check():\n"
+        "    os.kill(os.getpid(), signal.SIGTERM); os.kill(os.getpid(), signal.SIGINT); print('still there')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (-signal.SIGINT, "")
