@@ -1,4 +1,4 @@
-# Two commands do everything on a fresh machine, each alone: `make demo` and `make test`.
+# On a fresh machine, `make demo` or `make test` is all you need.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -8,21 +8,21 @@ BIN := $(VENV)/bin
 help:            ## list these commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | sort
 
-demo: $(VENV)/.run   ## install what a run needs, fine-tune a tiny model on the sample and show its scores
+demo: $(VENV)/.run   ## install the requirements, fine-tune a tiny model on the sample and print its scores
 	$(BIN)/python run_seq_cls.py --task nsmc --config_file tiny.json --data_dir data/sample --output_dir demo --overwrite_output_dir
 
-test: check      ## install what development needs, check the code and run the tests that take minutes
+test: check      ## install the development tools, check the code and run the tests (minutes)
 	$(BIN)/python -m pytest -n 2
 
-test-long: check ## run every test
+test-long: check ## run all tests, the long ones too (about an hour)
 	$(BIN)/python -m pytest -n 2 -m ""
 
-check: $(VENV)/.dev  ## format, lint and types
+check: $(VENV)/.dev  ## check format, lint and types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
-sample: $(VENV)/.run ## write data/sample anew; the bytes stay the same
+sample: $(VENV)/.run ## regenerate data/sample (the same bytes)
 	$(BIN)/python data/sample/make_sample.py
 
 clean:           ## remove the virtual environment and the caches
@@ -32,7 +32,7 @@ $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; try: make PYTHON=python3.11 ..." >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 
-# torch on its own first: no other package may choose its version.
+# torch first and alone, so that no other package chooses its version.
 $(VENV)/.run: requirements.txt | $(BIN)/python
 	$(BIN)/python -m pip install --quiet "$$(sed -n 's/^\(torch==[^ ]*\).*/\1/p' requirements.txt)"
 	$(BIN)/python -m pip install --quiet -r requirements.txt

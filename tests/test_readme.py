@@ -1,4 +1,4 @@
-"""What the README tells people to type works."""
+"""The commands, links and tables of the README work and are complete."""
 
 import json
 import re
@@ -12,52 +12,53 @@ from tests.conftest import ROOT
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
 LINES = [line.split("#")[0].strip() for block in BLOCKS for line in block.splitlines()]
-GRID = [line for line in LINES if line.startswith("python3 run_benchmark.py")]
-COMMANDS = [line for line in LINES if line.startswith("python3 run_") and line not in GRID]
+GRID = [line for line in LINES if "run_benchmark.py" in line]
+RUNS = [line for line in LINES if re.match(r"python3 run_(?!benchmark)", line)]
 PREDICTIONS = [line for line in LINES if "predict.py" in line]
 
 
-def test_every_line_is_one_that_is_checked_here():
-    assert (len(COMMANDS), len(GRID), len(PREDICTIONS)) == (19, 5, 2)
-    assert set(LINES) - set(COMMANDS) - set(GRID) - set(PREDICTIONS) == {"make demo", "make test", "source .venv/bin/activate"}
+def test_every_command_is_tested_here():
+    assert RUNS and GRID and PREDICTIONS
+    assert set(LINES) - {*RUNS, *GRID, *PREDICTIONS} == {"make demo", "make test", "source .venv/bin/activate"}
 
 
-@pytest.mark.parametrize("line", COMMANDS)
-def test_commands(command, tmp_path, line):
-    """Those on the sample run in full; of the others, which need the hub and the corpora, the settings are checked."""
+def on_sample(line):
+    return "data/sample" in line
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """The README's commands on the sample, run in full: command line -> result, and the folder of their runs."""
+    folder = tmp_path_factory.mktemp("runs")
+    places = ["--ckpt_dir", str(folder / "ckpt"), "--feature_cache_dir", str(folder / "cache")]
+    lines = [line for line in RUNS if on_sample(line)]
+    return {line: run(line, *places) for line in lines}, folder / "ckpt"
+
+
+def run(line, *flags):
     _, script, *arguments = line.split()
-    if "data/sample" in arguments:
-        arguments += ["--ckpt_dir", str(tmp_path / "ckpt"), "--feature_cache_dir", str(tmp_path / "cache")]
-    else:
-        arguments.append("--print_settings")
-    done = command(script, *arguments)
+    return subprocess.run([sys.executable, script, *arguments, *flags], cwd=ROOT, capture_output=True, text=True, timeout=300)
+
+
+def test_commands_on_the_sample(runs):
+    assert {line: done.stderr for line, done in runs[0].items() if done.returncode != 0} == {}
+    assert len(list(runs[1].glob("*/eval_results.json"))) == len(runs[0])
+
+
+@pytest.mark.parametrize("line", [line for line in RUNS if not on_sample(line)])
+def test_settings_of_commands_that_need_the_hub(line):
+    done = run(line, "--print_settings")
     assert done.returncode == 0, done.stderr
 
 
-def test_the_grid(command, tmp_path):
-    """The grid on the sample runs, in less updates; of the others it is shown what would run, and the tiny model is compared."""
-    places = ("--ckpt_dir", str(tmp_path / "ckpt"))
-    for line in GRID:
-        _, script, *arguments = line.split()
-        if "data/sample" in arguments:
-            arguments += ["--max_steps", "10", "--feature_cache_dir", str(tmp_path / "cache")]
-        elif "run" in arguments:
-            arguments = [word if word != "0,1,2,3" else "cpu" for word in arguments if word != "--dry_run"] + ["--dry_run"]
-        elif "compare" in arguments:
-            arguments = [{"nsmc,korquad": "nsmc"}.get(word, "tiny" if "koelectra" in word else word) for word in arguments]
-        done = command(script, *arguments, *places)
-        assert done.returncode == 0, done.stderr
-        if "--dry_run" in arguments:
-            assert done.stdout.count("python3 run_") == 2 * 8 * 5
-    assert "| nsmc | acc |" in done.stdout
-
-
-def test_predictions(tiny, tmp_path):
-    assert tiny("--output_dir", "demo").returncode == 0
+def test_predictions(runs, tmp_path):
+    """The commands for predict.py, with the sample's NSMC run in place of the demo's."""
+    (checkpoint,) = runs[1].glob("*-nsmc-ckpt/checkpoint-250")
     (tmp_path / "reviews.txt").write_text("정말 최고다\n너무 지루하다\n")
     written = []
     for line in PREDICTIONS:
         line = line.replace("python3 predict.py", f"{sys.executable} {ROOT / 'predict.py'}")
+        line = line.replace("ckpt/demo/checkpoint-250", str(checkpoint))
         done = subprocess.run(line, shell=True, cwd=tmp_path, capture_output=True, text=True, timeout=120)
         assert done.returncode == 0, done.stderr
         written.append(done.stdout)
@@ -66,23 +67,46 @@ def test_predictions(tiny, tmp_path):
     assert results == ["positive", "negative"]
 
 
+def test_benchmark_table(tmp_path):
+    """The grid on the sample runs with fewer updates; the others are dry runs; `compare` compares the tiny model with itself."""
+    for line in GRID:
+        flags = ["--ckpt_dir", str(tmp_path / "ckpt")]
+        if on_sample(line):
+            flags += ["--max_steps", "10", "--feature_cache_dir", str(tmp_path / "cache")]
+        elif " run " in line and "--dry_run" not in line:
+            line = re.sub(r"--devices \S+", "--devices cpu", line) + " --dry_run"
+        elif " compare " in line:
+            line = re.sub(r"koelectra-\S+", "tiny", line).replace("nsmc,korquad", "nsmc")
+        done = run(line, *flags)
+        assert done.returncode == 0, done.stderr
+        if "--dry_run" in line:
+            models, tasks, seeds = re.search(r"--models (\S+) --tasks (\S+) --seeds (\S+)", line).groups()
+            assert tasks == "all"
+            expected = len(models.split(",")) * len(list((ROOT / "config" / "tasks").glob("*.json"))) * len(seeds.split(","))
+            assert done.stdout.count("python3 run_") == expected
+    assert "| nsmc | acc |" in done.stdout
+
+
 def test_make_demo():
     if not (ROOT / ".venv" / ".run").exists():
         pytest.skip("needs the virtual environment that `make test` makes")
     done = subprocess.run(["make", "demo"], cwd=ROOT, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr
-    assert re.search(r"selected +step \d+ +test 0\.(8[5-9]|9)|selected +step \d+ +test 1\.", done.stdout)
-    assert "files: ckpt/demo/" in done.stdout
+    assert re.search(r"selected +step 250 +test (0\.(8[5-9]|9)|1\.)", done.stdout)
+    assert "ckpt/demo/" in done.stdout
 
 
 @pytest.mark.parametrize("name", ["README.md", "data/README.md"])
-def test_files_that_are_linked_exist(name):
+def test_links(name):
     text = (ROOT / name).read_text(encoding="utf-8")
-    for target in re.findall(r"\]\(([^)#]+)\)", text):
-        if not target.startswith("http"):
+    headings = {re.sub(r"[^\w -]", "", title).replace(" ", "-").lower() for title in re.findall(r"^#+ (.*)$", text, re.MULTILINE)}
+    for target in re.findall(r"\]\(([^)]+)\)", text):
+        if target.startswith("#"):
+            assert target[1:] in headings
+        elif not target.startswith("http"):
             assert (ROOT / name).parent.joinpath(target).exists(), target
 
 
-def test_the_tables_name_every_task_and_every_config_file():
-    for path in [*(ROOT / "config").glob("*.json"), *(ROOT / "config" / "tasks").glob("*.json")]:
-        assert f"`{path.name}`" in README or f"`{path.stem}`" in README or path.name == "tiny.json", path.name
+def test_names_every_model_of_config():
+    for path in (ROOT / "config").glob("*.json"):
+        assert f"`{path.name}`" in README or path.name == "tiny.json", path.name
