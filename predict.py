@@ -1,30 +1,30 @@
-"""Use a checkpoint: label, tag or answer what comes in as JSON lines or TSV, and write JSON lines."""
+"""Predict with a checkpoint: read JSON lines or TSV, write JSON lines."""
 
 import math
 from argparse import RawDescriptionHelpFormatter
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
-from processor import TASKS, ner, seq_cls, squad
+import numpy as np
+
+from processor import TASKS
+from processor.kinds import KINDS
 from src.cli import Parser, run_command
+from src.data import Features
 from src.errors import CheckpointError, NumbersError
 from src.predict_lines import open_lines, open_output, predict_lines
 from src.progress import start_logging
 from src.run_status import read_settings
 
-INPUTS: Mapping[str, Any] = {"run_seq_cls.py": seq_cls.Inputs, "run_ner.py": ner.Inputs, "run_squad.py": squad.Inputs}
-
 EPILOG = """
-An input is a line, by the task of the checkpoint:
+An input is a line; its keys depend on the task of the checkpoint:
   {"text": ...}                      nsmc, hate-speech
   {"text": ..., "pair": ...}         paws, kornli, korsts, question-pair
   {"words": [...]}                   naver-ner
   {"question": ..., "context": ...}  korquad
-or the same values with a tab between them, words with spaces. The first line decides which.
+or the same values separated by tabs, words by spaces. The first line decides the format.
 
-A result is a line, in the same order: label and probabilities, score (korsts), tags, or answer with start, end
-(characters of the context) and score. A line that cannot be used gives {"line": its number, "error": why}.
+A result is a line, in the order of the inputs: label and probabilities, score (korsts), tags, or answer with start, end
+(characters of the context) and score. For an invalid line it is {"line": its number, "error": reason}.
 """
 
 
@@ -34,14 +34,14 @@ def main() -> None:
     parser.add_argument("--checkpoint", type=Path, required=True, help="folder of a checkpoint: ckpt/<run>/checkpoint-<step>")
     parser.add_argument("--input", type=Path, help="file to read; standard input if not given")
     parser.add_argument("--output", type=Path, help="file to write; standard output if not given")
-    parser.add_argument("--strict", action="store_true", help="stop at the first line that cannot be used")
-    parser.add_argument("--trust_native_code", action="store_true", help="load the analyser that HanBERT needs")
-    parser.add_argument("--trust_remote_code", action="store_true", help="run Python code that the checkpoint names")
+    parser.add_argument("--strict", action="store_true", help="stop at the first invalid line")
+    parser.add_argument("--trust_native_code", action="store_true", help="load HanBERT's native analyser")
+    parser.add_argument("--trust_remote_code", action="store_true", help="run Python code from the checkpoint")
     given = parser.parse_args()
     trust = {"trust_native_code": given.trust_native_code, "trust_remote_code": given.trust_remote_code}
     settings = read_settings(given.checkpoint).model_copy(update=trust)
     if settings.task not in TASKS:
-        raise CheckpointError(f"{given.checkpoint}: its task is {settings.task!r}; known are {', '.join(TASKS)}.")
+        raise CheckpointError(f"{given.checkpoint}: unknown task {settings.task!r}; tasks are {', '.join(TASKS)}.")
     task = TASKS[settings.task]
 
     with open_lines(given.input) as lines, open_output(given.output) as write:
@@ -50,13 +50,14 @@ def main() -> None:
 
         tokenizer, task_model = load_checkpoint(settings, task, given.checkpoint)
 
-        def outputs(features: Any) -> Any:
-            found, loss = predict(task_model, features, settings.evaluation_budget)
+        def predict_features(features: Features) -> np.ndarray:
+            outputs, loss = predict(task_model, features, settings.evaluation_budget)
             if not math.isfinite(loss):
-                raise NumbersError(f"{given.checkpoint}: the model's outputs are not finite numbers; its weights are damaged.")
-            return found
+                raise NumbersError(f"{given.checkpoint}: the model's outputs are not finite; its weights are damaged.")
+            return outputs
 
-        predict_lines(lines, INPUTS[task.script](task, tokenizer, settings), outputs, write, given.strict)
+        inputs = KINDS[task.kind].inputs(task, tokenizer, settings)
+        predict_lines(lines, inputs, predict_features, write, given.strict)
 
 
 if __name__ == "__main__":

@@ -1,10 +1,10 @@
-"""Fine-tune and score an encoder on a tagging task: naver-ner."""
+"""Fine-tune and evaluate an encoder on a tagging task: naver-ner."""
 
 import sys
 
 from processor import TASKS, tasks_of
 from processor.download import find_files
-from processor.ner import load_split
+from processor.kinds import load_split
 from src.cli import run_command
 from src.config import load_settings
 from src.pipeline import run_task

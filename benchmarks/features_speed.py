@@ -1,17 +1,17 @@
-"""How fast text becomes features, beside the Rust tokenizer's own time, and how soon a command makes its first update.
+"""Measure how fast features are built, compared with the Rust tokenizer alone, and the time until the first update.
 
     python3 benchmarks/features_speed.py --model_name_or_path FOLDER --data_dir data --out benchmarks/results/my-machine.json
 
-FOLDER holds config.json and the tokenizer's files. The train and test files of NSMC, 200,000 rows, are measured:
+FOLDER contains config.json and the tokenizer's files. The train and test files of NSMC, 200,000 rows, are measured:
 
-tokenizer     their texts go through the Rust tokenizer in one call of its faster kind, without offsets, and nothing is kept
-offsets       the same by the call that also finds the place of every token, as its wrapper in transformers does
-features      files are read and checked, features made and put into the cache
+tokenizer     the Rust tokenizer encodes the texts in one call without offsets; the result is dropped
+offsets       the same with offsets, as the wrapper in transformers does
+features      read and check the files, build the features and write them to the cache
 cached        the same again, from the cache
-imports       a Python that imports what training needs of torch, transformers and accelerate, and nothing of this project
+imports       a Python process that imports torch, transformers and accelerate, nothing from this project
 first update  run_seq_cls.py with a tiny model on the sample, features cached, from its start until its first update is logged
 
-Every figure is the median of `--rounds` processes, which take turns. Memory is what the peak of the process grew by.
+Every figure is the median of `--rounds` processes, which take turns. Memory is the growth of the process's peak.
 """
 
 import argparse
@@ -34,17 +34,17 @@ MODES = {"tokenizer": "tokenizer", "offsets": "offsets", "features": "features",
 
 
 def main() -> None:
-    """Measure what the command line asks for, print a table, write the file."""
+    """Measure, print a table, write the JSON file."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model_name_or_path", required=True, help="folder with config.json and the tokenizer's files")
     parser.add_argument("--data_dir", default="data")
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--out", type=Path, help="a JSON file for the figures")
+    parser.add_argument("--out", type=Path, help="JSON file to write")
     parser.add_argument("--serve", choices=("tokenizer", "offsets", "features"), help=argparse.SUPPRESS)
     parser.add_argument("--cache", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if not Path(arguments.model_name_or_path, "config.json").is_file():
-        parser.error(f"{arguments.model_name_or_path}: no folder with a config.json")
+        parser.error(f"{arguments.model_name_or_path}: config.json is missing")
     if arguments.serve:
         logging.disable(logging.WARNING)
         print(json.dumps(serve(arguments)))
@@ -55,13 +55,16 @@ def main() -> None:
             for name, figure in one_round(Path(folder)).items():
                 figures.setdefault(name, []).append(figure)
     medians = {
-        name: {key: round(statistics.median(each[key] for each in found), 3) for key in found[0]}
-        for name, found in figures.items()
+        name: {key: round(statistics.median(figure[key] for figure in rounds), 3) for key in rounds[0]}
+        for name, rounds in figures.items()
     }
     ratios = {f"{one} / {other}": round(medians[one]["seconds"] / medians[other]["seconds"], 2) for one, other in RATIOS}
     from benchmarks.machine import describe_machine, print_table
 
-    rows = [[name, each["seconds"], round(each["bytes"] / 2**20) if "bytes" in each else "-"] for name, each in medians.items()]
+    rows = [
+        [name, figure["seconds"], round(figure["bytes"] / 2**20) if "bytes" in figure else "-"]
+        for name, figure in medians.items()
+    ]
     print_table(f"NSMC, {medians['tokenizer']['rows']:,.0f} rows", ["", "s", "MB"], rows)
     print("\n" + ", ".join(f"{name} {value}" for name, value in ratios.items()))
     if arguments.out:
@@ -70,28 +73,28 @@ def main() -> None:
 
 
 def one_round(folder: Path) -> dict[str, dict[str, float]]:
-    """Every figure once."""
+    """Measure every figure once."""
     cache = ["--cache", str(folder / "cache")]
-    found = {name: alone("--serve", mode, *cache) for name, mode in MODES.items()}
-    first_update(folder)  # makes the features
+    figures = {name: run_alone("--serve", mode, *cache) for name, mode in MODES.items()}
+    first_update(folder)  # builds the features
     started = time.time()
     subprocess.run([sys.executable, "-c", IMPORTS], check=True)
-    found["imports"] = {"seconds": time.time() - started}
-    found["first update"] = {"seconds": first_update(folder)}
-    return found
+    figures["imports"] = {"seconds": time.time() - started}
+    figures["first update"] = {"seconds": first_update(folder)}
+    return figures
 
 
-def alone(*flags: str) -> dict[str, Any]:
-    """What a process of its own has measured."""
+def run_alone(*flags: str) -> dict[str, Any]:
+    """Run this script in a new process and return what it measures."""
     command = [sys.executable, __file__, *sys.argv[1:], *flags]
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode != 0:
-        sys.exit(done.returncode)  # it has said why
+        sys.exit(done.returncode)  # it has printed the reason
     return dict(json.loads(done.stdout.splitlines()[-1]))
 
 
 def first_update(folder: Path) -> float:
-    """Seconds from the start of a command to the end of its first update."""
+    """Return the seconds from the start of a command to the end of its first update."""
     command = [sys.executable, "run_seq_cls.py", "--task", "nsmc", "--config_file", "tiny.json", "--data_dir", "data/sample"]
     places = ["--ckpt_dir", str(folder), "--output_dir", "run", "--feature_cache_dir", str(folder / "features")]
     short = ["--max_steps", "1", "--log_every", "1", "--do_eval", "false", "--overwrite_output_dir"]
@@ -101,11 +104,12 @@ def first_update(folder: Path) -> float:
 
 
 def serve(arguments: argparse.Namespace) -> dict[str, float]:
-    """Make features, or only let the tokenizer see the texts: seconds and bytes."""
+    """Build features, or only tokenize the texts; return rows, seconds and bytes."""
     from benchmarks.machine import process_peak
     from processor import TASKS
     from processor.download import find_files
-    from processor.seq_cls import load_split, read_examples
+    from processor.kinds import load_split
+    from processor.seq_cls import read_examples
     from src.config import load_settings
     from src.models import load_tokenizer
 

@@ -1,4 +1,4 @@
-"""What a benchmark says of the machine it ran on, and the rates and peaks it holds its figures against."""
+"""The machine a benchmark runs on: its description, its matrix product rate, and the peak memory of a process."""
 
 import platform
 import resource
@@ -12,7 +12,7 @@ import torch
 
 
 def describe_machine() -> dict[str, Any]:
-    """Processor, cores and threads in use, GPU if there is one, versions."""
+    """Return processor, number of threads, GPU if there is one, and versions."""
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     packages = ("torch", "transformers", "tokenizers", "accelerate")
     return {
@@ -25,7 +25,7 @@ def describe_machine() -> dict[str, Any]:
 
 
 def matrix_rate(device: torch.device, dtype: torch.dtype) -> float:
-    """Floating-point operations per second of a large matrix product, the best of ten."""
+    """Return the floating-point operations per second of a large matrix product, the best of ten."""
     size = 8192 if device.type == "cuda" else 2048
     one, other = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
     best = float("inf")
@@ -39,13 +39,13 @@ def matrix_rate(device: torch.device, dtype: torch.dtype) -> float:
 
 
 def process_peak() -> int:
-    """Bytes: the largest resident size that this process has had."""
+    """Return the peak resident size of this process in bytes."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if platform.system() == "Darwin" else peak * 1024
 
 
 def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -> None:
-    """A Markdown table."""
+    """Print a Markdown table."""
     print(f"\n{title}\n")
     print("| " + " | ".join(columns) + " |")
     print("| :--- |" + " ---: |" * (len(columns) - 1))
@@ -54,7 +54,7 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[obje
 
 
 def _processor() -> str:
-    """The processor's name where the system tells it, and how many of them."""
+    """Return the number of processors and their name, if the system reports it."""
     lines = Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else []
     names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
     return f"{len(names)} x {names[0]}" if names else platform.processor() or platform.machine()

@@ -1,19 +1,19 @@
-"""How fast training is, beside what a user would pick instead: five ways to make updates, which take turns.
+"""Measure how fast training is, compared with what a user would use instead: five ways to make updates, which take turns.
 
     python3 benchmarks/train_speed.py --model_name_or_path FOLDER --out benchmarks/results/my-machine.json
 
-FOLDER holds config.json and the tokenizer's files; the weights are random, the data that of --data_dir. The ways:
+FOLDER contains config.json and the tokenizer's files. The weights are random. The ways:
 
-a  the original's: every row padded to max_seq_len, fp32, AdamW weight by weight, the loss read after every update
-b  the Trainer of Hugging Face, batches padded to their longest row; the same batches as d
-c  the same at its best: rows grouped by length, fused AdamW, compiled on a GPU
+a  the original: every row padded to max_seq_len, fp32, AdamW without foreach or fusion, the loss read after every update
+b  Trainer of transformers, batches padded to their longest row; the same batches as d
+c  Trainer at its best: rows grouped by length, fused AdamW, compiled on a GPU
 d  this project
 e  this project, --batching bucketed
 
-Each way has a process of its own and makes one update at a time while the others sleep, so that a machine that gets slower gets
-slower for all. (In one process the thread pools of five ways get into each other's way.) Seconds are of whole updates: batches,
-optimizer and all. Tokens are real ones. `share` holds the floating-point operations that real tokens need against the rate of a
-large matrix product on the same machine. Memory is the GPU's, or else the peak of the process.
+Each way runs in its own process and makes one update while the others sleep, so that a machine that slows down slows down all.
+(In one process the thread pools of five ways would interfere.) Seconds are those of whole updates: batches, optimizer and all.
+Tokens do not include padding. `share` is the rate of floating-point operations that real tokens need, divided by the rate of a
+large matrix product on the same machine. Memory is that of the GPU, or else the peak of the process.
 """
 
 import argparse
@@ -30,7 +30,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import torch
 
 from benchmarks.machine import describe_machine, matrix_rate, print_table
-from benchmarks.ways import MARK, WARM_UP, WAYS, Case, Turns, tell
+from benchmarks.ways import MARK, WARM_UP, WAYS, Case, Turns, send
 from processor import TASKS
 from src.cli import run_command
 
@@ -39,25 +39,25 @@ RATIOS = (("d", "a"), ("e", "a"), ("d", "b"), ("e", "c"), ("d", "c"))
 
 
 def main() -> None:
-    """Measure what the command line asks for, print a table a case, write the file."""
+    """Measure, print a table per case, write the JSON file."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model_name_or_path", required=True, help="folder with config.json and the tokenizer's files")
-    parser.add_argument("--model", default="", help="what the report calls it")
-    parser.add_argument("--cases", default=",".join(CASES), help="tasks, with commas between them")
+    parser.add_argument("--model", default="", help="the model's name in the report")
+    parser.add_argument("--cases", default=",".join(CASES), help="tasks, separated by commas")
     parser.add_argument("--ways", default="abcde")
-    parser.add_argument("--steps", type=int, default=50, help="updates of each way that count, 50 at most")
+    parser.add_argument("--steps", type=int, default=50, help="number of measured updates per way, 50 at most")
     parser.add_argument("--data_dir", default="data")
-    parser.add_argument("--train_batch_size", help="not given: as published")
+    parser.add_argument("--train_batch_size", help="default: as published")
     parser.add_argument("--mixed_precision", default="auto")
     parser.add_argument("--torch_compile", default="auto")
     parser.add_argument("--serve", help=argparse.SUPPRESS)
-    parser.add_argument("--out", type=Path, help="a JSON file for the figures")
+    parser.add_argument("--out", type=Path, help="JSON file to write")
     arguments = parser.parse_args()
     cases = arguments.cases.split(",")
     if unknown := [*(set(cases) - set(TASKS)), *(set(arguments.ways) - set(WAYS))]:
         parser.error(f"{', '.join(unknown)}: cases are {', '.join(TASKS)}; ways are {', '.join(WAYS)}")
     if not Path(arguments.model_name_or_path, "config.json").is_file():
-        parser.error(f"{arguments.model_name_or_path}: no folder with a config.json")
+        parser.error(f"{arguments.model_name_or_path}: config.json is missing")
     logging.disable(logging.WARNING)
     if arguments.serve:
         task, way = arguments.serve.split()
@@ -70,8 +70,10 @@ def main() -> None:
 
 
 def measure(task: str, arguments: argparse.Namespace) -> dict[str, Any]:
-    """The figures of every way on one task, printed, too."""
+    """Measure every way on one task; print and return the figures."""
     ways = {name: Way(task, name) for name in arguments.ways}
+    for way in ways.values():
+        way.wait_until_ready()
     for _ in range(WARM_UP + arguments.steps):
         for way in ways.values():
             way.update()
@@ -81,12 +83,19 @@ def measure(task: str, arguments: argparse.Namespace) -> dict[str, Any]:
     dtype = torch.bfloat16 if facts["precision"] == "bf16" else torch.float32
     rate = matrix_rate(torch.device("cuda" if torch.cuda.is_available() else "cpu"), dtype)
     figures = {name: way.figures(rate) for name, way in ways.items()}
-    speed = {name: each["tokens_per_s"] for name, each in figures.items()}
+    speed = {name: figure["tokens_per_s"] for name, figure in figures.items()}
     ratios = {f"{x}/{y}": round(speed[x] / speed[y], 2) for x, y in RATIOS if x in speed and y in speed}
     columns = ["way", "s, median", "s, mean", "tokens/s", "peak MB", "share"]
     rows = [
-        [name, each["median_s"], each["mean_s"], f"{each['tokens_per_s']:,}", each["peak_bytes"] // 2**20, each["share"]]
-        for name, each in figures.items()
+        [
+            name,
+            figure["median_s"],
+            figure["mean_s"],
+            f"{figure['tokens_per_s']:,}",
+            figure["peak_bytes"] // 2**20,
+            figure["share"],
+        ]
+        for name, figure in figures.items()
     ]
     print_table(
         f"{task}: {facts['rows']} rows of at most {facts['length']} tokens, precision {facts['precision']}", columns, rows
@@ -96,18 +105,22 @@ def measure(task: str, arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 class Way:
-    """The process that makes updates in one way, seen from the one that lets it."""
+    """A process that makes updates in one way, on request."""
 
     def __init__(self, task: str, name: str) -> None:
         self.name = name
         command = [sys.executable, __file__, *sys.argv[1:], "--serve", f"{task} {name}"]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self.facts = self._read()
+        self.facts: dict[str, Any] = {}
         self.seconds: list[float] = []
         self.tokens: list[int] = []
 
+    def wait_until_ready(self) -> None:
+        """Wait until the process has loaded its model and data, and read the facts of the case."""
+        self.facts = self._read()
+
     def update(self) -> None:
-        """Let it make one."""
+        """Request one update and record its time."""
         assert self.process.stdin
         self.process.stdin.write("\n")
         self.process.stdin.flush()
@@ -116,14 +129,14 @@ class Way:
         self.tokens.append(done["tokens"])
 
     def end(self) -> None:
-        """Let it go."""
+        """End the process and read its peak memory."""
         assert self.process.stdin
         self.process.stdin.close()
         self.peak = self._read()["peak_bytes"]
         self.process.wait()
 
     def figures(self, rate: float) -> dict[str, Any]:
-        """What its updates took, but for the first ones."""
+        """Return the figures of the updates after the warm-up. rate: floating-point operations per second of a matrix product."""
         seconds = self.seconds[WARM_UP:]
         speed = sum(self.tokens[WARM_UP:]) / sum(seconds)
         return {
@@ -136,17 +149,17 @@ class Way:
 
     def _read(self) -> dict[str, Any]:
         assert self.process.stdout
-        while not (line := self.process.stdout.readline()).startswith(MARK):  # the Trainer prints what it likes
+        while not (line := self.process.stdout.readline()).startswith(MARK):  # Trainer prints lines of its own
             if not line:
-                sys.exit(f"the process of way {self.name} ended before its time; what it said stands above")
+                sys.exit(f"the process of way {self.name} ended early; see its output above")
         return dict(json.loads(line.removeprefix(MARK)))
 
 
 def serve(task: str, way: str, arguments: argparse.Namespace) -> None:
-    """Be the process of one way."""
+    """Run one way in this process."""
     case = Case(task, arguments)
     facts = {"rows": case.settings.train_batch_size, "length": case.settings.max_seq_len, "precision": case.precision}
-    tell(facts | {"operations_per_token": round(case.operations_per_token())})
+    send(facts | {"operations_per_token": round(case.operations_per_token())})
     turns = Turns(case.device)
     turns.wait()
     WAYS[way](case, turns)

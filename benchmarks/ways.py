@@ -1,7 +1,6 @@
-"""The ways to make updates that train_speed.py compares, and what each needs: data, model, turns."""
+"""The ways to make updates that train_speed.py compares, and what they share: data, model, turns."""
 
 import argparse
-import importlib
 import json
 import sys
 import tempfile
@@ -23,7 +22,9 @@ from transformers import (
 
 from benchmarks.machine import process_peak
 from processor import TASKS
-from src.batches import Collator, Features, epoch_order, slices
+from processor.download import find_files
+from processor.kinds import load_split
+from src.batches import Collator, epoch_order, slices
 from src.config import load_settings
 from src.device import start_device
 from src.finetune import wrap_model
@@ -32,39 +33,39 @@ from src.models import load_model, load_tokenizer, uses_segments
 from src.settings import Settings
 from src.train_state import TrainState
 
-WARM_UP = 2  # updates of each way that do not count
-MARK = "@ "  # before what a way has to say
+WARM_UP = 2  # updates of each way that are not measured
+MARK = "@ "  # begins the lines that a way sends
 
 
 class Turns:
-    """The turns of a way, seen from its process: it waits for each and tells what was done in it."""
+    """The turns of a way, as its process sees them: it waits for a turn and reports what it did."""
 
     def __init__(self, device: torch.device) -> None:
         self.device = device
 
     def wait(self) -> None:
-        """Wait for the next turn. Ends the process where there is none."""
+        """Wait for the next turn. Ends the process if there are no more turns."""
         if not sys.stdin.readline():
             peak = torch.cuda.max_memory_allocated() if self.device.type == "cuda" else process_peak()
-            tell({"peak_bytes": peak})
+            send({"peak_bytes": peak})
             sys.exit()
         self.started = time.perf_counter()
 
     def done(self, tokens: int) -> None:
-        """An update of so many tokens is done; wait for the next turn."""
+        """Report an update of so many tokens and wait for the next turn."""
         if self.device.type == "cuda":
             torch.cuda.synchronize()
-        tell({"seconds": time.perf_counter() - self.started, "tokens": tokens})
+        send({"seconds": time.perf_counter() - self.started, "tokens": tokens})
         self.wait()
 
 
-def tell(what: Mapping[str, Any]) -> None:
-    """Print a line for the process that measures."""
-    print(MARK + json.dumps(what), flush=True)
+def send(facts: Mapping[str, Any]) -> None:
+    """Send facts to the process that measures, as a line on standard output."""
+    print(MARK + json.dumps(facts), flush=True)
 
 
 class Case:
-    """A task's settings, features and tokenizer, as every way needs them."""
+    """What all ways need: a task's settings, features and tokenizer."""
 
     def __init__(self, task: str, arguments: argparse.Namespace) -> None:
         self.arguments, self.name, self.task = arguments, task, TASKS[task]
@@ -72,16 +73,15 @@ class Case:
         accelerator = start_device(self.settings)
         self.device, self.precision = accelerator.device, str(accelerator.mixed_precision)
         self.tokenizer = load_tokenizer(self.settings, None, word_level=HEADS[self.task.kind].word_level)
-        script = importlib.import_module(self.task.script.removesuffix(".py"))
-        file = script.find_files(self.settings)["train"]
-        features: Features = script.load_split("train", file, self.settings, self.task, self.tokenizer).features
-        # (c) sorts so many rows at a time and takes the long ones first: measured is one such round, with all lengths in it.
+        file = find_files(self.settings)["train"]
+        features = load_split("train", file, self.settings, self.task, self.tokenizer).features
+        # (c) sorts so many rows at a time and takes the longest first: one such round, with rows of all lengths, is measured.
         rows = 4 * arguments.steps * self.settings.train_batch_size
         chosen = np.random.default_rng(0).permutation(len(features))[:rows]
         self.features = features.subset(np.sort(chosen))
 
     def settings_with(self, **changes: str) -> Settings:
-        """The settings of one way: the task's own, from random weights, for as many updates as are measured."""
+        """Return the settings of one way: the task's, with random weights and as many updates as are measured."""
         arguments = self.arguments
         given = {
             "model_name_or_path": arguments.model_name_or_path,
@@ -98,35 +98,35 @@ class Case:
         return load_settings(["--task", self.name, *flags], script="benchmark", tasks=list(TASKS))
 
     def batches(self) -> list[np.ndarray]:
-        """The rows of each update, those of way d."""
+        """Return the rows of each update of way d."""
         settings, size = self.settings, self.settings.train_batch_size
         epochs = range(-(-settings.max_steps * size // len(self.features)))
         return [rows for epoch in epochs for rows in slices(epoch_order(len(self.features), settings.seed, epoch), size)]
 
     def model(self) -> Any:
-        """A model of random weights, always the same."""
+        """Return a model with random weights, always the same ones."""
         torch.manual_seed(0)
         return load_model(self.settings, self.task.kind, self.task.labels).train()
 
     def operations_per_token(self) -> float:
-        """Floating-point operations that training needs for a real token, forward and twice that backward.
+        """Return the floating-point operations of training per real token; the backward pass takes twice the forward pass.
 
-        Two for every weight of a linear layer of the encoder, and for queries with keys and scores with values four times the
-        hidden size for every token of the same row.
+        Forward: two for every weight of the encoder's linear layers and, for attention, four times the hidden size per layer for
+        every token of the same row.
         """
         model = self.model()
         linear = sum(part.weight.numel() for part in model.base_model.modules() if isinstance(part, nn.Linear))
         lengths = self.features.lengths
-        seen = (lengths.astype(np.float64) ** 2).sum() / lengths.sum()
+        attended = (lengths.astype(np.float64) ** 2).sum() / lengths.sum()  # tokens per token
         config: Any = model.config
-        return 3.0 * (2 * linear + 4 * config.num_hidden_layers * config.hidden_size * seen)
+        return 3.0 * (2 * linear + 4 * config.num_hidden_layers * config.hidden_size * attended)
 
 
 # -- the ways ----------------------------------------------------------------------------------------------------------------
 
 
 def original(case: Case, turns: Turns) -> None:
-    """(a) A loop as the original's."""
+    """(a) Train in a loop like the original's."""
     settings = case.settings_with(padding="max_length", torch_compile="false", mixed_precision="no")
     start_device(settings)
     model = case.model().to(case.device)
@@ -147,8 +147,8 @@ def original(case: Case, turns: Turns) -> None:
         turns.done(batch.tokens)
 
 
-def ours(batching: str) -> Callable[[Case, Turns], None]:
-    """(d, e) This project's training."""
+def this_project(batching: str) -> Callable[[Case, Turns], None]:
+    """Return ways (d, e): this project's training."""
 
     def way(case: Case, turns: Turns) -> None:
         settings = case.settings_with(batching=batching)
@@ -163,7 +163,7 @@ def ours(batching: str) -> Callable[[Case, Turns], None]:
 
 
 def trainer(**options: Any) -> Callable[[Case, Turns], None]:
-    """(b, c) The Trainer."""
+    """Return ways (b, c): Trainer of transformers."""
 
     def way(case: Case, turns: Turns) -> None:
         on_gpu = case.device.type == "cuda"
@@ -176,7 +176,7 @@ def trainer(**options: Any) -> Callable[[Case, Turns], None]:
 
         class Turn(TrainerCallback):
             def on_step_end(self, args: Any, state: Any, control: Any, **others: Any) -> None:
-                turns.done(counts[state.global_step - 1])  # the last one counted may be of a batch that is made ahead
+                turns.done(counts[state.global_step - 1])  # batches may be collated ahead
 
         class InOrder(Trainer):
             def _get_train_sampler(self, train_dataset: Any = None) -> Any:
@@ -185,7 +185,7 @@ def trainer(**options: Any) -> Callable[[Case, Turns], None]:
                 return [int(row) for rows in case.batches() for row in rows]
 
         with tempfile.TemporaryDirectory() as folder:
-            set_up = TrainingArguments(
+            arguments = TrainingArguments(
                 folder,
                 per_device_train_batch_size=case.settings.train_batch_size,
                 learning_rate=case.settings.learning_rate,
@@ -199,13 +199,13 @@ def trainer(**options: Any) -> Callable[[Case, Turns], None]:
                 torch_compile="optim" in options and on_gpu,
                 **options,
             )
-            InOrder(case.model(), set_up, collate, dataset_of(case), callbacks=[Turn()]).train()
+            InOrder(case.model(), arguments, collate, dataset_of(case), callbacks=[Turn()]).train()
 
     return way
 
 
 def dataset_of(case: Case) -> list[dict[str, Any]]:
-    """The features as a list of examples, as the Trainer takes them."""
+    """Return the features as a list of examples for Trainer."""
     tensors, offsets = case.features.tensors, case.features.tensors["offsets"]
     sliced = {"input_ids": "input_ids", "label_ids": "labels"}
     if uses_segments(case.model().config):
@@ -223,6 +223,6 @@ WAYS: Mapping[str, Callable[[Case, Turns], None]] = {
     "a": original,
     "b": trainer(),
     "c": trainer(train_sampling_strategy="group_by_length", optim="adamw_torch_fused"),
-    "d": ours("shuffled"),
-    "e": ours("bucketed"),
+    "d": this_project("shuffled"),
+    "e": this_project("bucketed"),
 }

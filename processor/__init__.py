@@ -1,10 +1,10 @@
-"""Everything about tasks and their data. TASKS holds the facts, one row a task; nothing else knows a task by name."""
+"""Tasks and their data. TASKS is the table of tasks, one row per task; no other code refers to a task by name."""
 
 from collections.abc import Mapping
 
 from src.data import Task
 
-# The 14 types of entities in Naver NER, in the order of the original's label ids.
+# The entity types of Naver NER, in the order of the original's label ids.
 ENTITY_TYPES = ("PER", "FLD", "AFW", "ORG", "LOC", "CVL", "DAT", "TIM", "NUM", "EVT", "ANM", "PLT", "MAT", "TRM")
 
 
@@ -33,8 +33,8 @@ TASKS: Mapping[str, Task] = {
         kind="tagging",
         metric="entity_f1",
         headline="f1",
-        # The files have PER-B; pipelines find whole entities by names like B-PER.
-        labels={"O": "O"} | {f"{kind}-{place}": f"{place}-{kind}" for kind in ENTITY_TYPES for place in "BI"},
+        # The files have PER-B; the pipelines of transformers group entities by names such as B-PER.
+        labels={"O": "O"} | {f"{entity}-{prefix}": f"{prefix}-{entity}" for entity in ENTITY_TYPES for prefix in "BI"},
     ),
     "paws": Task(
         title="PAWS",
@@ -84,7 +84,7 @@ TASKS: Mapping[str, Task] = {
         kind="classification",
         metric="accuracy",
         headline="acc",
-        # The column's name says the opposite of what its values mean.
+        # The column is named is_duplicate, but 0 means duplicate.
         labels={"0": "same", "1": "different"},
         skip_empty_text=True,
     ),
@@ -92,7 +92,7 @@ TASKS: Mapping[str, Task] = {
         title="KorQuAD",
         address="https://korquad.github.io/category/1.0_KOR.html",
         licence="CC BY-ND 2.0 KR",
-        columns=("id", "question", "context", "answers"),  # keys, in the levels of SQuAD's JSON
+        columns=("id", "question", "context", "answers"),  # keys of SQuAD's JSON
         text_columns=("question", "context"),
         label_column="answers",
         kind="span",
@@ -118,5 +118,5 @@ TASKS: Mapping[str, Task] = {
 
 
 def tasks_of(script: str) -> list[str]:
-    """Names of the tasks that `script` runs, in the order of the table."""
+    """Return the names of the tasks that `script` runs, in the order of the table."""
     return [name for name, task in TASKS.items() if task.script == script]

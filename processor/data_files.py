@@ -1,4 +1,4 @@
-"""The identity of data files: their digests, and whether they are the published ones."""
+"""Digests of data files, and the digests of the published files."""
 
 import hashlib
 import json
@@ -13,19 +13,19 @@ from src.errors import DataError, list_problems
 
 @cache
 def data_file_digests() -> tuple[str, dict[str, dict[str, Any]]]:
-    """Where the published files are, and <task>/<file> -> its `git_blob`, its `rows` and, where it is known, `sha256`."""
+    """Return the address of the published files, and <task>/<file> -> `git_blob`, `rows` and, if it is known, `sha256`."""
     content = json.loads(Path(__file__).with_name("data_files.json").read_text(encoding="utf-8"))
     return content["url"], content["files"]
 
 
 def git_blob(content: bytes) -> str:
-    """The name that git gives a file's content, 40 hex digits."""
+    """Return the id that git gives to a file's content, 40 hex digits."""
     return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
 
 
 def describe_files(paths: Mapping[str, Path]) -> dict[str, DataFile]:
     """Hash the data file of each split. Raises DataError naming every file that is missing or empty."""
-    _, known = data_file_digests()
+    _, published = data_file_digests()
     files, problems = {}, []
     for split, path in paths.items():
         content = path.read_bytes() if path.is_file() else None
@@ -33,9 +33,9 @@ def describe_files(paths: Mapping[str, Path]) -> dict[str, DataFile]:
             problems.append(f"{path} ({split}): {'no such file' if content is None else 'the file is empty'}")
             continue
         blob_id = git_blob(content)
-        status = "published" if known.get(f"{path.parent.name}/{path.name}", {}).get("git_blob") == blob_id else "other"
+        status = "published" if published.get(f"{path.parent.name}/{path.name}", {}).get("git_blob") == blob_id else "other"
         files[split] = DataFile(path, hashlib.sha256(content).hexdigest(), status)
     if problems:
-        title = "data files are not there. data/README.md says what belongs where; --data_dir names another folder:"
+        title = "data files are missing. data/README.md lists which file belongs where; use --data_dir for another folder:"
         raise DataError(list_problems(title, problems))
     return files

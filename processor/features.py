@@ -1,11 +1,10 @@
-"""Features of a split: what a tokenizer puts around a row, the fingerprint of all that decides features, and their cache."""
+"""Features: the special tokens around a row, the fingerprint of everything that features depend on, and the feature cache."""
 
 import hashlib
 import json
 import logging
-import os
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -14,18 +13,23 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
 from src.data import DataFile, Features, Task
+from src.files import write_bytes
 
 logger = logging.getLogger(__name__)
 
-# Raise it with every change of the code that changes a feature: caches of other versions are not read.
+# Raise it with every change of the code that changes features: caches of other versions are not read.
 FEATURES_VERSION = 2
+
+# The facts of a task that its features depend on; the other facts (title, licence, metric ...) can change without a rebuild.
+# The order of `labels` is the order of their ids.
+TASK_FACTS = ("kind", "columns", "has_header", "text_columns", "label_column", "labels", "skip_empty_text")
 
 
 @dataclass(frozen=True)
 class Frame:
-    """What a tokenizer puts around a row's texts.
+    """The special tokens that a tokenizer puts around a row's texts.
 
-    special: (id, segment) of the special tokens before the first text, behind it, and so on. segments: of each text.
+    special: (id, segment) of the special tokens before the first text, after it, and so on. segments: the segment of each text.
     """
 
     special: tuple[tuple[tuple[int, int], ...], ...]
@@ -33,17 +37,17 @@ class Frame:
 
     @property
     def size(self) -> int:
-        """How many special tokens a row has."""
+        """Number of special tokens in a row."""
         return sum(len(part) for part in self.special)
 
     @property
     def has_segments(self) -> bool:
-        """Whether any token of a row is in another segment than 0."""
+        """Whether any token of a row is in a segment other than 0."""
         return any(self.segments) or any(segment for part in self.special for _, segment in part)
 
     @classmethod
     def of(cls, tokenizer: Any, texts: int) -> "Frame":
-        """The frame of rows of one text or two, seen on a row of one syllable each."""
+        """Return the frame of rows of one or two texts, read off a row of one syllable per text."""
         row = tokenizer(*[["가"]] * texts, is_split_into_words=True, return_token_type_ids=True)
         special: list[list[tuple[int, int]]] = [[] for _ in range(texts + 1)]
         segments: dict[int, int] = {}
@@ -55,34 +59,39 @@ class Frame:
         return cls(tuple(tuple(part) for part in special), tuple(segments.values()))
 
 
-def fingerprint(file: DataFile, task: Task, tokenizer: Any, lengths: Mapping[str, int]) -> str:
-    """16 hex digits over all that decides a split's features; `lengths`: the settings of lengths and strides among it."""
-    if hasattr(tokenizer, "identity"):  # one that is not all Rust says itself what it is
+def fingerprint(file: DataFile, task: Task, tokenizer: Any, settings: Mapping[str, Any]) -> str:
+    """Return 16 hex digits over everything that a split's features depend on. settings: those that change features."""
+    if hasattr(tokenizer, "identity"):  # a tokenizer that is not all Rust describes itself
         identity = tokenizer.identity()
     else:
         identity = json.loads(tokenizer.backend_tokenizer.to_str())
-        for state in ("truncation", "padding"):  # left over from the last call, no property of the tokenizer
+        for state in ("truncation", "padding"):  # left over from the last call, not a property of the tokenizer
             identity.pop(state, None)
-    facts = [FEATURES_VERSION, file.sha256, asdict(task), identity, dict(lengths)]
-    # The keys are not sorted: the order of a task's labels is the order of their ids.
+    task_facts = {name: getattr(task, name) for name in TASK_FACTS}
+    facts = [FEATURES_VERSION, file.sha256, task_facts, identity, dict(settings)]
+    # The keys are not sorted: the order of a task's labels matters.
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
 
 
 def cached_features(cache_dir: Path, name: str, build: Callable[[], Features]) -> Features:
-    """The features stored under `name`, or else built and stored there. A torn file is built again; no cache is no error."""
+    """Return the features stored under `name`, or build and store them.
+
+    A damaged file is built again. A folder that cannot be written costs a warning, not the run.
+    """
     path = cache_dir / f"{name}.safetensors"
     if path.is_file():
         try:
             with safe_open(path, framework="numpy") as stored:
                 tensors = {key: stored.get_tensor(key) for key in stored.keys()}  # noqa: SIM118
                 if len(tensors["input_ids"]) != tensors["offsets"][-1]:
-                    raise ValueError("its parts do not fit together")
+                    raise ValueError("its tensors do not fit together")
                 return Features(tensors, {key: int(value) for key, value in (stored.metadata() or {}).items()})
         except (SafetensorError, OSError, LookupError, TypeError, ValueError) as error:
             logger.warning("%s cannot be read (%s); the features are built again", path, error)
     features = build()
+    content = save(features.tensors, {key: str(value) for key, value in features.counts.items()})
     try:
-        _write_atomically(path, save(features.tensors, {key: str(value) for key, value in features.counts.items()}))
+        write_bytes(path, content, shared=True)
     except OSError as error:
         _warn_once(f"features are not cached: {cache_dir}: {error.strerror}")
     return features
@@ -91,16 +100,3 @@ def cached_features(cache_dir: Path, name: str, build: Callable[[], Features]) -
 @cache
 def _warn_once(message: str) -> None:
     logger.warning(message)
-
-
-def _write_atomically(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with open(temporary, "wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -1,20 +1,20 @@
-"""Tagging: a sentence of words, each with a tag, becomes features; predicted label ids become scores and predictions."""
+"""Tagging: sentences of words, each with a tag. Sentences become features, predicted label ids become tags."""
 
 import itertools
 import json
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from processor.features import Frame, cached_features, fingerprint
-from processor.readers import read_tsv
-from processor.split import divide, log_counts, log_split, require_text, require_unchanged
-from src.data import IGNORE_INDEX, DataFile, Features, Scores, Task, Tensors
+from processor.features import Frame
+from processor.inputs import Inputs, require_text
+from processor.readers import DataRow, read_tsv
+from processor.split import Split, stratified_split
+from src.data import IGNORE_INDEX, Features, Scores, Task, Tensors
 from src.errors import DataError, list_problems
 from src.metrics import METRICS, entity_report
 from src.settings import Settings
@@ -22,6 +22,8 @@ from src.settings import Settings
 logger = logging.getLogger(__name__)
 
 SENTENCES_PER_CALL = 1024
+
+Tags = list[list[str]]  # by sentence, the tag of each word
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,145 +34,110 @@ class Sentence:
     tags: list[str]
 
 
-@dataclass(frozen=True)
-class Split:
-    """One data file of a tagging task as the loop sees it: features in, a label id for every token out."""
+def decode_tags(label_ids: np.ndarray, features: Features, task: Task) -> Tags:
+    """Return the predicted tags of the words that max_seq_len did not cut off. label_ids: int64 [total], one per token."""
+    names = list(task.labels or ())
+    is_first_piece = features.tensors["label_ids"] != IGNORE_INDEX
+    ranges = itertools.pairwise(features.tensors["offsets"])
+    return [[names[label] for label in label_ids[start:end][is_first_piece[start:end]]] for start, end in ranges]
 
-    name: str
-    task: Task
-    file: DataFile
-    features: Features
-    rows: np.ndarray | None = None  # which of the file's sentences, where not all
 
-    def __len__(self) -> int:
-        return len(self.features)
+def fill_tags(tags: Sequence[str], words: int) -> list[str]:
+    """Return the tags of a sentence of so many words: "O" for those that max_seq_len cut off."""
+    return [*tags, *["O"] * (words - len(tags))]
 
-    @property
-    def facts(self) -> dict[str, Any]:
-        """What the record of a run says of it."""
-        return {"rows": len(self)}
 
-    @cached_property
-    def sentences(self) -> list[Sentence]:
-        """The rows behind the features, read when the first prediction is scored. Raises DataError where the file has changed."""
-        require_unchanged(self.name, self.file)
-        sentences = read_sentences(self.file.path, self.task)
-        return sentences if self.rows is None else [sentences[row] for row in self.rows]
+class NerSplit(Split):
+    """One data file of a tagging task. Its decoded outputs are the tags of the words that max_seq_len did not cut off."""
 
-    def hold_out(self, ratio: float) -> tuple["Split", "Split"]:
-        """This split without a share of its sentences, and those as the split "dev"; both have like shares of rare entities."""
+    @classmethod
+    def build(cls, name: str, path: Path, settings: Settings, task: Task, tokenizer: Any) -> Features:
+        sentences = read_sentences(path, task)
+        tensors = encode(sentences, task, tokenizer, settings.max_seq_len)
+        words_kept = np.add.reduceat((tensors["label_ids"] != IGNORE_INDEX).astype(np.int64), tensors["offsets"][:-1])
+        words_cut = np.array([len(sentence.words) for sentence in sentences]) - words_kept
+        return Features(tensors, {"cut_sentences": int((words_cut > 0).sum()), "cut_words": int(words_cut.sum())})
+
+    def read(self) -> list[Sentence]:
+        return read_sentences(self.file.path, self.task)
+
+    def divide(self, ratio: float) -> tuple[np.ndarray, np.ndarray]:
+        """Hold out the same share of sentences by their rarest tag, so that rare entities are in both parts."""
         label_ids, offsets = self.features.tensors["label_ids"], self.features.tensors["offsets"]
-        frequency = np.bincount(label_ids[label_ids != IGNORE_INDEX], minlength=len(self.task.labels or ()))
-        found = (set(label_ids[start:end].tolist()) - {IGNORE_INDEX} for start, end in itertools.pairwise(offsets))
-        rarest = [min(labels, key=lambda label: frequency[label], default=0) for labels in found]
-        train, dev = divide(self, rarest, ratio)
-        return train, dev
+        counts = self._tag_counts()
+        labels_of = (set(label_ids[start:end].tolist()) - {IGNORE_INDEX} for start, end in itertools.pairwise(offsets))
+        rarest = [min(labels, key=lambda label: counts[label], default=0) for labels in labels_of]
+        return stratified_split(rarest, ratio)
 
-    def log_labels(self) -> None:
-        """Say how often each tag occurs."""
+    def log_contents(self) -> None:
+        if words := self.features.counts.get("cut_words"):
+            sentences = self.features.counts["cut_sentences"]
+            logger.info("%s: max_seq_len cuts %d words off %d sentences", self.name, words, sentences)
+        counts = zip(self.task.labels or (), self._tag_counts().tolist(), strict=True)
+        self.log_counts("tags", {tag: count for tag, count in counts if count})
+
+    def _tag_counts(self) -> np.ndarray:
+        """Return how often each tag occurs, int64 [number of labels]."""
         label_ids = self.features.tensors["label_ids"]
-        counts = np.bincount(label_ids[label_ids != IGNORE_INDEX], minlength=len(self.task.labels or ())).tolist()
-        log_counts(
-            self.name, "tags", {label: count for label, count in zip(self.task.labels or (), counts, strict=True) if count}
-        )
+        return np.bincount(label_ids[label_ids != IGNORE_INDEX], minlength=len(self.task.labels or ()))
 
-    def tags(self, preds: np.ndarray) -> list[list[str]]:
-        """The predicted tags of the words that were not cut off, by sentence. preds: int64 [total], flat like the features."""
-        return tags_of(self.features, preds, self.task)
+    def decode(self, outputs: np.ndarray) -> Tags:
+        return decode_tags(outputs, self.features, self.task)
 
-    def decode(self, outputs: np.ndarray) -> np.ndarray:
-        """Return the outputs unchanged."""
-        return outputs
+    def score(self, decoded: Tags) -> Scores:
+        """Return the published scores, over the words that were not cut off, and `f1_full`, over all words."""
+        metric = METRICS[self.task.metric].compute
+        gold = [sentence.tags for sentence in self.examples]
+        filled = [fill_tags(tags, len(sentence.words)) for sentence, tags in zip(self.examples, decoded, strict=True)]
+        return {**metric(self._gold_tags(decoded), decoded), "f1_full": metric(gold, filled)["f1"]}
 
-    def score(self, preds: np.ndarray) -> Scores:
-        """The published scores, over the words that were not cut off, and `f1_full`, where words cut off are predicted "O"."""
-        metric, preds_seen = METRICS[self.task.metric].compute, self.tags(preds)
-        gold = [sentence.tags for sentence in self.sentences]
-        gold_seen = [tags[: len(seen)] for tags, seen in zip(gold, preds_seen, strict=True)]
-        preds_full = [[*seen, *["O"] * (len(tags) - len(seen))] for tags, seen in zip(gold, preds_seen, strict=True)]
-        return {**metric(gold_seen, preds_seen), "f1_full": metric(gold, preds_full)["f1"]}
+    def report(self, decoded: Tags) -> str:
+        """Return the published scores of every entity type."""
+        return entity_report(self._gold_tags(decoded), decoded)
 
-    def report(self, preds: np.ndarray) -> str:
-        """The published scores of every entity type."""
-        preds_seen = self.tags(preds)
-        gold_seen = [sentence.tags[: len(seen)] for sentence, seen in zip(self.sentences, preds_seen, strict=True)]
-        return entity_report(gold_seen, preds_seen)
+    def _gold_tags(self, decoded: Tags) -> Tags:
+        """Return the gold tags of the words that were not cut off."""
+        return [sentence.tags[: len(tags)] for sentence, tags in zip(self.examples, decoded, strict=True)]
 
-    def predictions(self, preds: np.ndarray) -> dict[str, Iterator[str]]:
-        """predictions.tsv, one a word: sentence, word, label, prediction ("O" where the word was cut off)."""
-        return {"predictions.tsv": self._prediction_lines(preds)}
-
-    def _prediction_lines(self, preds: np.ndarray) -> Iterator[str]:
+    def prediction_lines(self, decoded: Tags) -> Iterator[str]:
+        """Yield one line per word: sentence, word, label, prediction ("O" if the word was cut off)."""
         yield "\t".join(["sentence", "word", "label", "prediction"])
-        for index, (sentence, seen) in enumerate(zip(self.sentences, self.tags(preds), strict=True)):
-            tags = [*seen, *["O"] * (len(sentence.words) - len(seen))]
-            for word, gold, predicted in zip(sentence.words, sentence.tags, tags, strict=True):
+        for index, (sentence, tags) in enumerate(zip(self.examples, decoded, strict=True)):
+            filled = fill_tags(tags, len(sentence.words))
+            for word, gold, predicted in zip(sentence.words, sentence.tags, filled, strict=True):
                 yield f"{index}\t{word}\t{gold}\t{predicted}"
 
 
-@dataclass(frozen=True)
-class Inputs:
-    """Sentences that nobody has tagged, as predict.py reads them."""
+class NerInputs(Inputs):
+    """Sentences without tags."""
 
-    task: Task
-    tokenizer: Any
-    settings: Settings
     keys = ("words",)
 
     def example(self, values: Sequence[Any]) -> Sentence:
-        """The sentence of a list of words, or of a text with spaces between them. Raises ValueError for anything else."""
+        """Return the sentence of a list of words, or of a text of words separated by spaces. Raises ValueError otherwise."""
         words = values[0].split() if isinstance(values[0], str) else values[0]
         if not isinstance(words, list) or not words:
             raise ValueError(f"words: found {json.dumps(values[0], ensure_ascii=False)[:40]}, expected a list of words")
         return Sentence([require_text("words", word) for word in words], [next(iter(self.task.labels or ()))] * len(words))
 
     def encode(self, examples: Sequence[Sentence]) -> Features:
-        """Their features; the labels mean nothing."""
         return Features(encode(examples, self.task, self.tokenizer, self.settings.max_seq_len))
 
-    def results(self, examples: Sequence[Sentence], features: Features, preds: np.ndarray) -> Iterator[dict[str, Any]]:
-        """For each a tag for every word; "O" for words that max_seq_len cuts off, and how many those are."""
-        for sentence, tags in zip(examples, tags_of(features, preds, self.task), strict=True):
-            cut = len(sentence.words) - len(tags)
-            yield {"tags": [*tags, *["O"] * cut]} | ({"cut_words": cut} if cut else {})
-
-
-def tags_of(features: Features, preds: np.ndarray, task: Task) -> list[list[str]]:
-    """The predicted tags of the words that were not cut off, by sentence. preds: int64 [total], flat like the features."""
-    names = list(task.labels or ())
-    labelled = features.tensors["label_ids"] != IGNORE_INDEX
-    found = (preds[start:end][labelled[start:end]] for start, end in itertools.pairwise(features.tensors["offsets"]))
-    return [[names[label] for label in row] for row in found]
-
-
-def load_split(name: str, file: DataFile, settings: Settings, task: Task, tokenizer: Any) -> Split:
-    """Build or fetch the features of one split. Raises DataError for a malformed file."""
-    key = fingerprint(file, task, tokenizer, {"max_seq_len": settings.max_seq_len})
-
-    def build() -> Features:
-        sentences = read_sentences(file.path, task)
-        tensors = encode(sentences, task, tokenizer, settings.max_seq_len)
-        seen = np.add.reduceat((tensors["label_ids"] != IGNORE_INDEX).astype(np.int64), tensors["offsets"][:-1])
-        cut = np.array([len(sentence.words) for sentence in sentences]) - seen
-        return Features(tensors, {"cut_sentences": int((cut > 0).sum()), "cut_words": int(cut.sum())})
-
-    features = cached_features(Path(settings.feature_cache_dir), f"{settings.task}-{name}-{key}", build)
-    log_split(name, file, features, settings.max_seq_len)
-    if words := features.counts.get("cut_words"):
-        logger.info("%s: %d sentences lose %d words to max_seq_len", name, features.counts["cut_sentences"], words)
-    split = Split(name, task, file, features)
-    split.log_labels()
-    return split
+    def results(self, examples: Sequence[Sentence], features: Features, outputs: np.ndarray) -> Iterator[dict[str, Any]]:
+        """Yield a tag for every word and, if max_seq_len cut words off, their number as `cut_words`."""
+        for sentence, tags in zip(examples, decode_tags(outputs, features, self.task), strict=True):
+            cut_words = len(sentence.words) - len(tags)
+            yield {"tags": fill_tags(tags, len(sentence.words))} | ({"cut_words": cut_words} if cut_words else {})
 
 
 def read_sentences(path: Path, task: Task) -> list[Sentence]:
-    """The sentences of a task's file. Raises DataError with file, line, and what is wrong with its words or tags."""
+    """Return the sentences of a task's file. Raises DataError with file, line, and what is wrong with its words or tags."""
     sentences, problems = [], []
     for line, fields in read_tsv(path, task.columns, task.has_header):
         words, tags = (field.split(" ") for field in fields)
         unknown = [tag for tag in tags if tag not in (task.labels or ())]
         if len(words) != len(tags):
-            problems.append(f"line {line}: found {len(words)} words and {len(tags)} tags, expected as many")
+            problems.append(f"line {line}: found {len(words)} words and {len(tags)} tags, expected one tag per word")
         elif unknown:
             problems.append(f"line {line}: found the tag {unknown[0]!r}, expected one of {', '.join(task.labels or ())}")
         sentences.append(Sentence(words, tags))
@@ -179,13 +146,18 @@ def read_sentences(path: Path, task: Task) -> list[Sentence]:
     return sentences
 
 
-def encode(sentences: Sequence[Sentence], task: Task, tokenizer: Any, max_seq_len: int) -> Tensors:
-    """Features of `sentences`; see Features. `label_ids` int32 [total]: on the first piece of each word, IGNORE_INDEX elsewhere.
+def read_rows(path: Path, task: Task) -> list[DataRow]:
+    """Return the sentences of a task's file for the data check. Raises DataError."""
+    sentences = enumerate(read_sentences(path, task), start=1 + task.has_header)
+    return [DataRow(f"line {line}", (" ".join(sentence.words),), " ".join(sentence.tags)) for line, sentence in sentences]
 
-    A word that the tokenizer makes nothing of becomes the unknown token, so that every word has a label. Sentences are cut at
-    their end.
+
+def encode(sentences: Sequence[Sentence], task: Task, tokenizer: Any, max_seq_len: int) -> Tensors:
+    """Return the tensors of `sentences`; see Features. A word's label is on its first piece.
+
+    A word without pieces becomes the unknown token, so that every word has a label. Long sentences lose their end.
     """
-    ids_of = {label: position for position, label in enumerate(task.labels or ())}
+    label_ids_by_tag = {label: position for position, label in enumerate(task.labels or ())}
     frame = Frame.of(tokenizer, texts=1)
     before, after = frame.special
     segment = frame.segments[0]
@@ -204,12 +176,12 @@ def encode(sentences: Sequence[Sentence], task: Task, tokenizer: Any, max_seq_le
                 pieces[word].append(piece)
             body: list[int] = []
             labels: list[int] = []
-            for tag, found in zip(sentence.tags, pieces, strict=True):
-                body += found or [tokenizer.unk_token_id]
-                labels += [ids_of[tag], *[IGNORE_INDEX] * (len(found) - 1)]
+            for tag, word_pieces in zip(sentence.tags, pieces, strict=True):
+                body += word_pieces or [tokenizer.unk_token_id]
+                labels += [label_ids_by_tag[tag], *[IGNORE_INDEX] * (len(word_pieces) - 1)]
             body, labels = body[:room], labels[:room]
             input_ids += [*(token for token, _ in before), *body, *(token for token, _ in after)]
-            token_type_ids += [*(kind for _, kind in before), *[segment] * len(body), *(kind for _, kind in after)]
+            token_type_ids += [*(type_id for _, type_id in before), *[segment] * len(body), *(type_id for _, type_id in after)]
             label_ids += [*[IGNORE_INDEX] * len(before), *labels, *[IGNORE_INDEX] * len(after)]
             offsets.append(len(input_ids))
     return {

@@ -1,15 +1,25 @@
 """Rows of data files by format, with errors that name file and line."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from src.errors import DataError, list_problems
 
 
-def read_lines(path: Path) -> Iterator[tuple[int, str]]:
-    """(line number from 1, line) of a UTF-8 file, split on "\\n" alone; a final newline opens no further line.
+@dataclass(frozen=True)
+class DataRow:
+    """A row of any data file as the data check sees it: its place in the file, the texts a model reads, its label."""
 
-    Not `splitlines()`: PAWS holds a 0x1C inside a sentence. Raises DataError with the line of the first byte that is not UTF-8.
+    place: str
+    texts: tuple[str, ...]
+    label: str
+
+
+def read_lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Return (line number from 1, line) of a UTF-8 file, split on "\\n" alone.
+
+    Not `splitlines()`: PAWS has a 0x1C inside a sentence. Raises DataError with the line of the first byte that is not UTF-8.
     """
     content = path.read_bytes()
     try:
@@ -25,10 +35,10 @@ def read_lines(path: Path) -> Iterator[tuple[int, str]]:
 
 
 def read_tsv(path: Path, columns: Sequence[str], has_header: bool = True) -> Iterator[tuple[int, list[str]]]:
-    """(line number, fields) of every row, behind the header where there is one. Tabs separate, nothing quotes or is stripped.
+    """Yield (line number, fields) of every row below the header. Fields are separated by tabs; quotes and spaces are text.
 
-    Raises DataError, at the end of the file and with all of them, for rows with another number of fields than `columns`, and at
-    once for a missing or different header or a file without rows.
+    Raises DataError at once for a wrong header, and at the end of the file for an empty one or for rows whose number of fields is
+    not that of `columns`, with all of them.
     """
     rows = read_lines(path)
     if has_header and (header := next(rows, (1, ""))[1].split("\t")) != list(columns):
@@ -36,9 +46,9 @@ def read_tsv(path: Path, columns: Sequence[str], has_header: bool = True) -> Ite
             f"{path}, line 1: found the header {header}, expected {list(columns)}, separated by tabs. "
             "The first line must name the columns."
         )
-    problems, seen = [], 0
+    problems, rows_read = [], 0
     for number, line in rows:
-        seen += 1
+        rows_read += 1
         fields = line.split("\t")
         if len(fields) == len(columns):
             yield number, fields
@@ -46,5 +56,5 @@ def read_tsv(path: Path, columns: Sequence[str], has_header: bool = True) -> Ite
             problems.append(f"line {number}: found {len(fields)} columns, expected {len(columns)} ({', '.join(columns)})")
     if problems:
         raise DataError(list_problems(f"{path}: {len(problems)} malformed rows:", problems))
-    if not seen:
+    if not rows_read:
         raise DataError(f"{path}: found a header and no rows. Fetch the file again.")

@@ -1,93 +1,175 @@
-"""What the splits of all kinds of tasks have in common."""
+"""The base class of splits: a data file of a task, its features, and the scores and predictions made from a model's outputs."""
 
-import json
 import logging
-from collections.abc import Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
 from processor.data_files import describe_files
-from src.data import DataFile, Features
+from processor.features import cached_features, fingerprint
+from src.data import DataFile, Features, Scores, Task
 from src.errors import ConfigError, DataError
+from src.settings import Settings
 
 logger = logging.getLogger(__name__)
 
 HOLD_OUT_SEED = 42
 
 
-@dataclass(frozen=True, slots=True)
-class Example:
-    """One row of a data file: one text or two, and its label (a label string, or a score)."""
+@dataclass(frozen=True)
+class Split(ABC):
+    """One data file of a task, or a part of it.
 
-    texts: tuple[str, ...]
-    label: str | float
+    A subclass for each kind of task reads and encodes examples and decodes a model's outputs. Outputs are decoded once per
+    scoring: `score`, `report` and `predictions` take what `decode` returns.
+    """
+
+    name: str
+    task: Task
+    file: DataFile
+    features: Features
+    settings: Settings
+    tokenizer: Any
+    source: str  # the split that the file was loaded as: "train" for the part of it that is held out as "dev"
+    rows: np.ndarray | None = None  # the file's examples in this part, int64, ascending; None: all of them
+
+    feature_settings: ClassVar[tuple[str, ...]] = ("max_seq_len",)  # settings that change features
+    feature_unit: ClassVar[str] = "row"  # what the log calls a row of the features
+
+    @classmethod
+    def load(cls, name: str, file: DataFile, settings: Settings, task: Task, tokenizer: Any) -> Self:
+        """Build the features of a data file, or read them from the cache, and log what the file holds.
+
+        Raises DataError for a malformed file.
+        """
+        chosen = {setting: getattr(settings, setting) for setting in cls.feature_settings}
+        cache_name = f"{settings.task}-{name}-{fingerprint(file, task, tokenizer, chosen)}"
+        features = cached_features(
+            Path(settings.feature_cache_dir), cache_name, lambda: cls.build(name, file.path, settings, task, tokenizer)
+        )
+        split = cls(name, task, file, features, settings, tokenizer, source=name)
+        split.log_file()
+        split.log_contents()
+        return split
+
+    @classmethod
+    @abstractmethod
+    def build(cls, name: str, path: Path, settings: Settings, task: Task, tokenizer: Any) -> Features:
+        """Return the features of the file at `path`. Raises DataError if it is malformed."""
+
+    @abstractmethod
+    def read(self) -> list[Any]:
+        """Return all examples of the file."""
+
+    @cached_property
+    def examples(self) -> list[Any]:
+        """The examples behind the features, read when they are first needed. Raises DataError if the file has changed."""
+        require_unchanged(self.name, self.file)
+        examples = self.read()
+        return examples if self.rows is None else [examples[row] for row in self.rows]
+
+    def __len__(self) -> int:
+        return len(self.features)
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What settings.json and eval_results.json record about this split."""
+        return {"rows": len(self)}
+
+    # -- holding out a part ------------------------------------------------------------------------------------------------------
+
+    def hold_out(self, ratio: float) -> tuple[Self, Self]:
+        """Return this split without about `ratio` of its examples, and those as the split "dev".
+
+        Raises ConfigError if one of them would be empty.
+        """
+        rows, held_out = self.divide(ratio)
+        train, dev = self.select(self.name, rows), self.select("dev", held_out)
+        logger.info("dev: %s examples held out of the training file; %s remain", f"{len(held_out):,}", f"{len(rows):,}")
+        for split in (train, dev):
+            split.log_contents()
+        return train, dev
+
+    @abstractmethod
+    def divide(self, ratio: float) -> tuple[np.ndarray, np.ndarray]:
+        """Return the numbers of the examples to keep and of those to hold out, int64, ascending."""
+
+    def select(self, name: str, rows: np.ndarray) -> Self:
+        """Return the given examples (numbers, int64, ascending) as the split `name`."""
+        return replace(self, name=name, rows=rows, features=self.features.subset(rows))
+
+    # -- outputs -----------------------------------------------------------------------------------------------------------------
+
+    @abstractmethod
+    def decode(self, outputs: np.ndarray) -> Any:
+        """Return the predictions in a model's outputs, see src.evaluate.predict."""
+
+    @abstractmethod
+    def score(self, decoded: Any) -> Scores:
+        """Return the scores of decoded outputs."""
+
+    def report(self, decoded: Any) -> str:
+        """Return a text for the score file, below the scores. Empty by default."""
+        return ""
+
+    def predictions(self, decoded: Any) -> dict[str, Iterator[str]]:
+        """Return the prediction files: name -> lines. Every kind has a predictions.tsv."""
+        return {"predictions.tsv": self.prediction_lines(decoded)}
+
+    @abstractmethod
+    def prediction_lines(self, decoded: Any) -> Iterator[str]:
+        """Yield the lines of predictions.tsv: the names of its columns, then one line per item that is scored."""
+
+    # -- the log -----------------------------------------------------------------------------------------------------------------
+
+    def log_file(self) -> None:
+        """Log the file, whether it is the published one, and the number and lengths of the features."""
+        origin = "the published file" if self.file.status == "published" else "not the published file: scores are not comparable"
+        lengths, unit = self.features.lengths, self.feature_unit
+        full = int((lengths == self.settings.max_seq_len).sum())
+        shape = f"{len(lengths):,} {unit}s, {lengths.mean():.1f} tokens per {unit}, {full:,} {unit}s of max_seq_len"
+        logger.info("%s: %s (%s), %s", self.name, self.file.path, origin, shape)
+
+    @abstractmethod
+    def log_contents(self) -> None:
+        """Log what the examples are: labels, what was left out."""
+
+    def log_counts(self, title: str, counts: Mapping[str, int]) -> None:
+        """Log how often each label occurs."""
+        logger.info("%s: %s: %s", self.name, title, ", ".join(f"{label} {count:,}" for label, count in counts.items()))
 
 
-def hold_out(strata: Sequence[Any], ratio: float) -> tuple[np.ndarray, np.ndarray]:
-    """Row numbers to train on and to hold out, int64, ascending: of the rows of each stratum about `ratio` is held out.
+def stratified_split(strata: Sequence[Any], ratio: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return the rows to keep and the rows to hold out, int64, ascending: of each stratum about `ratio` is held out.
 
-    Always the same ones, so that runs of different seeds are selected on the same rows. Raises ConfigError where one side is
-    left without rows.
+    strata: the stratum of each row. The result does not depend on the run's seed, so that runs of different seeds are selected
+    on the same rows. Raises ConfigError if one side would be empty.
     """
     count = round(ratio * len(strata))
     if not 0 < count < len(strata):
         raise ConfigError(
-            f"dev_ratio = {ratio} holds out {count} of {len(strata)} rows; give one that leaves rows on both sides."
+            f"dev_ratio = {ratio} holds out {count} of {len(strata)} rows; use a ratio that leaves rows on both sides."
         )
     shuffled = np.random.default_rng(HOLD_OUT_SEED).permutation(len(strata))
     names = np.array([str(stratum) for stratum in strata])
     ordered = shuffled[np.argsort(names[shuffled], kind="stable")]
-    held = np.zeros(len(strata), bool)
-    held[ordered[((np.arange(count) + 0.5) * len(strata) / count).astype(np.int64)]] = True
-    return np.flatnonzero(~held), np.flatnonzero(held)
-
-
-def divide(split: Any, strata: Sequence[Any], ratio: float) -> tuple[Any, Any]:
-    """A split without a share of its rows, and those rows as the split "dev"; strata: of each row, see hold_out."""
-    parts = zip((split.name, "dev"), hold_out(strata, ratio), strict=True)
-    train, dev = (replace(split, name=name, rows=rows, features=split.features.subset(rows)) for name, rows in parts)
-    log_held_out(train, dev)
-    return train, dev
-
-
-def log_held_out(train: Any, dev: Any) -> None:
-    """Say what has become of a training split, which each of both describes."""
-    logger.info("dev: %s rows of the training file, held out; %s are left", f"{len(dev):,}", f"{len(train):,}")
-    for split in (train, dev):
-        split.log_labels()
-
-
-def log_counts(name: str, what: str, counts: Mapping[str, int]) -> None:
-    """Say how often each label occurs."""
-    logger.info("%s: %s: %s", name, what, ", ".join(f"{label} {count:,}" for label, count in counts.items()))
+    held_out = np.zeros(len(strata), bool)
+    held_out[ordered[((np.arange(count) + 0.5) * len(strata) / count).astype(np.int64)]] = True
+    return np.flatnonzero(~held_out), np.flatnonzero(held_out)
 
 
 def require_unchanged(split: str, file: DataFile) -> None:
-    """Raise DataError where a data file is no longer the one that was hashed: its rows would stand beside others' predictions."""
+    """Raise DataError if a data file is not the one that was hashed: its rows would be written beside others' predictions."""
     if describe_files({split: file.path})[split].sha256 != file.sha256:
         raise DataError(f"{file.path} has changed since the run began; its rows no longer belong to the predictions.")
 
 
-def log_split(name: str, file: DataFile, features: Features, max_seq_len: int, unit: str = "row") -> None:
-    """Say what a split is: its file, whether that is the published one, rows, lengths."""
-    origin = "the published file" if file.status == "published" else "not the published file: scores will not compare"
-    full = int((features.lengths == max_seq_len).sum())
-    shape = f"{len(features):,} {unit}s, {features.lengths.mean():.1f} tokens a {unit}, {full:,} {unit}s of max_seq_len"
-    logger.info("%s: %s (%s), %s", name, file.path, origin, shape)
-
-
-def require_text(name: str, value: Any) -> str:
-    """`value` where it is a text; else ValueError says what it is."""
-    if not isinstance(value, str):
-        raise ValueError(f"{name}: found {json.dumps(value, ensure_ascii=False)[:40]}, expected a text")
-    if any("\ud800" <= character <= "\udfff" for character in value):
-        raise ValueError(f"{name}: holds half a character, a surrogate without its other half")
-    return value
-
-
 def softmax(scores: np.ndarray) -> np.ndarray:
-    """Scores float [n] as probabilities, float64 [n]."""
-    weights = np.exp(scores.astype(np.float64) - scores.max())
-    return weights / weights.sum()
+    """Return scores, float [..., n], as probabilities over the last axis, float64 [..., n]."""
+    weights = np.exp(scores.astype(np.float64) - scores.max(axis=-1, keepdims=True))
+    return weights / weights.sum(axis=-1, keepdims=True)

@@ -1,4 +1,4 @@
-"""The file of a reading task: SQuAD 1's levels of JSON become questions, and what cannot be right is told."""
+"""The reader of SQuAD 1 files: questions with their contexts and answers; wrong ids and answer positions are reported."""
 
 import logging
 from collections.abc import Sequence
@@ -7,14 +7,16 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from processor.readers import DataRow
 from processor.squad_windows import SquadExample
+from src.data import Task
 from src.errors import DataError, list_problems
 
 logger = logging.getLogger(__name__)
 
 
 class _Level(BaseModel):
-    """A level of the file: its keys and their types. Nothing is converted; other keys are left alone."""
+    """A level of the file: its keys and their types. Values are not converted; other keys are ignored."""
 
     model_config = ConfigDict(strict=True)
 
@@ -45,71 +47,79 @@ class _Corpus(_Level):
 
 @dataclass(frozen=True, slots=True)
 class SquadQuestion:
-    """A question of a data file. `asked` holds its first answer, unless that does not stand where the file says."""
+    """A question of a data file. The answer of `example` is the first one that is at the position given in the file, if any."""
 
     id: str
-    asked: SquadExample
+    example: SquadExample
     answers: list[str]
-    article: int  # its number in the file
+    article: int  # number of its article in the file
 
 
 def read_questions(path: Path, strict: bool) -> list[SquadQuestion]:
-    """The questions of a file in the form of SQuAD 1.
+    """Return the questions of a SQuAD 1 file.
 
-    Raises DataError naming every place with a missing key or a wrong type. Further ids that are there twice and answers that
-    do not stand at their answer_start are an error where `strict`; else they are listed in the log, of questions of one id the
-    first counts, and the position of such an answer is not known.
+    Raises DataError naming every place with a missing key or a wrong type. If `strict`, duplicate ids and answers that are not
+    at their answer_start are errors too; else they are logged, the first question of an id counts, and the position of such an
+    answer is unknown.
     """
     try:
         corpus = _Corpus.model_validate_json(path.read_bytes().removeprefix(b"\xef\xbb\xbf"))
     except ValidationError as error:
         problems = [f"{_place(detail['loc'])}: {detail['msg']}" for detail in error.errors(include_url=False)]
-        raise DataError(list_problems(f"{path}: not a file in the form of SQuAD 1:", problems)) from None
-    found: dict[str, SquadQuestion] = {}
+        raise DataError(list_problems(f"{path}: not a file in the format of SQuAD 1:", problems)) from None
+    questions: dict[str, SquadQuestion] = {}
     problems = []
     for number, article in enumerate(corpus.data):
         for paragraph in article.paragraphs:
-            for each in paragraph.qas:
-                placed = [answer for answer in each.answers if _stands(answer, paragraph.context)]
-                if each.id in found:
-                    problems.append(f"question {each.id!r} is there twice")
+            for question in paragraph.qas:
+                if question.id in questions:
+                    problems.append(f"question {question.id!r}: duplicate id")
                     continue
-                for answer in each.answers:
+                placed = [answer for answer in question.answers if _is_at_its_place(answer, paragraph.context)]
+                for answer in question.answers:
                     if answer not in placed:
-                        problems.append(f"question {each.id!r}: {answer.text!r} does not stand at {answer.answer_start}")
-                known = (placed[0].text, placed[0].answer_start) if placed else None
-                asked = SquadExample(each.question, paragraph.context, known)
-                found[each.id] = SquadQuestion(each.id, asked, [answer.text for answer in each.answers], number)
+                        problems.append(f"question {question.id!r}: {answer.text!r} is not at {answer.answer_start}")
+                first = (placed[0].text, placed[0].answer_start) if placed else None
+                example = SquadExample(question.question, paragraph.context, first)
+                texts = [answer.text for answer in question.answers]
+                questions[question.id] = SquadQuestion(question.id, example, texts, number)
     if problems:
-        _complain(path, problems, strict)
-    if not found:
-        raise DataError(f"{path}: holds no question. Fetch the file again.")
-    return list(found.values())
+        _report(path, problems, strict)
+    if not questions:
+        raise DataError(f"{path}: there are no questions. Fetch the file again.")
+    return list(questions.values())
 
 
 def usable(questions: Sequence[SquadQuestion], split: str) -> list[SquadQuestion]:
-    """Of the questions of a split those that it can use: training needs to know where an answer stands.
+    """Return the questions that a split can use: training needs the position of an answer. Raises DataError if there are none."""
+    if split != "train":
+        return list(questions)
+    with_answer = [question for question in questions if question.example.answer]
+    if not with_answer:
+        raise DataError(f"{split}: no answer is at its answer_start. Fetch the file again.")
+    return with_answer
 
-    Raises DataError where there is none.
-    """
-    found = [question for question in questions if split != "train" or question.asked.answer]
-    if not found:
-        raise DataError(f"{split}: no answer stands where its answer_start says. Fetch the file again.")
-    return found
+
+def read_rows(path: Path, task: Task) -> list[DataRow]:
+    """Return the questions of a task's file for the data check. Raises DataError, see `read_questions`."""
+    return [
+        DataRow(f"question {question.id}", (question.example.question, question.example.context), question.answers[0])
+        for question in read_questions(path, strict=True)
+    ]
 
 
-def _stands(answer: _Answer, context: str) -> bool:
+def _is_at_its_place(answer: _Answer, context: str) -> bool:
     start = answer.answer_start
     return start >= 0 and bool(answer.text.strip()) and context.startswith(answer.text, start)
 
 
-def _complain(path: Path, problems: Sequence[str], strict: bool) -> None:
-    message = list_problems(f"{path}: {len(problems)} questions or answers cannot be right:", problems)
+def _report(path: Path, problems: Sequence[str], strict: bool) -> None:
+    message = list_problems(f"{path}: {len(problems)} wrong ids or answer positions:", problems)
     if strict:
-        raise DataError(f"{message}\nMend the file, or go on without them by --strict_data false.")
+        raise DataError(f"{message}\nCorrect the file, or pass --strict_data false to continue without them.")
     logger.warning("%s", message)
 
 
 def _place(location: Sequence[int | str]) -> str:
-    """Where in the file: data[0].paragraphs[2].context."""
+    """Return a place in the file, as in data[0].paragraphs[2].context."""
     return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in location).lstrip(".") or "the file"

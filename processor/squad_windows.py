@@ -1,4 +1,4 @@
-"""A question on a context becomes windows: all of the question, and a part of the context that moves on by doc_stride tokens."""
+"""Windows: each holds a question and a part of its context, and starts doc_stride tokens after the one before."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -18,7 +18,7 @@ NOWHERE = (-1, -1)
 
 @dataclass(frozen=True, slots=True)
 class SquadExample:
-    """A question on a context and, where it is known, its answer: the text, and where its first character stands."""
+    """A question on a context and, if it is known, its answer: the text, and the position of its first character."""
 
     question: str
     context: str
@@ -27,49 +27,44 @@ class SquadExample:
 
 @dataclass(frozen=True)
 class Tokens:
-    """A context's N tokens: their `ids`, and the characters from `start` to `end` that each stands for; all int32 [N]."""
+    """The N tokens of a context: `ids`, and the characters [start, end) of each in the context; all int32 [N]."""
 
     ids: np.ndarray
     start: np.ndarray
     end: np.ndarray
 
     def between(self, start: int, end: int) -> tuple[int, int]:
-        """The first and the last token that begin at a character in [start, end); NOWHERE where none does."""
-        first, behind = np.searchsorted(self.start, [start, end])
-        return (int(first), int(behind) - 1) if first < behind else NOWHERE
+        """Return the first and the last token that begin at a character in [start, end); NOWHERE if there are none."""
+        first, after = np.searchsorted(self.start, [start, end])
+        return (int(first), int(after) - 1) if first < after else NOWHERE
 
 
 def require_overlap(settings: Settings, tokenizer: Any) -> None:
-    """Raise ConfigError where doc_stride would pass over tokens that no window shows."""
+    """Raise ConfigError if doc_stride would skip tokens that are then in no window."""
     special = Frame.of(tokenizer, texts=2).size
     room = settings.max_seq_len - settings.max_query_length - special
     if settings.doc_stride > room:
         raise ConfigError(
             f"doc_stride = {settings.doc_stride} would skip tokens: max_seq_len = {settings.max_seq_len} less max_query_length = "
             f"{settings.max_query_length} less {special} special tokens leaves room for {room} tokens of the context. "
-            "Say a smaller --doc_stride or --max_query_length, or a greater --max_seq_len."
+            "Use a smaller --doc_stride or --max_query_length, or a larger --max_seq_len."
         )
 
 
-def encode(asked: Sequence[SquadExample], tokenizer: Any, settings: Settings) -> Tensors:
-    """The windows of all questions in their order, at least one for each; see Features.
-
-    Besides: `example_index` int32 [n], each window's question; `start_positions`, `end_positions` int32 [n], the answer's first
-    and last token in the window, 0 where not all of it is there; `char_start`, `char_end` int32 [total], the characters of the
-    context that a token stands for, -1 outside it; `context_marks` uint8 [total], OUTSIDE, INSIDE or BEST.
-    """
+def encode(examples: Sequence[SquadExample], tokenizer: Any, settings: Settings) -> Tensors:
+    """Return the tensors of the windows of all questions in their order, at least one per question; see Features."""
     frame = Frame.of(tokenizer, texts=2)
-    questions = _token_ids([each.question for each in asked], tokenizer)
-    answers = _token_ids([each.answer[0] if each.answer else "" for each in asked], tokenizer)
-    contexts = tokenize_contexts(dict.fromkeys(each.context for each in asked), tokenizer)
+    questions = _token_ids([example.question for example in examples], tokenizer)
+    answers = _token_ids([example.answer[0] if example.answer else "" for example in examples], tokenizer)
+    contexts = tokenize_contexts(dict.fromkeys(example.context for example in examples), tokenizer)
     parts: dict[str, list[np.ndarray]] = defaultdict(list)
     rows: list[tuple[int, int, int, int]] = []  # question, first and last token of the answer, length
-    for index, each in enumerate(asked):
-        tokens = contexts[each.context]
+    for index, example in enumerate(examples):
+        tokens = contexts[example.context]
         question = questions[index][: settings.max_query_length]
         whole = _whole_row(question, tokens, frame)
         lead, tail = frame.size - len(frame.special[2]) + len(question), len(frame.special[2])
-        first, last = answer_span(each, tokens, answers[index])
+        first, last = answer_span(example, tokens, answers[index])
         windows = cut(len(tokens.ids), settings.max_seq_len - lead - tail, settings.doc_stride)
         for (start, end), marks in zip(windows, mark_context(windows), strict=True):
             keep = np.r_[0:lead, lead + start : lead + end, len(whole["input_ids"]) - tail : len(whole["input_ids"])]
@@ -80,7 +75,7 @@ def encode(asked: Sequence[SquadExample], tokenizer: Any, settings: Settings) ->
             rows.append((index, *((first + shift, last + shift) if start <= first and last < end else (0, 0)), len(keep)))
     index, start_positions, end_positions, lengths = np.array(rows).T
     return {
-        **{name: np.concatenate(parts.pop(name)) for name in list(parts)},  # one after the other: they are large
+        **{name: np.concatenate(parts.pop(name)) for name in list(parts)},  # frees each part when it is joined: they are large
         "offsets": np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]),
         "example_index": index.astype(np.int32),
         "start_positions": start_positions.astype(np.int32),
@@ -89,7 +84,7 @@ def encode(asked: Sequence[SquadExample], tokenizer: Any, settings: Settings) ->
 
 
 def cut(tokens: int, room: int, stride: int) -> list[tuple[int, int]]:
-    """Windows [start, end) of at most `room` over a context of so many tokens: one every `stride`, until one reaches its end."""
+    """Return windows [start, end) of at most `room` tokens, one every `stride` tokens, until one reaches the context's end."""
     windows = [(0, min(room, tokens))]
     while windows[-1][1] < tokens:
         start = windows[-1][0] + stride
@@ -98,10 +93,10 @@ def cut(tokens: int, room: int, stride: int) -> list[tuple[int, int]]:
 
 
 def mark_context(windows: Sequence[tuple[int, int]]) -> list[np.ndarray]:
-    """For the tokens of each window uint8 marks: BEST where no other window of the context shows more around it, else INSIDE.
+    """Return the marks of each window's tokens, uint8: MAX_CONTEXT in the window that shows most context, else IN_CONTEXT.
 
-    The measure is that of BERT's SQuAD code: the lesser of the tokens to the left and to the right, and a hundredth of the
-    window's length; of equals the first window. An answer's start counts only where it is BEST.
+    As in the SQuAD script of BERT, the context of a token is the smaller number of tokens to its left or right, plus a hundredth
+    of the window's length; of equal windows the first counts. An answer may begin only at MAX_CONTEXT.
     """
     best_score = np.full(windows[-1][1], -1.0)
     owner = np.zeros(windows[-1][1], np.int64)
@@ -112,23 +107,23 @@ def mark_context(windows: Sequence[tuple[int, int]]) -> list[np.ndarray]:
         best_score[start:end][better] = score[better]
         owner[start:end][better] = number
     marks = [np.where(owner[start:end] == number, MAX_CONTEXT, IN_CONTEXT) for number, (start, end) in enumerate(windows)]
-    return [each.astype(np.uint8) for each in marks]
+    return [window_marks.astype(np.uint8) for window_marks in marks]
 
 
-def answer_span(asked: SquadExample, tokens: Tokens, answer_ids: Sequence[int]) -> tuple[int, int]:
-    """The first and the last token of the answer in the context; NOWHERE where the answer is not known or has no tokens.
+def answer_span(example: SquadExample, tokens: Tokens, answer_ids: Sequence[int]) -> tuple[int, int]:
+    """Return the first and the last token of the answer in the context; NOWHERE if the answer is unknown or has no tokens.
 
-    As in BERT's SQuAD code: where the words that hold the answer contain its tokens, those; else the words as a whole, particles
-    and all. What that costs is the ceiling of the scores.
+    As in the SQuAD script of BERT: the answer's tokens, if the words that contain the answer contain them; else the words as a
+    whole, particles included. This is what limits the upper bound of the scores.
     """
-    if asked.answer is None:
+    if example.answer is None:
         return NOWHERE
-    text, start = asked.answer
+    text, start = example.answer
     end = start + len(text.rstrip())
     start += len(text) - len(text.lstrip())
-    while start > 0 and not asked.context[start - 1].isspace():
+    while start > 0 and not example.context[start - 1].isspace():
         start -= 1
-    while end < len(asked.context) and not asked.context[end].isspace():
+    while end < len(example.context) and not example.context[end].isspace():
         end += 1
     first, last = tokens.between(start, end)
     for position in range(first, last - len(answer_ids) + 2):
@@ -138,39 +133,39 @@ def answer_span(asked: SquadExample, tokens: Tokens, answer_ids: Sequence[int]) 
 
 
 def tokenize_contexts(contexts: Iterable[str], tokenizer: Any) -> dict[str, Tokens]:
-    """The tokens of each context; the white space at a token's ends does not count to its characters."""
-    texts, found = list(contexts), {}
+    """Return the tokens of each context; white space at the ends of a token is not part of its characters."""
+    texts, tokens = list(contexts), {}
     for begin in range(0, len(texts), CONTEXTS_PER_CALL):
         chunk = texts[begin : begin + CONTEXTS_PER_CALL]
         rows = tokenizer(chunk, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
         for text, ids, offsets in zip(chunk, rows["input_ids"], rows["offset_mapping"], strict=True):
             start, end = np.array(offsets, np.int32).reshape(-1, 2).T
             solid = np.array([position for position, character in enumerate(text) if not character.isspace()], np.int32)
-            # A token of nothing but white space stands at the character behind it.
-            behind = np.append(solid, len(text))[np.searchsorted(solid, start)]
-            before = np.append(solid + 1, 0)[np.searchsorted(solid, end) - 1]
-            found[text] = Tokens(np.array(ids, np.int32), behind.astype(np.int32), np.maximum(before, behind).astype(np.int32))
-    return found
+            # A token of white space alone starts at the next character that is not white space, and is empty.
+            start = np.append(solid, len(text))[np.searchsorted(solid, start)]
+            end = np.append(solid + 1, 0)[np.searchsorted(solid, end) - 1]
+            tokens[text] = Tokens(np.array(ids, np.int32), start.astype(np.int32), np.maximum(end, start).astype(np.int32))
+    return tokens
 
 
 def _token_ids(texts: Sequence[str], tokenizer: Any) -> list[list[int]]:
-    found: list[list[int]] = tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"]
-    return found
+    ids: list[list[int]] = tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"]
+    return ids
 
 
 def _whole_row(question: Sequence[int], tokens: Tokens, frame: Frame) -> Tensors:
-    """The row of a question and all of its context."""
+    """Return the row of a question and all of its context, not cut into windows."""
     before, between, after = frame.special
     first, second = frame.segments
-    pairs = [*before, *((token, first) for token in question), *between]
-    lead, tail = np.array(pairs).reshape(-1, 2), np.array(after).reshape(-1, 2)
+    lead = np.array([*before, *((token, first) for token in question), *between]).reshape(-1, 2)
+    tail = np.array(after).reshape(-1, 2)
 
-    def around(values: np.ndarray) -> np.ndarray:
+    def pad(values: np.ndarray) -> np.ndarray:
         return np.pad(values, (len(lead), len(tail)), constant_values=-1)
 
     return {
         "input_ids": np.concatenate([lead[:, 0], tokens.ids, tail[:, 0]]).astype(np.int32),
         "token_type_ids": np.concatenate([lead[:, 1], np.full(len(tokens.ids), second), tail[:, 1]]).astype(np.uint8),
-        "char_start": around(tokens.start),
-        "char_end": around(tokens.end),
+        "char_start": pad(tokens.start),
+        "char_end": pad(tokens.end),
     }

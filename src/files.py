@@ -5,10 +5,10 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterable, Mapping
-from contextlib import suppress
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from safetensors import SafetensorError, safe_open
 
@@ -60,15 +60,28 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def write_lines(path: Path, lines: Iterable[str], shared: bool = False) -> None:
-    """Write lines, whole or not at all, making the folders above where they are missing.
+    """Write lines as UTF-8, each with a newline at its end; see `replacing`."""
+    with replacing(path, shared) as stream:
+        stream.writelines((line + "\n").encode() for line in lines)
 
-    `shared`: another process may be writing the same file; the later one stands then.
+
+def write_bytes(path: Path, content: bytes, shared: bool = False) -> None:
+    """Write a file's content; see `replacing`."""
+    with replacing(path, shared) as stream:
+        stream.write(content)
+
+
+@contextmanager
+def replacing(path: Path, shared: bool) -> Iterator[BinaryIO]:
+    """Open a temporary file that becomes `path` when all of it is on the disk, so that `path` is never half-written.
+
+    Missing parent folders are created. `shared`: other processes may write the same file; the last one wins.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.partial" if shared else f".{path.name}.partial")
     try:
-        with open(temporary, "w", encoding="utf-8", newline="\n") as stream:
-            stream.writelines(line + "\n" for line in lines)
+        with open(temporary, "wb") as stream:
+            yield stream
             stream.flush()
             os.fsync(stream.fileno())
         temporary.replace(path)

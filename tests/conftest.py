@@ -1,65 +1,54 @@
-"""What the tests share: the sample, a way to run a command as a user does, settings made in the test."""
+"""What tests share: the sample, ways to run commands, settings."""
 
 import os
 import pickle
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
 from processor import TASKS
+from tests.commands import ROOT, run_command, run_forked
 
-ROOT = Path(__file__).resolve().parent.parent
 SAMPLE = ROOT / "data" / "sample"
-SHARED = ROOT.parent / "shared"  # real data and reference outputs, beside the checkout where there are any
+SHARED = ROOT.parent / "shared"  # real data and reference outputs, next to the checkout if they are available
 
-# Two test processes on two cores: more threads would only get in each other's way.
+# Two test processes on two cores: more threads would slow each other down.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ["HF_HUB_OFFLINE"] = "1"
 
 
 @pytest.fixture
 def shared():
-    """The folder of real data; a test that needs it is skipped where it is missing."""
+    """The folder of real data; tests that need it are skipped if it is missing."""
     if not SHARED.is_dir():
-        pytest.skip(f"needs the real data in {SHARED.name}/ beside the checkout")
+        pytest.skip(f"needs the real data in {SHARED.name}/ next to the checkout")
     return SHARED
 
 
 @pytest.fixture
-def command(tmp_path):
-    """command("run_seq_cls.py", "--task", ...) runs it in the checkout as a user would; wait=False only starts it.
-
-    env: what differs in its environment.
-    """
-
-    def run(script, *arguments, wait=True, env=None, timeout=300):
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "env": os.environ | (env or {})}
-        process = subprocess.Popen([sys.executable, script, *arguments], cwd=ROOT, **pipes)
-        if not wait:
-            return process
-        output, errors = process.communicate(timeout=timeout)
-        return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
-
-    return run
+def command():
+    """command("run_seq_cls.py", "--task", ...) runs it in a new Python, as a user does; see tests.commands.run_command."""
+    return run_command
 
 
 @pytest.fixture
-def tiny(command, tmp_path):
-    """tiny("--max_steps", "5") runs nsmc on the sample with the tiny model; the run lands in tmp_path/ckpt/tiny-nsmc-ckpt."""
+def tiny(tmp_path):
+    """tiny("--max_steps", "5") runs nsmc on the sample with the tiny model; the run is in tmp_path/ckpt/tiny-nsmc-ckpt.
+
+    With options of tests.commands.run_command it runs in a new Python, else in a forked process.
+    """
 
     def run(*arguments, task="nsmc", **options):
         places = ["--ckpt_dir", str(tmp_path / "ckpt"), "--feature_cache_dir", str(tmp_path / "cache")]
         common = ["--task", task, "--config_file", "tiny.json", "--data_dir", "data/sample"]
-        return command(TASKS[task].script, *common, *places, *arguments, **options)
+        run_script = run_command if options else run_forked
+        return run_script(TASKS[task].script, *common, *places, *arguments, **options)
 
     return run
 
 
 @pytest.fixture
 def settings(tmp_path):
-    """settings(max_steps=5) are those of nsmc on the sample with the tiny model, changed as given."""
+    """settings(max_steps=5) returns the settings of nsmc on the sample with the tiny model, with these changes."""
     from src.config import load_settings
 
     def make(task="nsmc", **changes):
@@ -81,7 +70,7 @@ def settings(tmp_path):
 
 
 class Poison:
-    """Unpickled, it makes a folder."""
+    """An object that creates a folder when it is unpickled."""
 
     def __init__(self, folder):
         self.folder = folder
@@ -92,7 +81,7 @@ class Poison:
 
 @pytest.fixture
 def poison(tmp_path):
-    """Bytes that make a folder where they are unpickled; whether they have been is looked at in the end."""
+    """Bytes that create a folder when they are unpickled; the test fails if it exists in the end."""
     owned = tmp_path / "owned"
-    yield pickle.dumps(Poison(owned), protocol=2)  # of which torch says nothing before it refuses
+    yield pickle.dumps(Poison(owned), protocol=2)  # torch warns about other protocols
     assert not owned.exists()

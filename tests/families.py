@@ -1,4 +1,4 @@
-"""A tiny model of every family as a folder with the files that published ones have, from which random weights start."""
+"""A tiny model folder of every family, with the files of published models but no weights."""
 
 import json
 import shutil
@@ -38,7 +38,7 @@ def _bytes(folder: Path) -> int:
 
 
 def _unigram(folder: Path, tokenizer_class: str, before: str, after: str, pad: str, unk: str) -> int:
-    """A SentencePiece model in today's form, tokenizer.json."""
+    """A SentencePiece model as tokenizer.json."""
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
     special = [before, pad, after, unk, "<mask>" if before == "<s>" else "[MASK]"]
@@ -92,8 +92,8 @@ def _kobert(folder: Path) -> int:
 ANALYSER = r"""
 #include <stdio.h>
 #include <string.h>
-/* As the published analyser: a space between morphemes, "~~" before one that goes on a word. A word of Hangul is cut behind its
-   second syllable; "했" becomes "하" and "~~았". */
+/* Like the published analyser: a space between morphemes, "~~" before one that continues a word. Here words are cut after their
+   second syllable, and "했" becomes "하" and "~~았". */
 static int opened = 0;
 void MorAn16_open_dbs(void) { opened++; }
 void MorAn_close_dbs(void) { opened--; }
@@ -127,7 +127,7 @@ char* Moran4match(char* text, char* tokens, char* out, int size) {
 
 
 def build_analyser(folder: Path, source: str = ANALYSER) -> None:
-    """Compile the library into `folder`; gcc must be there."""
+    """Compile the library into `folder`; needs gcc."""
     (folder / "moran.c").write_text(source, encoding="utf-8")
     command = ["gcc", "-shared", "-fPIC", "-o", str(folder / "libmoran4dnlp.so"), str(folder / "moran.c")]
     subprocess.run(command, check=True, capture_output=True)
@@ -146,14 +146,14 @@ NO_SEGMENTS = {"type_vocab_size": 1, "max_position_embeddings": 514}
 DISTIL = {"dim": 16, "n_layers": 2, "n_heads": 2, "hidden_dim": 32}
 RELATIVE = {"relative_attention": True, "position_biased_input": False, "pos_att_type": ["p2c", "c2p"], "type_vocab_size": 0}
 
-# name: (the config's model_type, its tokenizer's files, what else stands in its config, its setting `tokenizer`)
+# name: (model_type in the config, writer of the tokenizer's files, other values in the config, the setting `tokenizer`)
 FAMILIES: dict[str, tuple[str, Callable[[Path], int], dict[str, object], str | None]] = {
     "bert": ("bert", _word_pieces, {}, None),
     "electra": ("electra", _word_pieces, {"embedding_size": 8}, None),
     "distilbert": ("distilbert", _word_pieces, DISTIL, None),
     "albert": ("albert", _word_pieces, {"embedding_size": 8, "max_position_embeddings": 256}, None),
     "roberta": ("roberta", _bytes, NO_SEGMENTS | {"pad_token_id": 1}, None),
-    # A RoBERTa with BERT's tokenizer, which would send segment 1 into a table of one row.
+    # A RoBERTa with BERT's tokenizer: segment 1 would be outside its table of one row.
     "klue-roberta": ("roberta", _word_pieces, NO_SEGMENTS, None),
     "xlm-roberta": ("xlm-roberta", _xlm_roberta, NO_SEGMENTS | {"pad_token_id": 1}, None),
     "deberta-v2": ("deberta-v2", _deberta, RELATIVE | {"pad_token_id": 1}, None),
@@ -165,7 +165,7 @@ FAMILIES: dict[str, tuple[str, Callable[[Path], int], dict[str, object], str | N
 
 
 def make_family(name: str, folder: Path) -> dict[str, object]:
-    """Write the folder of a family; the settings that name it."""
+    """Write the folder of a family; return the settings of its model."""
     model_type, tokenizer, changes, setting = FAMILIES[name]
     folder.mkdir()
     size = tokenizer(folder)

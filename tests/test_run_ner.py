@@ -1,8 +1,6 @@
-"""The real command line, on the sample. What it shares with run_seq_cls.py is tested there."""
+"""run_ner.py on the sample. What it shares with run_seq_cls.py is tested there."""
 
 import json
-
-import pytest
 
 from tests.conftest import SAMPLE
 
@@ -15,10 +13,9 @@ def test_a_whole_run_on_the_sample(tiny, tmp_path):
     selected = results["selected"]
     assert selected["test"]["f1"] >= 0.80
     assert set(selected["test"]) == {"f1", "f1_full", "precision", "recall", "loss"}
-    assert results["headline"] == "f1"
     lines = (folder / "test" / f"test-{selected['step']}.txt").read_text().splitlines()
     assert lines[0] == f"  f1 = {selected['test']['f1']}"
-    assert any(line.split()[:1] == ["PER"] for line in lines)  # the report by type, below the scores
+    assert any(line.split()[:1] == ["PER"] for line in lines)  # the report by entity type, below the scores
     predictions = (folder / "test" / f"predictions-{selected['step']}.tsv").read_text().splitlines()
     words = sum(len(line.split("\t")[0].split(" ")) for line in (SAMPLE / "naver-ner" / "test.tsv").read_text().splitlines())
     assert len(predictions) == 1 + words
@@ -27,25 +24,13 @@ def test_a_whole_run_on_the_sample(tiny, tmp_path):
 
     tag = pipeline("token-classification", str(folder / selected["checkpoint"]), aggregation_strategy="simple", device=-1)
     text = "경주 영화제가 1994년 7월에 열린다 ."
-    found = [(entity["entity_group"], text[entity["start"] : entity["end"]]) for entity in tag(text)]
-    assert found == [("EVT", "경주 영화제가"), ("DAT", "1994년 7월에")]
+    entities = [(entity["entity_group"], text[entity["start"] : entity["end"]]) for entity in tag(text)]
+    assert entities == [("EVT", "경주 영화제가"), ("DAT", "1994년 7월에")]
 
 
-def test_a_short_max_seq_len_says_what_is_cut(tiny, tmp_path):
+def test_logs_what_a_short_max_seq_len_cuts_off(tiny, tmp_path):
     done = tiny("--max_seq_len", "8", "--max_steps", "20", task="naver-ner")
     assert done.returncode == 0, done.stderr
-    assert "words to max_seq_len" in done.stderr
+    assert "max_seq_len cuts " in done.stderr
     scores = json.loads((tmp_path / "ckpt" / "tiny-naver-ner-ckpt" / "eval_results.json").read_text())["selected"]["test"]
     assert scores["f1_full"] <= scores["f1"]
-
-
-@pytest.mark.parametrize(("arguments", "expected"), [(["--task", "nsmc"], "is not one run_ner.py runs; choose from naver-ner")])
-def test_wrong_commands(command, arguments, expected):
-    done = command("run_ner.py", *arguments)
-    assert done.returncode == 2
-    assert expected in done.stderr
-
-
-def test_the_task_need_not_be_named(command):
-    done = command("run_ner.py", "--print_settings")
-    assert json.loads(done.stdout)["task"]["value"] == "naver-ner"

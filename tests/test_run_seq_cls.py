@@ -1,4 +1,4 @@
-"""The real command lines, on the sample."""
+"""run_seq_cls.py on the sample: whole runs, what they write, how they are stopped and repeated."""
 
 import json
 import re
@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from processor import TASKS, tasks_of
+from tests.commands import run_forked
 from tests.conftest import ROOT, SAMPLE
 
 
@@ -20,8 +21,8 @@ def names_in(folder):
 
 
 def test_a_whole_run_on_the_sample(tiny, tmp_path):
-    """The default of the README: it learns, and everything it leaves behind is there."""
-    done = tiny()
+    """The README's default in a new Python: the model learns, and every file is written."""
+    done = tiny(wait=True)
     assert done.returncode == 0, done.stderr
     results = results_of(tmp_path)
     assert results["selected"]["test"]["acc"] >= 0.85
@@ -40,22 +41,22 @@ def test_a_whole_run_on_the_sample(tiny, tmp_path):
     assert cost.pop("skipped_updates") == 0
     assert all(cost.values())
     log = (folder / "train.log").read_text()
-    assert "train: data/sample/nsmc/ratings_train.txt" in log  # said before the folder was known
+    assert "train: data/sample/nsmc/ratings_train.txt" in log  # logged before the folder was created
     assert "step 250, test: acc" in log
 
     predictions = [line.split("\t") for line in (folder / "test" / "predictions-250.tsv").read_text().split("\n")[:-1]]
     assert predictions[0] == ["index", "document", "label", "prediction", "prob_0", "prob_1"]
-    assert len(predictions) == 201
-    right = sum(row[2] == row[3] for row in predictions[1:])
-    assert right / 200 == results["selected"]["test"]["acc"]
-    assert any(row[1] == "" for row in predictions[1:])  # the blank review stays
+    assert len(predictions) == 1 + results["data"]["test"]["rows"]
+    correct = sum(row[2] == row[3] for row in predictions[1:])
+    assert correct / (len(predictions) - 1) == results["selected"]["test"]["acc"]
+    assert any(row[1] == "" for row in predictions[1:])  # a blank review is scored
 
-    assert "selected      step 250" in done.stdout
+    assert re.search("selected +step 250", done.stdout)
     assert str(folder) in done.stdout
     assert not re.search(r"[\x00-\x09\x0b-\x1f]", done.stderr)
     assert "Warning" not in done.stderr
 
-    again = tiny()  # the same command again prints its scores and does nothing else
+    again = tiny()  # the same command prints the scores of the finished run
     assert (again.returncode, again.stdout, again.stderr) == (0, done.stdout, "")
 
     changed = tiny("--learning_rate", "2e-3", "--max_steps", "3")
@@ -64,28 +65,18 @@ def test_a_whole_run_on_the_sample(tiny, tmp_path):
     assert names_in(tmp_path / "ckpt") == ["tiny-nsmc-ckpt", "tiny-nsmc-ckpt.1"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("task", tasks_of("run_seq_cls.py")[1:])
-def test_every_task_runs(tiny, tmp_path, task):
-    done = tiny("--max_steps", "12", "--save_steps", "6", "--logging_steps", "6", task=task)
-    assert done.returncode == 0, done.stderr
-    results = results_of(tmp_path, f"tiny-{task}-ckpt")
-    assert TASKS[task].headline in results["selected"]["test"]
-    assert results["headline"] == TASKS[task].headline
-    assert list(results["scores"]) == ["6", "12"]
-    has_dev = "dev" in results["data"]
-    assert results["selected"]["by"] == ("dev" if has_dev else "last")
-    assert all(
-        "loss" in scores and set(splits) == {"test", *(["dev"] if has_dev else [])}
-        for splits in results["scores"].values()
-        for scores in splits.values()
-    )
+def test_learns_every_task_of_the_sample(tiny, tmp_path, task):
+    assert tiny(task=task).returncode == 0
+    selected = results_of(tmp_path, f"tiny-{task}-ckpt")["selected"]
+    assert selected["test"][TASKS[task].headline] >= 0.85
 
 
-def test_the_same_run_gives_the_same_bytes(tiny, tmp_path):
+def test_the_same_run_writes_the_same_bytes(tiny, tmp_path):
     for name in ("a", "b"):
         assert tiny("--max_steps", "6", "--output_dir", name, task="korsts").returncode == 0
-    files = ("eval_results.json", "eval_results.txt", "test/predictions-6.tsv", "checkpoint-6/model.safetensors")
-    for file in files:
+    for file in ("eval_results.json", "eval_results.txt", "test/predictions-6.tsv", "checkpoint-6/model.safetensors"):
         first, second = ((tmp_path / "ckpt" / name / file).read_bytes() for name in ("a", "b"))
         assert first == second, file
 
@@ -95,31 +86,26 @@ def test_a_checkpoint_works_in_a_pipeline(tiny, tmp_path):
 
     assert tiny("--max_steps", "60").returncode == 0
     checkpoint = tmp_path / "ckpt" / "tiny-nsmc-ckpt" / "checkpoint-60"
-    assert names_in(checkpoint) == [
-        "config.json",
-        "model.safetensors",
-        "settings.json",
-        "tokenizer.json",
-        "tokenizer_config.json",
-    ]
+    files = ["config.json", "model.safetensors", "settings.json", "tokenizer.json", "tokenizer_config.json"]
+    assert names_in(checkpoint) == files
     classify = pipeline("text-classification", str(checkpoint), device=torch.device("cpu"))
     first = (SAMPLE / "nsmc" / "ratings_test.txt").read_text().split("\n")[1].split("\t")
     predicted = (tmp_path / "ckpt" / "tiny-nsmc-ckpt" / "test" / "predictions-60.tsv").read_text().split("\n")[1].split("\t")
-    found = classify(first[1])[0]
-    assert found["label"] == ("negative", "positive")[int(predicted[3])]
-    assert found["score"] == pytest.approx(max(float(predicted[4]), float(predicted[5])), abs=1e-4)
+    result = classify(first[1])[0]
+    assert result["label"] == ("negative", "positive")[int(predicted[3])]
+    assert result["score"] == pytest.approx(max(float(predicted[4]), float(predicted[5])), abs=1e-4)
     original = AutoTokenizer.from_pretrained(SAMPLE / "tiny-electra")
     assert AutoTokenizer.from_pretrained(checkpoint)(first[1]) == original(first[1])
 
 
-def test_training_and_scoring_apart_give_what_they_give_together(tiny, tmp_path):
-    steps = ("--max_steps", "12", "--save_steps", "4", "--logging_steps", "100")
+def test_training_and_scoring_separately_gives_the_same_results(tiny, tmp_path):
+    steps = ("--max_steps", "6", "--save_steps", "2", "--logging_steps", "100")
     assert tiny(*steps, "--output_dir", "together", task="korsts").returncode == 0
     trained = tiny(*steps, "--output_dir", "apart", "--do_eval", "false", task="korsts")
     assert trained.returncode == 0, trained.stderr
     assert "test" not in json.dumps(results_of(tmp_path, "apart")["scores"])
     assert not (tmp_path / "ckpt" / "apart" / "test").exists()
-    # What is scored is what lies in the checkpoints: the flags of training are not needed again.
+    # The checkpoints are scored: the model they started from is not needed.
     scored = tiny("--output_dir", "apart", "--do_train", "false", "--model_name_or_path", "./gone", task="korsts")
     assert scored.returncode == 0, scored.stderr
     together, apart = results_of(tmp_path, "together"), results_of(tmp_path, "apart")
@@ -128,26 +114,15 @@ def test_training_and_scoring_apart_give_what_they_give_together(tiny, tmp_path)
 
 
 def test_eval_all_checkpoints_false_scores_the_selected_and_the_last_on_test(tiny, tmp_path):
-    steps = (
-        "--max_steps",
-        "12",
-        "--save_steps",
-        "4",
-        "--logging_steps",
-        "100",
-        "--eval_all_checkpoints",
-        "false",
-        "--save_total_limit",
-        "-1",
-    )
-    assert tiny(*steps, task="korsts").returncode == 0
+    steps = ("--max_steps", "12", "--save_steps", "4", "--logging_steps", "100")
+    assert tiny(*steps, "--eval_all_checkpoints", "false", "--save_total_limit", "-1", task="korsts").returncode == 0
     results = results_of(tmp_path, "tiny-korsts-ckpt")
     with_test = {int(step) for step, splits in results["scores"].items() if "test" in splits}
     assert with_test == {results["selected"]["step"], 12}
 
 
 @pytest.mark.parametrize("task", ["nsmc", "naver-ner", "korquad"])
-def test_dev_held_out_of_train_selects_the_checkpoint(tiny, tmp_path, task):
+def test_a_dev_split_held_out_of_train_selects_the_checkpoint(tiny, tmp_path, task):
     steps = ("--dev_ratio", "0.1", "--max_steps", "20", "--save_steps", "10", "--logging_steps", "10", "--save_total_limit", "-1")
     done = tiny(*steps, task=task)
     assert done.returncode == 0, done.stderr
@@ -165,58 +140,14 @@ def test_dev_held_out_of_train_selects_the_checkpoint(tiny, tmp_path, task):
     assert again.stdout == done.stdout
 
 
-def test_features_alone(tiny, tmp_path):
+def test_builds_features_alone(tiny, tmp_path):
     done = tiny("--do_train", "false", "--do_eval", "false", task="paws")
     assert (done.returncode, done.stdout) == (0, "")
     assert [name.rsplit("-", 1)[0] for name in names_in(tmp_path / "cache")] == ["paws-dev", "paws-test", "paws-train"]
     assert not (tmp_path / "ckpt").exists()
 
 
-def test_help_names_tasks_config_files_and_every_setting(command):
-    from src.settings import Settings
-
-    done = command("run_seq_cls.py", "--help")
-    assert done.returncode == 0
-    assert all(f"--{name} " in done.stdout for name in Settings.model_fields)
-    assert all(task in done.stdout for task in tasks_of("run_seq_cls.py"))
-    assert "koelectra-base-v3.json" in done.stdout
-
-
-def test_printed_settings_are_json_and_nothing_else(command):
-    done = command("run_seq_cls.py", "--task", "nsmc", "--seed", "7", "--print_settings")
-    shown = json.loads(done.stdout)
-    assert shown["seed"] == {"value": 7, "layer": "command line"}
-    assert shown["logging_steps"] == {"value": 2000, "layer": "config/tasks/nsmc.json"}
-    assert shown["model_name_or_path"]["value"] == "monologg/koelectra-base-v3-discriminator"
-    assert done.stderr == ""
-
-
-@pytest.mark.parametrize(
-    ("arguments", "expected"),
-    [
-        (["--task", "naver-ner"], "is not one run_seq_cls.py runs; choose from nsmc"),
-        (["--task", "paws", "--dev_ratio", "0.1"], "dev_ratio = 0.1: there is a dev_file, dev_2k.tsv; drop one"),
-        (["--task", "nsmc", "--learningrate", "1"], "Did you mean 'learning_rate'?"),
-        (["--task", "nsmc", "--data_dir", "no/such"], "no/such/nsmc/ratings_train.txt (train): no such file"),
-        (["--task", "nsmc", "--data_dir", "data/sample", "--model_name_or_path", "./no"], "./no: no such folder"),
-        (
-            ["--task", "nsmc", "--config_file", "tiny.json", "--data_dir", "data/sample", "--max_seq_len", "513"],
-            "takes at most 512",
-        ),
-        (["--task", "nsmc", "--data_dir", "data/sample", "--do_train", "false"], "holds no checkpoint to score"),
-        (["--task", "nsmc", "--data_dir", "data/sample", "--no_cuda", "--mixed_precision", "fp16"], "needs a GPU"),
-    ],
-)
-def test_wrong_commands_end_with_one_message_and_code_2(command, tmp_path, arguments, expected):
-    done = command("run_seq_cls.py", *arguments, "--ckpt_dir", str(tmp_path / "ckpt"), "--feature_cache_dir", str(tmp_path))
-    assert done.returncode == 2
-    assert expected in done.stderr
-    assert done.stderr.count("error: ") == 1
-    assert "Traceback" not in done.stderr
-    assert not (tmp_path / "ckpt").exists()
-
-
-def test_a_command_that_fails_leaves_the_earlier_run_alone(tiny, tmp_path):
+def test_a_failed_command_keeps_the_earlier_run(tiny, tmp_path):
     assert tiny("--max_steps", "3").returncode == 0
     before = results_of(tmp_path)
     bad = tmp_path / "bad" / "nsmc"
@@ -225,15 +156,14 @@ def test_a_command_that_fails_leaves_the_earlier_run_alone(tiny, tmp_path):
     (bad / "ratings_test.txt").write_text("id\tdocument\tlabel\n1\t좋다\t1\n")
     done = tiny("--max_steps", "3", "--data_dir", str(tmp_path / "bad"))
     assert done.returncode == 2
-    assert "ratings_train.txt: 1 malformed rows:\n  - line 2: found 2 columns, expected 3 (id, document, label)" in done.stderr
+    assert re.search(r"ratings_train\.txt: 1 .*\n.*line 2: .* 2 .* 3 \(id, document, label\)", done.stderr)
     assert results_of(tmp_path) == before
     assert names_in(tmp_path / "ckpt") == ["tiny-nsmc-ckpt"]
 
 
-def test_a_killed_run_is_not_a_finished_one(tiny, tmp_path):
-    """Scoring what a killed run left behind does not make it finished: the same command goes on training."""
+def test_scoring_a_killed_run_does_not_finish_it(tiny, tmp_path):
     folder = tmp_path / "ckpt" / "tiny-nsmc-ckpt"
-    command = ["--max_steps", "400", "--save_steps", "20", "--logging_steps", "100000"]
+    command = ["--max_steps", "150", "--save_steps", "20", "--logging_steps", "100000"]
     process = tiny(*command, wait=False)
     deadline = time.monotonic() + 120
     while not (folder / "checkpoint-40").exists():
@@ -244,16 +174,15 @@ def test_a_killed_run_is_not_a_finished_one(tiny, tmp_path):
     assert not (folder / "eval_results.json").exists()
     scored = tiny("--do_train", "false", "--eval_all_checkpoints", "false")
     assert scored.returncode == 0, scored.stderr
-    assert "did not come to its end yet" in scored.stderr
-    assert results_of(tmp_path)["selected"]["step"] < 400
+    assert results_of(tmp_path)["selected"]["step"] < 150
     again = tiny(*command)
     assert again.returncode == 0, again.stderr
-    assert "it goes on from step" in again.stderr
-    assert results_of(tmp_path)["selected"]["step"] == 400
+    assert re.search(r"from step [1-9]\d*", again.stderr)
+    assert results_of(tmp_path)["selected"]["step"] == 150
 
 
-def test_a_roberta_from_scratch(tiny, tmp_path):
-    """No segments, padding with 1, two reserved positions: another family's rules."""
+def test_trains_a_roberta_from_scratch(tiny, tmp_path):
+    """No segments, padding id 1, two reserved positions."""
     model = tmp_path / "roberta"
     model.mkdir()
     vocabulary = (SAMPLE / "tiny-electra" / "vocab.txt").read_text().splitlines()
@@ -267,37 +196,23 @@ def test_a_roberta_from_scratch(tiny, tmp_path):
     assert done.returncode == 0, done.stderr
     assert results_of(tmp_path, "roberta-question-pair-ckpt")["selected"]["test"]["acc"] > 0.85
     too_long = tiny("--model_name_or_path", str(model), "--from_scratch", "--max_seq_len", "129", task="question-pair")
-    assert (too_long.returncode, "takes at most 128 tokens" in too_long.stderr) == (2, True)
+    assert too_long.returncode == 2
+    assert re.search(r"max_seq_len = 129.* 128 ", too_long.stderr)
 
 
-def test_a_hub_that_cannot_be_reached_ends_with_code_1(tiny):
-    done = tiny("--model_name_or_path", "org/no-such-model")
-    assert done.returncode == 1
-    assert "error: 'org/no-such-model' cannot be fetched from the hub and is not in its cache" in done.stderr
-    assert "Traceback" not in done.stderr
-
-
-@pytest.mark.long
-@pytest.mark.parametrize("task", tasks_of("run_seq_cls.py")[1:])
-def test_every_sample_task_can_be_learned(tiny, tmp_path, task):
-    assert tiny(task=task).returncode == 0
-    selected = results_of(tmp_path, f"tiny-{task}-ckpt")["selected"]
-    assert selected["test"][TASKS[task].headline] >= 0.85
-
-
-def test_a_loss_that_is_no_number_ends_with_code_1(tiny, tmp_path):
+def test_a_loss_that_is_not_finite_exits_with_code_1(tiny):
     done = tiny("--max_steps", "20", "--learning_rate", "1e30", "--log_every", "5")
     assert done.returncode == 1
-    assert re.search(r"error: step \d+: the loss or the gradient is not a finite number", done.stderr)
+    assert re.search(r"error: step \d+: .* not .*finite", done.stderr)
     assert "Traceback" not in done.stderr
 
 
-def test_a_flat_file_of_the_original_runs_unchanged(command, tmp_path):
+def test_a_flat_file_of_the_original_runs_unchanged(tmp_path):
     flat = json.loads((ROOT / "tests" / "facts" / "hyperparameters.json").read_text())["nsmc/koelectra-small"]
     (tmp_path / "nsmc").mkdir()
     (tmp_path / "nsmc" / "mine.json").write_text(json.dumps(flat | {"max_steps": 2}))
     places = ["--config_dir", str(tmp_path), "--data_dir", "data/sample", "--ckpt_dir", str(tmp_path / "ckpt")]
     model = ["--model_name_or_path", "data/sample/tiny-electra", "--from_scratch", "--feature_cache_dir", str(tmp_path / "cache")]
-    done = command("run_seq_cls.py", "--task", "nsmc", "--config_file", "mine.json", *places, *model)
+    done = run_forked("run_seq_cls.py", "--task", "nsmc", "--config_file", "mine.json", *places, *model)
     assert done.returncode == 0, done.stderr
     assert results_of(tmp_path, "koelectra-small-nsmc-ckpt")["selected"]["step"] == 2

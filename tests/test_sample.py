@@ -1,4 +1,5 @@
 import filecmp
+import json
 import subprocess
 import sys
 
@@ -10,7 +11,7 @@ from processor.seq_cls import read_examples
 from tests.conftest import ROOT, SAMPLE
 
 
-def test_the_script_makes_the_same_bytes_again(tmp_path):
+def test_make_sample_writes_the_same_bytes(tmp_path):
     for folder, hash_seed in (("a", "0"), ("b", "1")):
         script = [sys.executable, str(SAMPLE / "make_sample.py"), str(tmp_path / folder)]
         subprocess.run(script, check=True, env={"PYTHONHASHSEED": hash_seed})
@@ -19,15 +20,12 @@ def test_the_script_makes_the_same_bytes_again(tmp_path):
             path.relative_to(SAMPLE) for path in SAMPLE.rglob("*") if path.is_file() and path.suffix not in (".py", ".pyc")
         )
         assert made == committed
-        assert len(made) == 23
         _, differ, errors = filecmp.cmpfiles(tmp_path / folder, SAMPLE, made, shallow=False)
         assert (differ, errors) == ([], [])
 
 
 @pytest.mark.parametrize("task", tasks_of("run_seq_cls.py"))
-def test_sample_rows_are_well_formed_and_balanced(task):
-    import json
-
+def test_rows_are_well_formed_and_balanced(task):
     files = json.loads((ROOT / "config" / "tasks" / f"{task}.json").read_text())
     for name in (value for key, value in files.items() if key.endswith("_file")):
         examples, _ = read_examples(SAMPLE / task / name, TASKS[task])
@@ -37,12 +35,12 @@ def test_sample_rows_are_well_formed_and_balanced(task):
             assert max(counts) - min(counts) <= 1
 
 
-def test_test_rows_are_not_train_rows():
+def test_most_test_rows_are_not_train_rows():
     train, test = (read_examples(SAMPLE / "korsts" / f"sts-{split}.tsv", TASKS["korsts"])[0] for split in ("train", "test"))
     assert len({example.texts for example in train} & {example.texts for example in test}) < len(test) / 2
 
 
-def test_the_tagged_sample_has_every_type():
+def test_the_tagged_sample_has_every_entity_type():
     for name in ("train.tsv", "test.tsv"):
         sentences = read_sentences(SAMPLE / "naver-ner" / name, TASKS["naver-ner"])
         assert len(sentences) >= 100

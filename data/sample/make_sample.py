@@ -1,19 +1,19 @@
-"""Make the sample: small files for all eight tasks, in the published formats, and the tiny ELECTRA's vocabulary.
+"""Make the sample: small files for every task, in the published formats, and the model folder of config/tiny.json.
 
     python3 data/sample/make_sample.py [FOLDER]
 
-The text is put together from the word lists below, written for this project. It is much easier than the real corpora: a tiny
-model learns it in seconds on a laptop, which is all it is for. The same bytes come out every time.
+The texts are combinations of the word lists below, which were written for this project. They are much easier than the real
+corpora: a tiny model learns them in seconds on a laptop. The script writes the same bytes every time.
 """
 
 import json
 import random
 import re
-import string
 import sys
-from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
+
+from tiny_electra import make_tiny_model, write
 
 Row = Sequence[str]
 
@@ -31,12 +31,12 @@ FESTIVALS = "벚꽃축제 불꽃축제 등불축제 영화제 마라톤대회 �
 
 
 def pick(rng: random.Random, *choices: Sequence[str]) -> list[str]:
-    """One of each list."""
-    return [rng.choice(list(each)) for each in choices]
+    """Return a random item of each list."""
+    return [rng.choice(list(items)) for items in choices]
 
 
 def josa(word: str, pair: str) -> str:
-    """The word with the particle that fits its last syllable: `pair` is the one after a consonant and the one after a vowel."""
+    """Return a word with the particle for its last syllable. pair: the particles after a consonant and after a vowel."""
     after_consonant, after_vowel = pair.split("/")
     closed = (ord(word[-1]) - 0xAC00) % 28 != 0
     return word + (after_consonant if closed else after_vowel)
@@ -77,7 +77,7 @@ DEEDS = ["{}에 도착했다", "{}에서 달렸다", "{}에서 뛰었다", "{}�
 
 
 def paws(rng: random.Random, index: int) -> Row:
-    """The second sentence swaps the names; it says the same only where it turns the comparison round as well."""
+    """The second sentence swaps the names; it is a paraphrase only if it reverses the comparison too."""
     one, other = person(rng), person(rng)
     more, less = rng.choice(ORDERS)
     deed = rng.choice(DEEDS).format(rng.choice(CITIES + PLACES))
@@ -110,7 +110,7 @@ def kornli(rng: random.Random, index: int) -> Row:
 
 
 def korsts(rng: random.Random, index: int) -> Row:
-    """The more of the sentence is changed, the lower the score."""
+    """The more of the sentence changes, the lower the score."""
     actor, place = pick(rng, ACTORS, PLACES)
     doing, gist = rng.choice(SCENES)
     first = f"{josa(actor, '이/가')} {place}에서 {doing}."
@@ -147,7 +147,7 @@ HOSTILITY = ["다 쫓아내야 한다", "믿으면 안 되는 것들이다", "�
 
 
 def hate_speech(rng: random.Random, index: int) -> Row:
-    """Insults aim at a single person; hate aims at a group, here at groups that do not exist."""
+    """Offensive comments insult a person; hate targets a group, here groups that do not exist."""
     name, job = person(rng), rng.choice(JOBS)
     label = ("none", "offensive", "hate")[index % 3]
     comment = {
@@ -158,7 +158,7 @@ def hate_speech(rng: random.Random, index: int) -> Row:
     return f"{josa(job, '이/가')} 된 {name}, {rng.choice(CITIES)} 공연", comment, "others" if label == "hate" else "none", label
 
 
-# -- tagging and reading -------------------------------------------------------------------------------------------------
+# -- tagging and reading tasks -------------------------------------------------------------------------------------------
 
 FIELDS = "물리학 경제학 심리학 역사학 생물학 철학".split()
 ARTIFACTS = "아리랑호 거북선 첨성대 훈민정음 다보탑 금관".split()
@@ -168,7 +168,7 @@ ROLES = "감독 장관 시인 선수 교수 대표".split()
 
 
 def naver_ner(rng: random.Random, index: int) -> Row:
-    """Words that a type prescribes get its tags, the first B, further ones I; particles belong to their word."""
+    """The first word of an entity is tagged B, the others I; particles belong to their word."""
 
     def span(words: str, kind: str) -> list[tuple[str, str]]:
         return [(word, f"{kind}-{'I' if position else 'B'}") for position, word in enumerate(words.split())]
@@ -194,12 +194,12 @@ def naver_ner(rng: random.Random, index: int) -> Row:
 
 
 def aside(rng: random.Random) -> str:
-    """A sentence that no question is about."""
+    """Return a sentence that no question is about."""
     return f"{rng.choice(PLACES)}에는 {josa(rng.choice(ANIMALS), '와/과')} {josa(rng.choice(PLANTS), '이/가')} 있다."
 
 
 def article(rng: random.Random, index: int) -> dict[str, object]:
-    """A paragraph about a person and a question on each of its facts."""
+    """Return an article of one paragraph about a person, with a question on each of its facts."""
     name, city, job, company = person(rng), *pick(rng, CITIES, JOBS, COMPANIES)
     year = f"{rng.randrange(1900, 2000)}년"
     sentences = [
@@ -234,31 +234,23 @@ TSV_FILES: dict[str, tuple[str, Maker, dict[str, int]]] = {
 }  # fmt: skip
 KORQUAD_ARTICLES = {"KorQuAD_v1.0_train.json": 120, "KorQuAD_v1.0_dev.json": 30}
 LONG_ARTICLE = 149  # the last of the dev file: longer than a window
-TINY = "tiny-electra"
-VOCAB_SIZE = 3000
-SPECIAL = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
-
-
-def write(path: Path, content: str) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(content, encoding="utf-8", newline="\n")
 
 
 def make(folder: Path) -> None:
     """Write every file below `folder`."""
-    seen: list[str] = []  # training text, for the vocabulary
+    training_texts: list[str] = []  # for the vocabulary
     for task, (header, maker, sizes) in TSV_FILES.items():
         first = 0
         for name, size in sizes.items():
             rng = random.Random(f"{task}/{name}")
             rows = [maker(rng, index) for index in range(first, first + size)]
             rng.shuffle(rows)
-            if task == "nsmc":  # as in the corpus: a few reviews are blank
+            if task == "nsmc":  # like the corpus, the sample has a blank review
                 rows[size // 2] = (rows[size // 2][0], "", rows[size // 2][2])
             head = ["\t".join(header.split())] if header else []
             write(folder / task / name, "".join(line + "\n" for line in [*head, *("\t".join(row) for row in rows)]))
             if first == 0:
-                seen += [field for row in rows for field in row if not field.isascii()]
+                training_texts += [field for row in rows for field in row if not field.isascii()]
             first += size
     first = 0
     for name, size in KORQUAD_ARTICLES.items():
@@ -267,49 +259,9 @@ def make(folder: Path) -> None:
         text = json.dumps({"version": name.removesuffix(".json"), "data": data}, ensure_ascii=False, indent=1)
         write(folder / "korquad" / name, text + "\n")
         if first == 0:
-            seen += re.findall(r'"(?:text|question|context)": "(.*)"', text)
+            training_texts += re.findall(r'"(?:text|question|context)": "(.*)"', text)
         first += size
-    make_tiny_model(folder / TINY, seen)
-
-
-def word_pieces(texts: Sequence[str], size: int) -> list[str]:
-    """A WordPiece vocabulary: every character, and the word beginnings and ends that cover most text.
-
-    The tokenizers package's own trainer breaks ties at random and would give other bytes every time.
-    """
-    words = Counter(word for text in texts for word in re.findall(r"\w+|[^\w\s]", text))
-    covered: Counter[str] = Counter()
-    characters = set(string.digits + string.ascii_letters + string.punctuation)
-    for word, count in words.items():
-        characters.update(word)
-        for cut in range(1, len(word)):
-            covered[word[: cut + 1]] += count * (cut + 1)
-            if cut > 1:
-                covered[f"##{word[-cut:]}"] += count * cut
-    single = [piece for character in sorted(characters) for piece in (character, f"##{character}")]
-    longer = sorted(covered, key=lambda piece: (-covered[piece], piece))
-    return [*SPECIAL, *single, *longer][:size]
-
-
-def make_tiny_model(folder: Path, texts: Sequence[str]) -> None:
-    """A folder that `from_scratch: true` starts from: WordPiece vocabulary of `texts`, config, tokenizer settings."""
-    vocab = word_pieces(texts, VOCAB_SIZE)
-    write(folder / "vocab.txt", "".join(f"{piece}\n" for piece in vocab))
-    config = {
-        "model_type": "electra",
-        "vocab_size": len(vocab),
-        "embedding_size": 64,
-        "hidden_size": 64,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 2,
-        "intermediate_size": 128,
-        "max_position_embeddings": 512,
-        "type_vocab_size": 2,
-        "pad_token_id": 0,
-    }
-    write(folder / "config.json", json.dumps(config, indent=2) + "\n")
-    tokenizer = {"tokenizer_class": "BertTokenizer", "do_lower_case": False, "model_max_length": 512}
-    write(folder / "tokenizer_config.json", json.dumps(tokenizer, indent=2) + "\n")
+    make_tiny_model(folder / "tiny-electra", training_texts)
 
 
 if __name__ == "__main__":

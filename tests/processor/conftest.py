@@ -1,4 +1,4 @@
-"""A tokenizer whose ids can be checked by eye, and a place for a file."""
+"""A tokenizer with ids that can be checked by hand, and the path of a test's file."""
 
 import pytest
 from transformers import BertTokenizer
@@ -6,7 +6,7 @@ from transformers import BertTokenizer
 
 @pytest.fixture
 def tokenizer(tmp_path):
-    """Five letters and nothing else: a is 5, b is 6, ..., and inside a word ##a is 10, ##b is 11, ..."""
+    """A tokenizer of five letters: a is 5, b is 6, ..., and inside a word ##a is 10, ##b is 11, ..."""
     (tmp_path / "vocab.txt").write_text(
         "\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcde", *(f"##{c}" for c in "abcde")])
     )
@@ -15,5 +15,5 @@ def tokenizer(tmp_path):
 
 @pytest.fixture
 def path(tmp_path):
-    """Where a test writes its file of questions."""
+    """The path of a test's file of questions."""
     return tmp_path / "korquad" / "f.json"

@@ -1,4 +1,4 @@
-"""Small files of questions, and best spans of windows, that can be checked by eye."""
+"""Small files of questions, and best spans of windows, that can be checked by hand."""
 
 import json
 
@@ -32,7 +32,7 @@ BAD = corpus(
 
 
 def spans(*rows):
-    """Best spans of windows, given as (first, last, start_logit, end_logit)."""
+    """Return the best spans of windows from (first, last, start_logit, end_logit)."""
     return np.array(rows, np.float32)
 
 

@@ -4,32 +4,34 @@ import sys
 import pytest
 
 from processor import TASKS
-from processor.check import Row, check_tasks, describe, overlaps
+from processor.check import check_tasks, describe, overlaps
+from processor.data_files import data_file_digests
+from processor.readers import DataRow
 from src.errors import DataError
 from tests.conftest import ROOT, SAMPLE
 
 
 def rows_of(*rows):
-    """Rows of (texts, label), at line 2 and on."""
-    return [Row(f"line {line}", texts, label) for line, (texts, label) in enumerate(rows, start=2)]
+    """Return rows of (texts, label), from line 2 on."""
+    return [DataRow(f"line {line}", texts, label) for line, (texts, label) in enumerate(rows, start=2)]
 
 
-def test_labels_duplicates_and_rows_worth_a_look():
+def test_describes_labels_duplicates_and_suspicious_rows():
     texts = ["좋다", "좋다", "좋다", "으" * 30, " ", "https://a.b/c http://d", "깨\ufffd", "가\x1c나", "긴 글 " * 1000]
     rows = rows_of(*(((text,), label) for text, label in zip(texts, "101001111", strict=True)))
     assert describe(rows, TASKS["nsmc"]) == [
         "labels: 0 3, 1 6",
         "duplicates: 2 rows repeat an earlier one; 1 texts have more than one label",
         "empty text: 1, such as line 6",
-        "one character over and over: 1, such as line 5",
-        "nothing but an address: 1, such as line 7",
+        "one character repeated: 1, such as line 5",
+        "only an address: 1, such as line 7",
         "the replacement character U+FFFD: 1, such as line 8",
         "a control character: 1, such as line 9",
         "more than 2,000 characters: 1, such as line 10",
     ]
 
 
-def test_pairs_and_scores():
+def test_describes_pairs_and_scores():
     rows = rows_of((("NS", "가"), "0"), (("나", "나"), "1"), (("다", "라"), "1"))
     assert describe(rows, TASKS["paws"])[1:] == [
         "placeholder 'NS': 1, such as line 2",
@@ -39,14 +41,14 @@ def test_pairs_and_scores():
     assert describe(scored, TASKS["korsts"]) == ["score outside 0 to 5: 2, such as line 3, line 4"]
 
 
-def test_texts_that_two_files_share():
+def test_reports_texts_that_two_files_share():
     one, other = rows_of((("가",), "0"), (("나",), "0")), rows_of((("나",), "1"))
     assert overlaps({"train": one, "dev": other, "test": []}, TASKS["nsmc"]) == ["overlap: 1 texts are in train and in dev"]
-    asked, elsewhere = rows_of((("누구?", "글"), "가")), rows_of((("언제?", "글"), "나"))
-    assert overlaps({"a": asked, "b": elsewhere}, TASKS["korquad"]) == ["overlap: 1 texts are in a and in b"]
+    one, other = rows_of((("누구?", "글"), "가")), rows_of((("언제?", "글"), "나"))
+    assert overlaps({"a": one, "b": other}, TASKS["korquad"]) == ["overlap: 1 texts are in a and in b"]
 
 
-def test_rows_that_a_run_leaves_out_are_looked_at(tmp_path, capsys):
+def test_checks_rows_that_a_run_skips(tmp_path, capsys):
     (tmp_path / "paws").mkdir()
     rows = "id\tsentence1\tsentence2\tlabel\n1\t가\t나\t0\n2\t\t나\t0\n3\t가\t다\t1\n"
     (tmp_path / "paws" / "dev_2k.tsv").write_text(rows)
@@ -56,14 +58,14 @@ def test_rows_that_a_run_leaves_out_are_looked_at(tmp_path, capsys):
     assert "empty text: 1, such as line 3" in printed
 
 
-def test_the_sample_is_fine(capsys):
+def test_accepts_the_sample(capsys):
     check_tasks(list(TASKS), SAMPLE)
     printed = capsys.readouterr().out
-    assert printed.count("not the published file, which has") == 20
+    assert printed.count("not the published file, which has") == len(data_file_digests()[1])
     assert f"{SAMPLE}/nsmc/ratings_train.txt: 400 rows, not the published file, which has 150,000" in printed
 
 
-def test_a_malformed_file_ends_with_code_2(tmp_path):
+def test_a_malformed_file_exits_with_code_2(tmp_path):
     folder = tmp_path / "korsts"
     folder.mkdir()
     (folder / "sts-dev.tsv").write_text("genre\tscore\n")
@@ -72,10 +74,10 @@ def test_a_malformed_file_ends_with_code_2(tmp_path):
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 2
     assert "sts-dev.tsv, line 1: found the header" in done.stderr
-    assert "sts-test.tsv: 100 rows" in done.stdout  # the others are looked at all the same
-    assert "sts-train.tsv: not there" in done.stdout
+    assert "sts-test.tsv: 100 rows" in done.stdout  # the other files are still checked
+    assert "sts-train.tsv: missing" in done.stdout
 
 
-def test_nothing_to_check(tmp_path):
-    with pytest.raises(DataError, match="none of the files is in"):
+def test_rejects_a_folder_without_data_files(tmp_path):
+    with pytest.raises(DataError, match=f"{tmp_path}.*processor.download"):
         check_tasks(["nsmc"], tmp_path)

@@ -7,8 +7,8 @@ from transformers import BertTokenizer
 
 from processor import TASKS
 from processor.data_files import describe_files
-from processor.seq_cls import ROWS_PER_CALL, Split, _longest_first, encode, load_split, read_examples
-from processor.split import Example
+from processor.kinds import load_split
+from processor.seq_cls import ROWS_PER_CALL, SequenceExample, SequenceSplit, encode, longest_first, read_examples
 from src.data import DataFile, Features
 from src.errors import DataError
 from tests.conftest import SAMPLE
@@ -26,19 +26,19 @@ def rows_of(tensors, name="input_ids"):
     return [part.tolist() for part in np.split(tensors[name], tensors["offsets"][1:-1])]
 
 
-def test_rows_of_each_task(tmp_path):
-    assert read(tmp_path, "nsmc", "1\t좋다\t1", "2\t\t0") == [Example(("좋다",), "1"), Example(("",), "0")]
-    assert read(tmp_path, "kornli", "가\t나\tneutral") == [Example(("가", "나"), "neutral")]
-    assert read(tmp_path, "korsts", "g\tf\t2012\t0001\t3.80\t가\t나") == [Example(("가", "나"), 3.8)]
-    assert read(tmp_path, "hate-speech", "제목\t댓글\tnone\thate") == [Example(("댓글",), "hate")]
+def test_reads_rows_of_each_task(tmp_path):
+    assert read(tmp_path, "nsmc", "1\t좋다\t1", "2\t\t0") == [SequenceExample(("좋다",), "1"), SequenceExample(("",), "0")]
+    assert read(tmp_path, "kornli", "가\t나\tneutral") == [SequenceExample(("가", "나"), "neutral")]
+    assert read(tmp_path, "korsts", "g\tf\t2012\t0001\t3.80\t가\t나") == [SequenceExample(("가", "나"), 3.8)]
+    assert read(tmp_path, "hate-speech", "제목\t댓글\tnone\thate") == [SequenceExample(("댓글",), "hate")]
 
 
 @pytest.mark.parametrize(
     ("task", "rows"),
     [("paws", ["1\t\t나\t0", "2\t가\t\t1", "3\t가\t나\t1"]), ("question-pair", ["\t나\t0", "가\t\t1", "가\t나\t1"])],
 )
-def test_pairs_with_an_empty_side_are_left_out_and_counted(tmp_path, task, rows, tokenizer, settings, caplog):
-    assert read(tmp_path, task, *rows) == [Example(("가", "나"), "1")]
+def test_skips_and_counts_pairs_with_an_empty_side(tmp_path, task, rows, tokenizer, settings, caplog):
+    assert read(tmp_path, task, *rows) == [SequenceExample(("가", "나"), "1")]
     file = DataFile(tmp_path / "f.tsv", "0" * 64, "other")
     for _ in range(2):  # built, and from the cache
         caplog.clear()
@@ -47,14 +47,14 @@ def test_pairs_with_an_empty_side_are_left_out_and_counted(tmp_path, task, rows,
         assert "dev: 2 rows with an empty" in caplog.text
 
 
-def test_predictions_are_not_written_beside_other_rows(tmp_path, tokenizer, settings):
+def test_rejects_a_file_that_changed(tmp_path, tokenizer, settings):
     read(tmp_path, "nsmc", "1\t좋다\t1")
     path = tmp_path / "f.tsv"
     file = DataFile(path, hashlib.sha256(path.read_bytes()).hexdigest(), "other")
     split = load_split("test", file, settings(), TASKS["nsmc"], tokenizer)
     read(tmp_path, "nsmc", "1\t나쁘다\t0")
-    with pytest.raises(DataError, match="has changed since the run began"):
-        list(split.predictions(np.zeros((1, 2), np.float32))["predictions.tsv"])
+    with pytest.raises(DataError, match=r"f\.tsv has changed"):
+        list(split.predictions(split.decode(np.zeros((1, 2), np.float32)))["predictions.tsv"])
 
 
 @pytest.mark.parametrize(
@@ -68,15 +68,15 @@ def test_predictions_are_not_written_beside_other_rows(tmp_path, tokenizer, sett
         ("paws", "1\t\t나\t0", "every row has an empty sentence1 or sentence2"),
     ],
 )
-def test_mistakes_in_a_row(tmp_path, task, row, expected):
+def test_rejects_malformed_rows(tmp_path, task, row, expected):
     with pytest.raises(DataError) as caught:
         read(tmp_path, task, row)
     assert f"{tmp_path}/f.tsv" in str(caught.value)
     assert expected in str(caught.value)
 
 
-def test_ids_segments_and_labels(tokenizer):
-    pairs = encode([Example(("a b", "c"), "0"), Example(("", "c"), "1")], TASKS["paws"], tokenizer, 128)
+def test_encodes_ids_segments_and_labels(tokenizer):
+    pairs = encode([SequenceExample(("a b", "c"), "0"), SequenceExample(("", "c"), "1")], TASKS["paws"], tokenizer, 128)
     assert rows_of(pairs) == [[2, 5, 6, 3, 7, 3], [2, 3, 7, 3]]
     assert rows_of(pairs, "token_type_ids") == [[0, 0, 0, 0, 1, 1], [0, 0, 1, 1]]
     assert pairs["labels"].tolist() == [0, 1]
@@ -88,13 +88,13 @@ def test_ids_segments_and_labels(tokenizer):
     ]
 
 
-def test_a_blank_review_becomes_cls_sep(tokenizer):
-    tensors = encode([Example(("",), "0"), Example(("a",), "1")], TASKS["nsmc"], tokenizer, 128)
+def test_encodes_a_blank_text_as_cls_sep(tokenizer):
+    tensors = encode([SequenceExample(("",), "0"), SequenceExample(("a",), "1")], TASKS["nsmc"], tokenizer, 128)
     assert rows_of(tensors) == [[2, 3], [2, 5, 3]]
 
 
-def test_scores_are_floats(tokenizer):
-    tensors = encode([Example(("a", "b"), 3.8)], TASKS["korsts"], tokenizer, 128)
+def test_encodes_scores_as_float32(tokenizer):
+    tensors = encode([SequenceExample(("a", "b"), 3.8)], TASKS["korsts"], tokenizer, 128)
     assert (tensors["labels"].dtype, tensors["labels"].tolist()) == (np.float32, [np.float32(3.8)])
 
 
@@ -108,53 +108,51 @@ def test_scores_are_floats(tokenizer):
         (("a a a a", "b b b b b b"), [2, 5, 5, 3, 6, 6, 3]),
     ],
 )
-def test_pairs_are_cut_as_the_original_cut_them(tokenizer, texts, expected):
-    assert rows_of(encode([Example(texts, "0")], TASKS["paws"], tokenizer, 7)) == [expected]
+def test_cuts_pairs_as_the_original(tokenizer, texts, expected):
+    assert rows_of(encode([SequenceExample(texts, "0")], TASKS["paws"], tokenizer, 7)) == [expected]
 
 
-def test_the_second_of_two_equal_texts_is_cut_first(tokenizer):
-    assert rows_of(encode([Example(("a a a", "b b b"), "0")], TASKS["paws"], tokenizer, 8)) == [[2, 5, 5, 5, 3, 6, 6, 3]]
-    assert _longest_first([None, 0, 0, None, 1, 1, None], 6) == [0, 1, 2, 3, 4, 6]
+def test_cuts_the_second_of_two_texts_of_the_same_length(tokenizer):
+    assert rows_of(encode([SequenceExample(("a a a", "b b b"), "0")], TASKS["paws"], tokenizer, 8)) == [[2, 5, 5, 5, 3, 6, 6, 3]]
+    assert longest_first([None, 0, 0, None, 1, 1, None], 6) == [0, 1, 2, 3, 4, 6]
 
 
-def test_one_text_is_cut_at_its_end(tokenizer):
-    assert rows_of(encode([Example(("a b c d e a",), "0")], TASKS["nsmc"], tokenizer, 5)) == [[2, 5, 6, 7, 3]]
+def test_cuts_one_text_at_its_end(tokenizer):
+    assert rows_of(encode([SequenceExample(("a b c d e a",), "0")], TASKS["nsmc"], tokenizer, 5)) == [[2, 5, 6, 7, 3]]
 
 
-def test_rows_beyond_one_call_of_the_tokenizer(tokenizer):
-    examples = [Example(("abcde"[row % 5],), "0") for row in range(ROWS_PER_CALL + 3)]
+def test_encodes_more_rows_than_one_call_takes(tokenizer):
+    examples = [SequenceExample(("abcde"[row % 5],), "0") for row in range(ROWS_PER_CALL + 3)]
     tensors = encode(examples, TASKS["nsmc"], tokenizer, 128)
     assert rows_of(tensors)[-3:] == [[2, 5 + row % 5, 3] for row in range(ROWS_PER_CALL, ROWS_PER_CALL + 3)]
 
 
 def split_of(task, labels, examples=()):
-    split = Split(
-        "test",
-        TASKS[task],
-        DataFile(None, "", "other"),
-        Features({"offsets": np.arange(len(labels) + 1), "labels": np.array(labels)}),
+    features = Features({"offsets": np.arange(len(labels) + 1), "labels": np.array(labels)})
+    split = SequenceSplit(
+        "test", TASKS[task], DataFile(None, "", "other"), features, settings=None, tokenizer=None, source="test"
     )
     split.__dict__["examples"] = list(examples)
     return split
 
 
-def test_predictions_of_classes():
-    split = split_of("paws", [0, 1], [Example(("가", "나"), "0"), Example(("다", "라"), "1")])
-    logits = np.array([[0.0, 0.0], [0.0, np.log(3.0)]], np.float32)
-    assert list(split.predictions(logits)["predictions.tsv"]) == [
+def test_predicts_classes():
+    split = split_of("paws", [0, 1], [SequenceExample(("가", "나"), "0"), SequenceExample(("다", "라"), "1")])
+    decoded = split.decode(np.array([[0.0, 0.0], [0.0, np.log(3.0)]], np.float32))
+    assert list(split.predictions(decoded)["predictions.tsv"]) == [
         "index\tsentence1\tsentence2\tlabel\tprediction\tprob_0\tprob_1",
         "0\t가\t나\t0\t0\t0.500000\t0.500000",
         "1\t다\t라\t1\t1\t0.250000\t0.750000",
     ]
-    assert split.score(logits) == {"acc": 1.0, "acc_clean": 1.0}
+    assert split.score(decoded) == {"acc": 1.0, "acc_clean": 1.0}
 
 
-def test_predictions_of_scores():
-    split = split_of("korsts", [1.0, 2.0, 3.0], [Example(("가", "나"), float(row - 1)) for row in (2, 3, 4)])
-    logits = np.array([[0.1], [0.2], [0.3]], np.float32)
-    assert next(iter(split.predictions(logits)["predictions.tsv"])) == "index\tsentence1\tsentence2\tlabel\tprediction"
-    assert list(split.predictions(logits)["predictions.tsv"])[1] == "0\t가\t나\t1.0\t0.100000"
-    assert split.score(logits)["spearmanr"] == pytest.approx(1.0)
+def test_predicts_scores():
+    split = split_of("korsts", [1.0, 2.0, 3.0], [SequenceExample(("가", "나"), float(row - 1)) for row in (2, 3, 4)])
+    decoded = split.decode(np.array([[0.1], [0.2], [0.3]], np.float32))
+    lines = list(split.predictions(decoded)["predictions.tsv"])
+    assert lines[:2] == ["index\tsentence1\tsentence2\tlabel\tprediction", "0\t가\t나\t1.0\t0.100000"]
+    assert split.score(decoded)["spearmanr"] == pytest.approx(1.0)
 
 
 REFERENCES = [
@@ -167,7 +165,7 @@ REFERENCES = [
 
 
 @pytest.mark.parametrize(("task", "split", "name"), REFERENCES)
-def test_rows_equal_the_original_s(shared, tmp_path, settings, task, split, name):
+def test_features_equal_the_original(shared, tmp_path, settings, task, split, name):
     """Each row's hash over [input_ids, token_type_ids, label] equals the original code's, with the published vocabulary."""
     (tmp_path / "vocab.txt").write_bytes((shared / "vocab" / "koelectra-vocab.txt").read_bytes())
     tokenizer = BertTokenizer.from_pretrained(tmp_path, do_lower_case=False)
@@ -175,24 +173,24 @@ def test_rows_equal_the_original_s(shared, tmp_path, settings, task, split, name
     file = describe_files({split: shared / "data" / "standin" / task / name})[split]
     loaded = load_split(split, file, settings(task), TASKS[task], tokenizer)
     tensors = loaded.features.tensors
-    # a score is compared as the file has it: the features hold it in float32
+    # scores are compared as in the file: the features have them in float32
     labels = tensors["labels"].tolist() if TASKS[task].labels else [example.label for example in loaded.examples]
     rows = zip(rows_of(tensors), rows_of(tensors, "token_type_ids"), labels, strict=True)
-    found = [hashlib.sha1(json.dumps(row).encode()).hexdigest()[:10] for row in rows]
-    assert len(found) == len(expected)
-    assert sum(one != other for one, other in zip(found, expected, strict=True)) == 0
+    hashes = [hashlib.sha1(json.dumps(row).encode()).hexdigest()[:10] for row in rows]
+    assert len(hashes) == len(expected)
+    assert sum(one != other for one, other in zip(hashes, expected, strict=True)) == 0
 
 
-def test_paws_is_scored_without_its_placeholders_too(shared, tmp_path):
+def test_scores_paws_without_its_placeholders_too(shared, tmp_path):
     texts = [("가", "나"), ("NS", "나"), ("가", "NS"), ("NS 가", "나")]
-    split = split_of("paws", [0, 0, 0, 1], [Example(pair, "0") for pair in texts])
+    split = split_of("paws", [0, 0, 0, 1], [SequenceExample(pair, "0") for pair in texts])
     logits = np.array([[1.0, 0.0], [0.0, 1.0], [0.0, 1.0], [0.0, 1.0]], np.float32)
-    assert split.score(logits) == {"acc": 0.5, "acc_clean": 1.0}
+    assert split.score(split.decode(logits)) == {"acc": 0.5, "acc_clean": 1.0}
     examples, _ = read_examples(shared / "data" / "published" / "paws" / "test_2k.tsv", TASKS["paws"])
     assert sum("NS" not in example.texts for example in examples) == 1972
 
 
-def test_a_part_held_out_keeps_the_shares_of_the_labels(settings):
+def test_holds_out_the_same_share_of_every_label(settings):
     tokenizer = BertTokenizer.from_pretrained(SAMPLE / "tiny-electra")
     chosen = settings("hate-speech")
     file = describe_files({"train": chosen.data_files["train"]})["train"]
@@ -203,14 +201,8 @@ def test_a_part_held_out_keeps_the_shares_of_the_labels(settings):
     assert np.bincount(dev.features.tensors["labels"]).tolist() == [30, 30, 30]
     for part in (train, dev):
         assert part.examples == [whole.examples[row] for row in part.rows]
-        for new, row in list(enumerate(part.rows))[::17]:
-            for name in ("input_ids", "token_type_ids"):
-                ranges = [
-                    slice(*each.tensors["offsets"][at : at + 2]) for each, at in ((part.features, new), (whole.features, row))
-                ]
-                found, expected = (
-                    each.tensors[name][where] for each, where in zip((part.features, whole.features), ranges, strict=True)
-                )
-                np.testing.assert_array_equal(found, expected)
+        for name in ("input_ids", "token_type_ids"):
+            expected = rows_of(whole.features.tensors, name)
+            assert rows_of(part.features.tensors, name) == [expected[row] for row in part.rows]
     again = load_split("train", file, chosen, TASKS["hate-speech"], tokenizer).hold_out(0.2)[1]
     assert again.rows.tolist() == dev.rows.tolist()

@@ -8,13 +8,13 @@ from src.errors import DataError
 from tests.processor.helpers import BAD, CONTEXT, corpus, question, write
 
 
-def test_questions(path):
+def test_reads_questions(path):
     content = corpus(question(), question("q2", "a", 6, extra=1))
     (path.parent).mkdir()
     path.write_bytes(b"\xef\xbb\xbf" + json.dumps(content).encode())
     first, second = read_questions(path, strict=True)
-    assert (first.id, first.asked, first.answers) == ("q1", SquadExample("a", CONTEXT, ("c", 3)), ["c"])
-    assert second.asked.answer == ("a", 6)
+    assert (first.id, first.example, first.answers) == ("q1", SquadExample("a", CONTEXT, ("c", 3)), ["c"])
+    assert second.example.answer == ("a", 6)
 
 
 @pytest.mark.parametrize(
@@ -44,7 +44,7 @@ def test_questions(path):
         ),
     ],
 )
-def test_a_missing_key_or_a_wrong_type_is_named_with_its_place(path, change, expected):
+def test_reports_the_place_of_missing_keys_and_wrong_types(path, change, expected):
     content = corpus(question())
     change(content)
     with pytest.raises(DataError) as caught:
@@ -58,28 +58,28 @@ def test_a_missing_key_or_a_wrong_type_is_named_with_its_place(path, change, exp
     [
         ('{"data": [', "the file: Invalid JSON: EOF while parsing"),
         ("[]", "the file: Input should be an object"),
-        (json.dumps({"data": []}), "holds no question"),
-        (json.dumps({"data": [{"paragraphs": [{"context": "a", "qas": []}]}]}), "holds no question"),
+        (json.dumps({"data": []}), "f.json: there are no questions"),
+        (json.dumps({"data": [{"paragraphs": [{"context": "a", "qas": []}]}]}), "f.json: there are no questions"),
     ],
 )
-def test_what_is_no_corpus(path, content, expected):
+def test_rejects_other_files(path, content, expected):
     with pytest.raises(DataError, match=r"f\.json") as caught:
         read_questions(write(path, content), strict=True)
     assert expected in str(caught.value)
 
 
-def test_ids_that_are_there_twice_and_answers_that_stand_elsewhere_stop_the_run(path):
+def test_rejects_duplicate_ids_and_misplaced_answers(path):
     with pytest.raises(DataError) as caught:
         read_questions(write(path, BAD), strict=True)
     message = str(caught.value)
-    assert "5 questions or answers cannot be right" in message
-    assert "question 'q1' is there twice" in message
-    assert "question 'q2': 'c' does not stand at 2" in message
-    assert "question 'q5': 'a' does not stand at -1" in message
+    assert f"{path}: 5 " in message
+    assert "question 'q1': duplicate" in message
+    assert "question 'q2': 'c' is not at 2" in message
+    assert "question 'q5': 'a' is not at -1" in message
     assert "--strict_data false" in message
 
 
-def test_one_of_several_answers_may_stand_elsewhere(path, caplog):
+def test_uses_the_first_answer_at_its_place(path, caplog):
     both = question(answers=[{"text": "c", "answer_start": 0}, {"text": "cd", "answer_start": 3}])
-    (found,) = read_questions(write(path, corpus(both)), strict=False)
-    assert (found.asked.answer, found.answers) == (("cd", 3), ["c", "cd"])
+    (loaded,) = read_questions(write(path, corpus(both)), strict=False)
+    assert (loaded.example.answer, loaded.answers) == (("cd", 3), ["c", "cd"])

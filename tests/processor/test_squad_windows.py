@@ -1,4 +1,4 @@
-"""With the tokenizer of five letters: [CLS] is 2, [SEP] is 3; a b c d e are 5 to 9, inside a word 10 to 14."""
+"""Tests with the tokenizer of five letters: [CLS] is 2, [SEP] is 3; a b c d e are 5 to 9, inside a word 10 to 14."""
 
 import hashlib
 import json
@@ -30,7 +30,7 @@ def rows_of(tensors, name):
     return [part.tolist() for part in np.split(tensors[name], tensors["offsets"][1:-1])]
 
 
-def test_a_question_on_a_short_context_is_one_window(tokenizer):
+def test_a_short_context_is_one_window(tokenizer):
     tensors = encode([SquadExample("ab", "c de  d", ("de", 2))], tokenizer, lengths())
     assert rows_of(tensors, "input_ids") == [[2, 5, 11, 3, 7, 8, 14, 8, 3]]
     assert rows_of(tensors, "token_type_ids") == [[0, 0, 0, 0, 1, 1, 1, 1, 1]]
@@ -52,7 +52,7 @@ def test_a_question_on_a_short_context_is_one_window(tokenizer):
     }
 
 
-def test_a_long_context_is_cut_every_stride(tokenizer):
+def test_a_long_context_has_a_window_every_doc_stride_tokens(tokenizer):
     """Room for four tokens of the context, a step of two: a b c d, c d e a, e a b."""
     tensors = encode([SquadExample("a", "a b c d e a b", ("e", 8))], tokenizer, lengths(max_seq_len=8, doc_stride=2))
     assert rows_of(tensors, "input_ids") == [[2, 5, 3, 5, 6, 7, 8, 3], [2, 5, 3, 7, 8, 9, 5, 3], [2, 5, 3, 9, 5, 6, 3]]
@@ -64,12 +64,12 @@ def test_a_long_context_is_cut_every_stride(tokenizer):
     ]
 
 
-def test_a_question_is_cut_at_its_end_and_its_windows_hold_more(tokenizer):
+def test_cuts_a_question_at_its_end(tokenizer):
     tensors = encode([SquadExample("a b c d e", "a", None)], tokenizer, lengths(max_query_length=2))
     assert rows_of(tensors, "input_ids") == [[2, 5, 6, 3, 5, 3]]
 
 
-def test_questions_on_one_context_and_an_empty_one(tokenizer):
+def test_encodes_shared_and_empty_contexts(tokenizer):
     tensors = encode(
         [SquadExample("a", "b c"), SquadExample("d", "b c"), SquadExample("", ""), SquadExample("e", "\u200b")],
         tokenizer,
@@ -91,16 +91,16 @@ def test_questions_on_one_context_and_an_empty_one(tokenizer):
         (9, 4, 4, [(0, 4), (4, 8), (8, 9)]),
     ],
 )
-def test_cuts(tokens, room, stride, expected):
+def test_cut(tokens, room, stride, expected):
     windows = cut(tokens, room, stride)
     assert windows == expected
     assert {token for start, end in windows for token in range(start, end)} == set(range(tokens))
 
 
-def test_each_token_is_best_in_the_window_that_shows_most_around_it():
-    """Two windows of four over six tokens: 0 1 [2 3] and [2 3] 4 5; 2 stands better in the first, 3 in the second."""
+def test_marks_the_window_with_the_most_context():
+    """Two windows of four over six tokens: 0 1 [2 3] and [2 3] 4 5; 2 has more context in the first, 3 in the second."""
     assert [marks.tolist() for marks in mark_context([(0, 4), (2, 6)])] == [[2, 2, 2, 1], [1, 2, 2, 2]]
-    # of equals the longer window, else the first
+    # of equal ones the longer window, else the first
     assert [marks.tolist() for marks in mark_context([(0, 3), (1, 3)])] == [[2, 2, 2], [1, 1]]
 
 
@@ -114,20 +114,20 @@ def span_of(tokenizer, context, text, start):
     [
         ("ab cd", "cd", 3, (2, 3)),
         ("ab cd", "c", 3, (2, 2)),  # the first piece of its word
-        ("ab cd", "d", 4, (2, 3)),  # a later one: its word as a whole
+        ("ab cd", "d", 4, (2, 3)),  # a later piece: the whole word
         ("ab cd e", "b c", 1, (0, 3)),  # from inside a word to inside another: both words
-        ("a a a", "a", 2, (1, 1)),  # the one at its place, not the first
-        ("a b c", " b ", 1, (1, 1)),  # spaces around it do not count
+        ("a a a", "a", 2, (1, 1)),  # the occurrence at answer_start, not the first
+        ("a b c", " b ", 1, (1, 1)),  # spaces around the answer do not count
         ("\u200b a", "\u200b", 0, (-1, -1)),  # no token
     ],
 )
-def test_the_tokens_of_an_answer(tokenizer, context, text, start, expected):
+def test_finds_the_tokens_of_an_answer(tokenizer, context, text, start, expected):
     assert span_of(tokenizer, context, text, start) == expected
 
 
-def test_white_space_at_the_ends_of_a_token_is_not_of_it():
+def test_strips_white_space_from_the_characters_of_a_token():
     class Tokenizer:
-        def __call__(self, texts, **options):  # as SentencePiece's: the space before a word is its first piece's
+        def __call__(self, texts, **options):  # like SentencePiece: the space before a word belongs to its first piece
             return {"input_ids": [[1, 2, 3]], "offset_mapping": [[(0, 1), (1, 3), (3, 4)]]}
 
     tokens = tokenize_contexts(["a b "], Tokenizer())["a b "]
@@ -137,14 +137,14 @@ def test_white_space_at_the_ends_of_a_token_is_not_of_it():
     assert Tokens(*np.zeros((3, 0), np.int32)).between(0, 5) == (-1, -1)
 
 
-def test_a_stride_that_skips_tokens_is_an_error(tokenizer):
+def test_rejects_a_stride_that_skips_tokens(tokenizer):
     require_overlap(lengths(max_seq_len=16, doc_stride=9, max_query_length=4), tokenizer)
-    with pytest.raises(ConfigError, match=r"doc_stride = 10 would skip tokens: .* leaves room for 9 tokens"):
+    with pytest.raises(ConfigError, match=r"doc_stride = 10 .* 9 tokens"):
         require_overlap(lengths(max_seq_len=16, doc_stride=10, max_query_length=4), tokenizer)
 
 
-def test_another_frame(tmp_path):
-    """RoBERTa puts two separators between question and context, and no segments; a window has one token less of room."""
+def test_encodes_with_the_special_tokens_of_roberta(tmp_path):
+    """RoBERTa puts two separators between question and context, and no segments; one token less fits into a window."""
     from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
     backend = Tokenizer(
@@ -165,24 +165,23 @@ def test_another_frame(tmp_path):
         require_overlap(lengths(max_seq_len=8, doc_stride=3, max_query_length=2), tokenizer)
 
 
-def test_windows_equal_the_original_s(shared, tmp_path):
-    """Ids, segments and answer positions of every window of 1,247 questions, with the published vocabulary."""
+def test_windows_equal_the_original(shared, tmp_path):
+    """Ids, segments and answer positions of every window, with the published vocabulary."""
     (tmp_path / "vocab.txt").write_bytes((shared / "vocab" / "koelectra-vocab.txt").read_bytes())
     tokenizer = BertTokenizer.from_pretrained(tmp_path, do_lower_case=False)
     questions = read_questions(shared / "data" / "standin" / "korquad" / "KorQuAD_v1.0_dev.json", strict=True)
-    tensors = encode([question.asked for question in questions], tokenizer, lengths(512, 128, 64))
-    found = {question.id: [] for question in questions}
-    rows = zip(rows_of(tensors, "input_ids"), rows_of(tensors, "token_type_ids"), strict=True)
-    for window, hashed in enumerate([hashlib.sha1(json.dumps(each).encode()).hexdigest()[:10] for each in row] for row in rows):
-        span = [int(tensors["start_positions"][window]), int(tensors["end_positions"][window])]
-        found[questions[tensors["example_index"][window]].id].append([*hashed, *span])
+    tensors = encode([question.example for question in questions], tokenizer, lengths(512, 128, 64))
+    windows = {question.id: [] for question in questions}
+    for index, row in enumerate(zip(rows_of(tensors, "input_ids"), rows_of(tensors, "token_type_ids"), strict=True)):
+        hashes = [hashlib.sha1(json.dumps(values).encode()).hexdigest()[:10] for values in row]
+        span = [int(tensors["start_positions"][index]), int(tensors["end_positions"][index])]
+        windows[questions[tensors["example_index"][index]].id].append([*hashes, *span])
     expected = json.loads((shared / "reference" / "features" / "korquad.dev.512.json").read_text())["rows"]
-    assert len(expected) == 1247
-    assert found == expected
+    assert windows == expected
 
 
-def test_a_byte_level_tokenizer_finds_answers_by_characters(tmp_path):
-    """Pieces of bytes: three to a syllable. The answer's first and last piece give its characters."""
+def test_finds_answers_with_a_byte_level_tokenizer(tmp_path):
+    """A token is a byte, three per syllable. The answer's first and last token give its characters."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
     from transformers import PreTrainedTokenizerFast
 

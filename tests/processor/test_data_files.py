@@ -1,0 +1,23 @@
+import hashlib
+
+import pytest
+
+from processor.data_files import describe_files
+from src.errors import DataError
+
+
+def test_reports_missing_and_empty_files_together(tmp_path):
+    (tmp_path / "empty").write_text("")
+    (tmp_path / "folder").mkdir()
+    with pytest.raises(DataError) as caught:
+        describe_files({"train": tmp_path / "none", "dev": tmp_path / "folder", "test": tmp_path / "empty"})
+    assert f"{tmp_path}/none (train): no such file" in str(caught.value)
+    assert f"{tmp_path}/folder (dev): no such file" in str(caught.value)
+    assert f"{tmp_path}/empty (test): the file is empty" in str(caught.value)
+
+
+def test_hashes_a_file_and_compares_it_with_the_published_one(tmp_path, shared):
+    (tmp_path / "dev.tsv").write_text("question1\n")
+    files = describe_files({"dev": tmp_path / "dev.tsv", "test": shared / "data/standin/question-pair/test.tsv"})
+    assert files["dev"].sha256 == hashlib.sha256(b"question1\n").hexdigest()
+    assert [file.status for file in files.values()] == ["other", "published"]
