@@ -131,8 +131,9 @@ def original(case: Case, turns: Turns) -> None:
     start_device(settings)
     model = case.model().to(case.device)
     pad_token_id = getattr(model.config, "pad_token_id", None) or 0
-    collate = Collator(pad_token_id, uses_segments(model.config), case.device, settings.max_seq_len)
-    padded = TaskModel(model, collate, HEADS[case.task.kind], settings)
+    head = HEADS[case.task.kind]
+    collate = Collator(pad_token_id, uses_segments(model.config), case.device, settings.max_seq_len, head.labels)
+    padded = TaskModel(model, collate, head, settings)
     optimizer = torch.optim.AdamW(model.parameters(), lr=settings.learning_rate, foreach=False, fused=False)
     schedule = get_linear_schedule_with_warmup(optimizer, 0, settings.max_steps)
     for rows in case.batches():
@@ -153,7 +154,7 @@ def this_project(batching: str) -> Callable[[Case, Turns], None]:
     def way(case: Case, turns: Turns) -> None:
         settings = case.settings_with(batching=batching)
         accelerator = start_device(settings)
-        training = TrainState(wrap_model(case.model(), settings, case.task, accelerator), case.features, settings, accelerator)
+        training = TrainState(wrap_model(case.model(), settings, case.task, accelerator), case.features, accelerator)
         while True:
             before = training.meter.total_tokens
             training.advance()

@@ -1,25 +1,30 @@
-"""How rows become batches."""
+"""Batches: the order of rows in an epoch, how they are split, padded and put on the device."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from src.data import IGNORE_INDEX, Features
+from src.data import IGNORE_INDEX, NOT_CONTEXT, Features
 
-POOL = 50  # batches whose rows are sorted together
+POOL = 50  # number of batches whose rows are sorted together
+
+# Which tensors of Features hold the labels: `labels` (one per row), `label_ids` (one per token), or `start_positions` and
+# `end_positions` (two per row), with `context_marks`.
+LabelLayout = Literal["rows", "tokens", "spans"]
 
 
 @dataclass(frozen=True)
 class Batch:
     """B rows for one forward pass.
 
-    inputs: `input_ids` and `attention_mask` int64 [B, L], and `token_type_ids` int64 [B, L] where the model has segments.
-    labels: int64 or float32 [B]; int64 [B, L] where every token has one or IGNORE_INDEX; int64 [B, 2] for a span's first and last
-    token. tokens: how many of the B x L are real. items: labelled items, the divisor of the mean loss.
-    places: int64 [tokens], where the real ones lie in the flattened batch.
+    inputs: `input_ids` and `attention_mask` int64 [B, L], and `token_type_ids` int64 [B, L] if the model has segments.
+    labels: int64 or float32 [B] for rows; int64 [B, L] for tokens, IGNORE_INDEX at those without a label; int64 [B, 2] for spans:
+    first and last token. tokens: number of real tokens among the B x L. items: labelled items, the divisor of the mean loss.
+    places: int64 [tokens], positions of the real tokens in the flattened batch.
     context_marks: uint8 [B, L] for spans, see src.data.Features.
     """
 
@@ -32,15 +37,15 @@ class Batch:
 
 
 def epoch_order(rows: int, seed: int, epoch: int) -> np.ndarray:
-    """The order of the rows in one epoch, int64 [rows]: a permutation that depends on seed and epoch alone."""
+    """Return the order of the rows in one epoch, int64 [rows]: a permutation that depends only on seed and epoch."""
     return np.random.default_rng([seed, epoch]).permutation(rows)
 
 
 def bucketed_order(order: np.ndarray, lengths: np.ndarray, batch_size: int, seed: int, epoch: int) -> np.ndarray:
-    """`order`, an epoch's, with rows of like length together, int64 [rows]: as many batches of the same sizes.
+    """Return an epoch's `order` with rows of similar length in the same batch, int64 [rows]; batches keep their sizes.
 
-    Rows are sorted inside pools of POOL batches, then the batches are shuffled; one that is not full stays the last.
-    lengths: int64 [rows], the tokens of each row.
+    Rows are sorted within pools of POOL batches, then the batches are shuffled. A batch that is not full stays the last.
+    lengths: int64 [rows], number of tokens of each row.
     """
     pools = slices(order, POOL * batch_size)
     batches = list(slices(np.concatenate([pool[np.argsort(lengths[pool], kind="stable")] for pool in pools]), batch_size))
@@ -50,21 +55,21 @@ def bucketed_order(order: np.ndarray, lengths: np.ndarray, batch_size: int, seed
 
 
 def micro_batches(rows: np.ndarray, lengths: np.ndarray, batch_size: int, parts: int) -> Iterator[np.ndarray]:
-    """`rows` in batches of `batch_size`, and each of those, from long to short, in `parts`: less to pad in the same update."""
+    """Yield `rows` in batches of `batch_size`, each sorted from long to short and split into `parts`, to need less padding."""
     for batch in slices(rows, batch_size):
         yield from slices(batch[np.argsort(-lengths[batch], kind="stable")] if parts > 1 else batch, -(-len(batch) // parts))
 
 
 def slices(rows: np.ndarray, size: int) -> Iterator[np.ndarray]:
-    """`rows` in parts of `size`, the last one maybe shorter."""
+    """Return `rows` in slices of `size`; the last one may be shorter."""
     return (rows[start : start + size] for start in range(0, len(rows), size))
 
 
 def by_length(features: Features, budget: int, length: int | None = None) -> Iterator[np.ndarray]:
-    """Row numbers of every row once, rows of like length together, longest first: the first batch needs the most memory.
+    """Yield the numbers of all rows in batches of similar length, longest first: the first batch needs the most memory.
 
-    A batch holds as many rows as come to no more than `budget` tokens with their padding, but at least one. `length` is that of
-    all rows once padded, or else that of a batch's longest.
+    A batch has at most `budget` tokens, padding included, but at least one row. Rows are padded to `length`, or else to the
+    longest of their batch.
     """
     lengths = features.lengths
     order = np.argsort(-lengths, kind="stable")
@@ -76,9 +81,9 @@ def by_length(features: Features, budget: int, length: int | None = None) -> Ite
 
 
 def token_positions(features: Features, rows: np.ndarray, length: int | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Where the tokens of a padded batch lie in the flat arrays: positions int64 [B, L] and which are real, bool [B, L].
+    """Return the positions of a padded batch's tokens in the flat arrays, int64 [B, L], and which are real, bool [B, L].
 
-    L is `length` or else that of the longest row.
+    L is `length`, or else that of the longest row.
     """
     offsets = features.tensors["offsets"]
     starts, lengths = offsets[rows], offsets[rows + 1] - offsets[rows]
@@ -89,28 +94,33 @@ def token_positions(features: Features, rows: np.ndarray, length: int | None = N
 
 @dataclass(frozen=True)
 class Collator:
-    """Makes the batches of one model: its pad id, whether it has segments, its device, the length that all rows have."""
+    """Makes batches for one model."""
 
     pad_token_id: int
-    segments: bool
+    segments: bool  # whether the model takes token_type_ids
     device: torch.device
-    length: int | None = None
+    length: int | None = None  # to pad all rows to; None: the longest of the batch
+    labels: LabelLayout = "rows"
 
     def __call__(self, features: Features, rows: np.ndarray) -> Batch:
-        """The batch of the given rows (int64 [B]), padded on the right to the longest of them, or to `length`."""
+        """Return the batch of the given rows (int64 [B]), padded on the right."""
         tensors = features.tensors
         positions, real = token_positions(features, rows, self.length)
-        arrays = {"input_ids": np.where(real, tensors["input_ids"][positions], self.pad_token_id), "attention_mask": real}
+
+        def padded(name: str, value: int) -> np.ndarray:
+            return np.where(real, tensors[name][positions], value)
+
+        arrays = {"input_ids": padded("input_ids", self.pad_token_id), "attention_mask": real}
         if self.segments:
-            arrays["token_type_ids"] = np.where(real, tensors["token_type_ids"][positions], 0)
+            arrays["token_type_ids"] = padded("token_type_ids", 0)
         inputs = {name: self._to_device(array.astype(np.int64)) for name, array in arrays.items()}
         items, context_marks = len(rows), None
-        if "label_ids" in tensors:
-            labels = np.where(real, tensors["label_ids"][positions], IGNORE_INDEX).astype(np.int64)
+        if self.labels == "tokens":
+            labels = padded("label_ids", IGNORE_INDEX).astype(np.int64)
             items = int((labels != IGNORE_INDEX).sum())
-        elif "context_marks" in tensors:
+        elif self.labels == "spans":
             labels = np.stack([tensors["start_positions"][rows], tensors["end_positions"][rows]], axis=1).astype(np.int64)
-            context_marks = self._to_device(np.where(real, tensors["context_marks"][positions], 0).astype(np.uint8))
+            context_marks = self._to_device(padded("context_marks", NOT_CONTEXT).astype(np.uint8))
         else:
             labels = tensors["labels"][rows]
         places = self._to_device(np.flatnonzero(real))
@@ -118,5 +128,5 @@ class Collator:
 
     def _to_device(self, array: np.ndarray) -> Tensor:
         tensor = torch.from_numpy(array)
-        # A copy from pinned memory does not make the CPU wait for the GPU.
+        # Copying from pinned memory does not make the CPU wait for the GPU.
         return tensor.pin_memory().to(self.device, non_blocking=True) if self.device.type == "cuda" else tensor.to(self.device)

@@ -1,4 +1,4 @@
-"""Evaluation: outputs for a split in the file's order, its loss, its scores, and the results of one checkpoint."""
+"""Evaluation: the outputs and the loss of a model on a split, and the scores of a checkpoint."""
 
 import logging
 import math
@@ -20,17 +20,15 @@ from src.run_folder import RunFolder
 
 logger = logging.getLogger(__name__)
 
-
-CPU_BUDGET = 4096  # tokens; larger batches leave a CPU's caches and take longer
+CPU_BUDGET = 4096  # tokens; larger batches exceed a CPU's caches and are slower
 
 
 def predict(task_model: TaskModel, features: Features, budget: int, progress: Progress | None = None) -> tuple[np.ndarray, float]:
-    """The outputs of n rows in their order, and the mean loss over their items. Leaves the model's mode as it was.
+    """Return the outputs of n rows in their order, and the mean loss over their items.
 
-    Outputs: logits float32 [n, C]; where every token has a label, the best label id int64 [total], flat like the features' ids;
-    for spans the best of each window, float32 [n, n_best_size, 4] (src.heads.best_spans).
-    Rows are sorted by length, so that little is padded, in batches of at most `budget` tokens; each batch's outputs go straight
-    to their places in the one result.
+    Outputs are logits float32 [n, C]; for tagging the best label id of each token, int64 [total] as in `features`; for spans
+    the best of each window, float32 [n, n_best_size, 4] (src.heads.best_spans). Rows are batched by length, to need little
+    padding, with at most `budget` tokens per batch. The model is left in the mode, training or evaluation, that it was in.
     """
     if task_model.collate.device.type == "cpu":
         budget = min(budget, CPU_BUDGET)
@@ -40,21 +38,21 @@ def predict(task_model: TaskModel, features: Features, budget: int, progress: Pr
     outputs: np.ndarray | None = None
     loss = torch.zeros((), dtype=torch.float64, device=task_model.collate.device)
     done, items = 0, 0
-    waiting = deque(by_length(features, budget, task_model.collate.length))
+    pending = deque(by_length(features, budget, task_model.collate.length))
     with torch.inference_mode():
-        while waiting:
+        while pending:
             signals.check()
-            rows = waiting.popleft()
+            rows = pending.popleft()
             batch = task_model.collate(features, rows)
             try:
                 logits = task_model.logits(batch)
                 batch_loss = task_model.head.summed_loss(logits.float(), batch.labels)
-                kept = task_model.postprocess(logits, batch).cpu().numpy()
+                batch_outputs = task_model.postprocess(logits, batch).cpu().numpy()
             except torch.OutOfMemoryError:
                 if len(rows) == 1:
                     raise
-                logger.info("the GPU's memory is full: a batch of %d rows is taken in two parts", len(rows))
-                waiting.extendleft(reversed(np.array_split(rows, 2)))
+                logger.info("GPU memory is full: splitting a batch of %d rows in two", len(rows))
+                pending.extendleft(reversed(np.array_split(rows, 2)))
                 continue
             loss += batch_loss
             places, size = rows, len(features)
@@ -62,47 +60,48 @@ def predict(task_model: TaskModel, features: Features, budget: int, progress: Pr
                 positions, real = token_positions(features, rows)
                 places, size = positions[real], len(features.tensors["input_ids"])
             if outputs is None:
-                outputs = np.empty((size, *kept.shape[1:]), kept.dtype)
-            outputs[places] = kept
+                outputs = np.empty((size, *batch_outputs.shape[1:]), batch_outputs.dtype)
+            outputs[places] = batch_outputs
             done, items = done + len(rows), items + batch.items
             if progress and progress.due():
                 progress.show(done)
     if progress:
         progress.close()
     model.train(was_training)
-    assert outputs is not None  # there are rows
+    assert outputs is not None  # no split is empty
     return outputs, float(loss) / items
 
 
 @dataclass
 class Scorer:
-    """Scores weights on the splits of a run, each (step, split) once, and files what comes out. `seconds`: time spent so far."""
+    """Scores weights on the splits of a run, each (step, split) once, and writes scores and predictions into its folder."""
 
     run: RunFolder
     splits: dict[str, Split]
-    budget: int  # tokens in a batch
-    seconds: float = 0.0
+    budget: int  # tokens per batch
+    seconds: float = 0.0  # time spent so far
 
     def score(self, task_model: TaskModel, step: int, names: Iterable[str]) -> None:
-        """Score `task_model`, the weights of `step`, on the named splits unless that has been done.
+        """Score `task_model`, the weights of `step`, on those of the named splits that exist and are not scored yet.
 
-        Raises NumbersError where the loss is not finite.
+        Raises NumbersError if the loss is not finite.
         """
         for name in names:
-            if name not in self.splits or self.run.history.has(step, name):
-                continue
-            started = time.monotonic()
-            split = self.splits[name]
-            progress = Progress(f"scoring {name}", len(split))
-            outputs, loss = predict(task_model, split.features, self.budget, progress)
-            if not math.isfinite(loss):
-                raise NumbersError(f"step {step}: the loss on {name} is not a finite number; train with a smaller learning_rate.")
-            decoded = split.decode(outputs)
-            scores = {**split.score(decoded), "loss": loss}
-            if name == "test":
-                self.run.write_predictions(step, name, split.predictions(decoded))
-            self.run.add_scores(step, name, scores, split.report(decoded))
-            spent = time.monotonic() - started
-            self.seconds += spent
-            shown = ", ".join(f"{metric} {value:.4f}" for metric, value in scores.items())
-            logger.info("step %d, %s: %s (%s rows in %.1f s)", step, name, shown, f"{len(split):,}", spent)
+            if name in self.splits and not self.run.history.has(step, name):
+                self._score_split(task_model, step, name)
+
+    def _score_split(self, task_model: TaskModel, step: int, name: str) -> None:
+        started = time.monotonic()
+        split = self.splits[name]
+        outputs, loss = predict(task_model, split.features, self.budget, Progress(f"scoring {name}", len(split)))
+        if not math.isfinite(loss):
+            raise NumbersError(f"step {step}: the loss on {name} is not a finite number; train with a smaller --learning_rate.")
+        decoded = split.decode(outputs)
+        scores = {**split.score(decoded), "loss": loss}
+        if name == "test":
+            self.run.write_predictions(step, name, split.predictions(decoded))
+        self.run.add_scores(step, name, scores, split.report(decoded))
+        seconds = time.monotonic() - started
+        self.seconds += seconds
+        shown = ", ".join(f"{metric} {value:.4f}" for metric, value in scores.items())
+        logger.info("step %d, %s: %s (%s rows in %.1f s)", step, name, shown, f"{len(split):,}", seconds)

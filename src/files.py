@@ -1,4 +1,4 @@
-"""Files that are whole or absent: written beside their place, put on the disk, then given their name; reading, digests, locks."""
+"""Atomic writes, JSON files, digests and locks. A file written here is complete or absent."""
 
 import fcntl
 import hashlib
@@ -8,18 +8,18 @@ import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
 from src.errors import CheckpointError
 
-# What comes out of reading a file that does not hold what it should.
+# Errors from reading a file whose content is not what it should be.
 DAMAGE = (SafetensorError, LookupError, TypeError, ValueError, AttributeError, RuntimeError)
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """The object in a JSON file; empty where there is no such file. Raises CheckpointError where it is damaged."""
+    """Return the object in a JSON file, empty if there is no such file. Raises CheckpointError if the file is damaged."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
@@ -27,12 +27,12 @@ def read_json(path: Path) -> dict[str, Any]:
     except ValueError as error:
         raise damaged(path, error) from None
     if not isinstance(content, dict):
-        raise damaged(path, TypeError("no JSON object"))
+        raise damaged(path, TypeError("not a JSON object"))
     return content
 
 
 def read_facts(state_file: Path) -> dict[str, Any]:
-    """What stands in a kept state besides tensors. Raises CheckpointError where it is damaged."""
+    """Return the JSON part of a saved state of training. Raises CheckpointError if the file is damaged."""
     try:
         with safe_open(state_file, "numpy") as file:
             return dict(json.loads(file.metadata()["facts"]))
@@ -41,59 +41,59 @@ def read_facts(state_file: Path) -> dict[str, Any]:
 
 
 def damaged(path: Path, error: Exception) -> CheckpointError:
-    """What is said of a record that does not hold what it should."""
+    """Return the error for a file of a run that cannot be read."""
     return CheckpointError(f"{path} is damaged ({type(error).__name__}: {error}). Move its folder away and run again.")
 
 
 def damaged_state(path: Path, error: Exception) -> CheckpointError:
-    """What is said of a state that does not hold what it should."""
+    """Return the error for a saved state that cannot be loaded."""
     reason = " ".join(f"{type(error).__name__}: {error}".split())
     return CheckpointError(
-        f"{path} is damaged or of another model ({reason}). This run cannot go on: say --resume false, which keeps its folder "
-        "under another name and starts afresh."
+        f"{path} is damaged or of another model ({reason}). This run cannot resume: pass --resume false to start over; "
+        "the folder is kept under another name."
     )
 
 
-def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write an object as indented JSON, whole or not at all."""
-    write_lines(path, [json.dumps(content, ensure_ascii=False, indent=2)])
-
-
-def write_lines(path: Path, lines: Iterable[str], shared: bool = False) -> None:
-    """Write lines as UTF-8, each with a newline at its end; see `replacing`."""
-    with replacing(path, shared) as stream:
-        stream.writelines((line + "\n").encode() for line in lines)
-
-
-def write_bytes(path: Path, content: bytes, shared: bool = False) -> None:
-    """Write a file's content; see `replacing`."""
-    with replacing(path, shared) as stream:
-        stream.write(content)
-
-
 @contextmanager
-def replacing(path: Path, shared: bool) -> Iterator[BinaryIO]:
-    """Open a temporary file that becomes `path` when all of it is on the disk, so that `path` is never half-written.
+def atomic_write(path: Path, shared: bool = False) -> Iterator[Path]:
+    """Yield a temporary path to write to; when the block ends, flush that file to disk and rename it to `path`.
 
-    Missing parent folders are created. `shared`: other processes may write the same file; the last one wins.
+    If the block raises, `path` stays as it was. Creates missing parent folders. With `shared`, several processes may write
+    the same file at once; the last one wins.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.partial" if shared else f".{path.name}.partial")
     try:
-        with open(temporary, "wb") as stream:
-            yield stream
-            stream.flush()
-            os.fsync(stream.fileno())
+        yield temporary
+        sync(temporary)
         temporary.replace(path)
+        sync(path.parent)
     except OSError as error:
-        error.filename = error.filename or str(path)  # a write that fails does not say where
+        error.filename = error.filename or str(path)  # a failed write names no file
         raise
     finally:
         temporary.unlink(missing_ok=True)
 
 
+def write_bytes(path: Path, content: bytes, shared: bool = False) -> None:
+    """Write a file atomically, see atomic_write."""
+    with atomic_write(path, shared) as temporary:
+        temporary.write_bytes(content)
+
+
+def write_lines(path: Path, lines: Iterable[str], shared: bool = False) -> None:
+    r"""Write lines of text atomically, each followed by "\n", see atomic_write."""
+    with atomic_write(path, shared) as temporary, open(temporary, "w", encoding="utf-8", newline="\n") as stream:
+        stream.writelines(line + "\n" for line in lines)
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write an object as indented JSON, atomically."""
+    write_lines(path, [json.dumps(content, ensure_ascii=False, indent=2)])
+
+
 def sync(path: Path) -> None:
-    """Do not return before a file's content, or a folder's list of names, is on the disk."""
+    """Flush a file's content, or a folder's list of names, to disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -102,7 +102,7 @@ def sync(path: Path) -> None:
 
 
 def remove(path: Path) -> None:
-    """Remove a file, or a folder and all that is in it, where there is one."""
+    """Remove a file, or a folder with its content, if it exists."""
     if path.is_dir() and not path.is_symlink():
         with suppress(FileNotFoundError):  # another process removes it, too
             shutil.rmtree(path)
@@ -111,7 +111,7 @@ def remove(path: Path) -> None:
 
 
 def digest_folder(folder: Path) -> str:
-    """sha256 over the names and contents of the files right in `folder`, as hex digits."""
+    """Return a sha256 (hex digits) over the names and contents of the files directly in `folder`."""
     digest = hashlib.sha256()
     for path in sorted(folder.iterdir()):
         if path.is_file():
@@ -121,9 +121,9 @@ def digest_folder(folder: Path) -> str:
 
 
 def hold(lock: Path, what: str) -> int:
-    """Hold the file at `lock` until this process ends, however it ends; the descriptor that holds it.
+    """Lock the file at `lock` until this process ends, however it ends, and return the descriptor that holds the lock.
 
-    Raises CheckpointError, naming the process, where another one is at work in `what`.
+    Raises CheckpointError, naming the process, if another process uses `what`.
     """
     descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o644)
     try:
@@ -131,7 +131,7 @@ def hold(lock: Path, what: str) -> int:
     except BlockingIOError:
         holder = os.read(descriptor, 20).decode()
         os.close(descriptor)
-        raise CheckpointError(f"process {holder} is at work in {what}. Wait for it, or use another folder.") from None
+        raise CheckpointError(f"process {holder} is using {what}. Wait for it, or use another folder.") from None
     os.truncate(descriptor, 0)
     os.write(descriptor, str(os.getpid()).encode())
     return descriptor

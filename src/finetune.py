@@ -2,7 +2,9 @@
 
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -27,61 +29,66 @@ from src.unpadding import can_unpad, unpad_encoder
 logger = logging.getLogger(__name__)
 
 
-def prepare(settings: Settings, task: Task, run: RunFolder) -> tuple[Accelerator, Any, Any]:
-    """The device, the tokenizer, and the model to train; None in its place where there is nothing to train.
+@dataclass
+class Components:
+    """Everything that is loaded before the data: the device, the tokenizer, and the model to train, if training is to be done."""
 
-    What is there to be scored comes with the tokenizer of its checkpoints.
-    """
+    accelerator: Accelerator
+    tokenizer: Any
+    model: Any | None
+
+
+def prepare(run: RunFolder, task: Task) -> Components:
+    """Load the tokenizer, that of the checkpoints if only they are to be scored, and the model to train."""
+    settings = run.settings
     accelerator = start_device(settings)
     checkpoint = run.checkpoint_folder(run.checkpoints()[-1]) if run.has_checkpoints else None
     tokenizer = load_tokenizer(settings, checkpoint, word_level=HEADS[task.kind].word_level)
     trains = settings.do_train and not run.has_checkpoints
     model = load_model(settings, task.kind, task.labels) if trains else None
-    return accelerator, tokenizer, model
+    return Components(accelerator, tokenizer, model)
 
 
 def load_checkpoint(settings: Settings, task: Task, checkpoint: Path) -> tuple[Any, TaskModel]:
-    """The tokenizer and the model of a checkpoint, ready to predict on this machine, whatever it was trained on."""
+    """Return the tokenizer and the model of a checkpoint, to predict on this machine, whatever the training machine was."""
     precision = "no" if settings.mixed_precision == "no" else "auto"
-    here = {"no_cuda": False, "mixed_precision": precision, "torch_compile": False}  # compiling takes longer than a few answers
-    settings = settings.model_copy(update=here)
+    # Compiling would take longer than a few predictions.
+    settings = settings.model_copy(update={"no_cuda": False, "mixed_precision": precision, "torch_compile": False})
     accelerator = start_device(settings)
     tokenizer = load_tokenizer(settings, checkpoint, word_level=HEADS[task.kind].word_level)
     model = load_model(settings, task.kind, task.labels, checkpoint)
     return tokenizer, wrap_model(accelerator.prepare_model(model, evaluation_mode=True), settings, task, accelerator)
 
 
-def train_and_score(
-    settings: Settings,
-    task: Task,
-    accelerator: Accelerator,
-    tokenizer: Any,
-    model: Any,
-    splits: Mapping[str, Split],
-    run: RunFolder,
-) -> None:
-    """Bring `run` to its end: its checkpoints, scores, eval_results.* and cost.json.
+def train_and_score(run: RunFolder, task: Task, components: Components, splits: Mapping[str, Split]) -> None:
+    """Finish `run`: its checkpoints, scores, eval_results.* and cost.json. The model to train is taken out of `components`.
 
-    `model` is the one to train, or None. Raises EnvironmentFailure where memory runs out.
+    Raises EnvironmentFailure if memory runs out or the model cannot be compiled.
     """
-    prepared = time.monotonic() - STARTED
+    settings, accelerator = run.settings, components.accelerator
+    preparation_seconds = time.monotonic() - STARTED
     environment = describe_environment(accelerator)
-    if model is not None:
+    if components.model is not None:
         environment["model_revision"] = model_revision(settings)
     run.start(environment, {name: split.facts for name, split in splits.items()})
-    log_to(run.log_file())
+    log_to(run.log_file)
     scorer = Scorer(run, dict(splits), settings.evaluation_budget)
-    try:
-        if model is not None:
-
-            def save(folder: Path) -> None:
-                model.save_pretrained(folder)
-                tokenizer.save_pretrained(folder)
-
-            train(wrap_model(model, settings, task, accelerator), splits["train"], settings, accelerator, run, scorer, save)
-            del model, save
+    with _explained_failures():
+        if components.model is not None:
+            task_model = wrap_model(components.model, settings, task, accelerator)
+            components.model = None
+            train(task_model, components.tokenizer, splits["train"], accelerator, scorer)
+            del task_model  # no reference is left: its memory is free before checkpoints are scored
         if settings.do_eval:
-            score_checkpoints(settings, task, accelerator, run, scorer)
+            score_checkpoints(task, accelerator, scorer)
+    run.finish(scorer.seconds, preparation_seconds)
+
+
+@contextmanager
+def _explained_failures() -> Iterator[None]:
+    """Turn torch's errors about memory and compilation into EnvironmentFailure."""
+    try:
+        yield
     except torch.OutOfMemoryError as error:
         raise EnvironmentFailure(
             "the GPU's memory is full. Halve --train_batch_size and double --gradient_accumulation_steps, which gives the same "
@@ -91,45 +98,45 @@ def train_and_score(
         if not type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
             raise
         raise EnvironmentFailure(
-            f"the model cannot be compiled here: {str(error).splitlines()[0]} Say --torch_compile false."
+            f"the model cannot be compiled here: {str(error).splitlines()[0]} Pass --torch_compile false."
         ) from None
-    run.finish(scorer.seconds, prepared)
 
 
-def score_checkpoints(settings: Settings, task: Task, accelerator: Accelerator, run: RunFolder, scorer: Scorer) -> None:
-    """Score the checkpoints in the run's folder that are still to be scored, and remove those that are no longer needed."""
-    unfinished = run.state == "partial"
-    if unfinished:
-        logger.warning("%s: its training did not come to its end yet; the checkpoints that are there are scored", run.folder)
-    while left := run.unscored():
-        step, names = left[0]
-        accelerator.free_memory()  # accelerate holds on to every model it has prepared
+def score_checkpoints(task: Task, accelerator: Accelerator, scorer: Scorer) -> None:
+    """Score the checkpoints that are still to be scored, then remove those that are no longer needed."""
+    run, settings = scorer.run, scorer.run.settings
+    if run.state == "score":
+        logger.warning("%s: training is not finished; scoring the checkpoints saved so far", run.folder)
+    while unscored := run.unscored():
+        step, names = unscored[0]
+        accelerator.free_memory()  # accelerate keeps a reference to every model it has prepared
         model = load_model(settings, task.kind, task.labels, run.checkpoint_folder(step))
         model = accelerator.prepare_model(model, evaluation_mode=True)
         scorer.score(wrap_model(model, settings, task, accelerator), step, names)
-    if not unfinished:  # what goes on from it decides itself what it needs
+    if run.state != "score":  # a training that resumes prunes by itself
         run.prune()
 
 
 def wrap_model(model: Any, settings: Settings, task: Task, accelerator: Accelerator) -> TaskModel:
-    """The model as the loop takes it: padded with its own pad id, sent segments exactly when its config has them.
+    """Return the model with its head and collator: its own pad id, and segments if its config has them.
 
-    Its encoder runs without padding where the settings want that and its kind can.
+    Its encoder runs without padding if the settings ask for it and its architecture supports it.
     """
+    head = HEADS[task.kind]
     unpads = settings.padding == "none" and can_unpad(model)
     if unpads:
         unpad_encoder(model)
     elif settings.padding == "none":
-        _say_once(f"{model.config.model_type} cannot run without padding; rows are padded to the longest of their batch")
+        _log_once(f"{model.config.model_type} cannot run without padding; rows are padded to the longest of their batch")
     if accelerator.device.type == "cpu":
         use_cheap_dropout(model)
     compile_layers(model, settings.torch_compile, accelerator.device)
     length = settings.max_seq_len if settings.padding == "max_length" else None
     pad_token_id = getattr(model.config, "pad_token_id", None) or 0
-    collate = Collator(pad_token_id, uses_segments(model.config), accelerator.device, length)
-    return TaskModel(model, collate, HEADS[task.kind], settings, unpads)
+    collate = Collator(pad_token_id, uses_segments(model.config), accelerator.device, length, head.labels)
+    return TaskModel(model, collate, head, settings, unpads)
 
 
 @cache
-def _say_once(message: str) -> None:
+def _log_once(message: str) -> None:
     logger.info("%s", message)

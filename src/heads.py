@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from src.batches import Batch, Collator
+from src.batches import Batch, Collator, LabelLayout
 from src.data import IGNORE_INDEX, IN_CONTEXT, MAX_CONTEXT
 from src.settings import Settings
 from src.unpadding import Layout, using_layout
@@ -23,6 +23,7 @@ class Head:
     summed_loss: Callable[[Tensor, Tensor], Tensor]  # logits, labels -> the sum over items
     logits: Callable[[Any, Batch], Tensor] = lambda output, batch: output.logits
     postprocess: Callable[[Tensor, Batch, Settings], Tensor] = lambda logits, batch, settings: logits
+    labels: LabelLayout = "rows"  # how the collator lays out labels
     problem_type: str | None = None
     outputs: tuple[str, ...] = ()  # their names, where they are no labels
     per_token: bool = False  # a label for every token is kept, not something for every row
@@ -85,11 +86,17 @@ HEADS: Mapping[str, Head] = {
         "AutoModelForSequenceClassification", squared_error, problem_type="regression", outputs=("score",)
     ),
     "tagging": Head(
-        "AutoModelForTokenClassification", cross_entropy, postprocess=best_labels, per_token=True, word_level=True
+        "AutoModelForTokenClassification",
+        cross_entropy,
+        labels="tokens",
+        postprocess=best_labels,
+        per_token=True,
+        word_level=True,
     ),
     "span": Head(
         "AutoModelForQuestionAnswering",
         span_cross_entropy,
+        labels="spans",
         logits=span_logits,
         postprocess=best_spans,
         outputs=("start", "end"),

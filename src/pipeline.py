@@ -1,11 +1,15 @@
-"""The stages of one run, top to bottom, whatever the task: the run scripts hand in how its files become features."""
+"""One run, whatever the task: find out what is left to do in its folder, do it, print the scores. Imports nothing heavy."""
 
+import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from src.data import DataFile, Split, Task
+from src.run_folder import overwrites
 from src.run_status import find_run
 from src.settings import Settings
+
+logger = logging.getLogger(__name__)
 
 
 def run_task(
@@ -14,25 +18,26 @@ def run_task(
     files: Mapping[str, DataFile],
     load_split: Callable[[str, DataFile, Settings, Task, Any], Split],
 ) -> None:
-    """Do what the settings ask and print the scores.
+    """Train and score as the settings ask, and print the scores.
 
-    `files`: the data file of each split; `load_split(name, file, settings, task, tokenizer)` makes its features.
-    Nothing on disk but the feature cache changes before files, tokenizer and model have proved to be good.
+    `files`: split -> its data file; `load_split(name, file, settings, task, tokenizer)` builds the features of a split.
+    Nothing on disk but the feature cache changes before files, tokenizer and model are known to be good.
     """
     run = find_run(settings, task.headline, files)
     if run.complete:
-        run.clear_up()
-        print(run.report())
-        return
+        run.remove_state()
+    else:
+        if settings.overwrite_output_dir and not overwrites(settings):
+            source = settings.layer_of("overwrite_output_dir")
+            logger.info("%s: overwrite_output_dir has no effect in a file; pass --overwrite_output_dir to use it", source)
+        # Imported here, so that errors in arguments and files are reported at once: importing torch takes seconds.
+        from src.finetune import prepare, train_and_score
 
-    # Here and not above, so that a mistake in the arguments or files is answered at once: torch and transformers take seconds.
-    from src.finetune import prepare, train_and_score
-
-    accelerator, tokenizer, model = prepare(settings, task, run)
-    splits = {name: load_split(name, file, settings, task, tokenizer) for name, file in files.items()}
-    if settings.holds_out:
-        splits["train"], splits["dev"] = splits["train"].hold_out(settings.dev_ratio)
-    if settings.features_only:
-        return
-    train_and_score(settings, task, accelerator, tokenizer, model, splits, run)
+        components = prepare(run, task)
+        splits = {name: load_split(name, file, settings, task, components.tokenizer) for name, file in files.items()}
+        if settings.holds_out:
+            splits["train"], splits["dev"] = splits["train"].hold_out(settings.dev_ratio)
+        if settings.features_only:
+            return
+        train_and_score(run, task, components, splits)
     print(run.report())

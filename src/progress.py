@@ -1,4 +1,4 @@
-"""Progress on standard error: a fastprogress bar on a terminal, plain lines elsewhere."""
+"""Progress on standard error: a fastprogress bar on a terminal, plain lines otherwise; and the set-up of logging."""
 
 import contextlib
 import logging
@@ -12,15 +12,15 @@ from fastprogress.fastprogress import ConsoleProgressBar
 
 logger = logging.getLogger(__name__)
 
-STARTED = time.monotonic()  # of the command, nearly
+STARTED = time.monotonic()  # when the command was started, approximately
 SECONDS_BETWEEN_LINES = 5.0
-SECONDS_BETWEEN_BARS = 1.0  # showing the loss makes a GPU wait, so not more often
+SECONDS_BETWEEN_BARS = 1.0  # reading the loss makes the CPU wait for the GPU
 
 
 class Progress:
-    """Shows how far `what` has come. Call `due()` after each step and, when it says so, `show(done, comment)`.
+    """Shows the progress of `what`. Call `due()` after each step and, if it returns True, `show(done, comment)`.
 
-    The comment may cost a read from the device, so it is asked for only when it will be shown.
+    This way a comment that has to be read from the device is made only if it is shown.
     """
 
     def __init__(self, what: str, total: int) -> None:
@@ -33,12 +33,12 @@ class Progress:
                 self.bar.update(0)
 
     def due(self) -> bool:
-        """Whether it is time to show something again."""
+        """Return whether the display should be updated."""
         interval = SECONDS_BETWEEN_BARS if self.bar else SECONDS_BETWEEN_LINES
         return time.monotonic() - self.last_shown >= interval
 
     def show(self, done: int, comment: str = "") -> None:
-        """Show that `done` of the total steps are done."""
+        """Show that `done` of all steps are done."""
         self.last_shown = time.monotonic()
         if self.bar:
             self.bar.comment = comment
@@ -46,30 +46,30 @@ class Progress:
             with contextlib.redirect_stdout(sys.stderr):
                 self.bar.update(min(done, self.total - 1))
             return
-        left = (self.last_shown - self.started) / max(done, 1) * (self.total - done)
-        parts = [f"{self.what} {done}/{self.total}", comment, f"{format_seconds(left)} left"]
+        remaining = (self.last_shown - self.started) / max(done, 1) * (self.total - done)
+        parts = [f"{self.what} {done}/{self.total}", comment, f"{format_seconds(remaining)} left"]
         logger.info(", ".join(part for part in parts if part))
 
     def close(self) -> None:
-        """Wipe the bar off the terminal."""
+        """Remove the bar from the terminal."""
         if self.bar:
             with contextlib.redirect_stdout(sys.stderr):
                 self.bar.update(self.total)
 
 
 def format_seconds(seconds: float) -> str:
-    """`h:mm:ss`, or `m:ss` below an hour."""
+    """Return seconds as `h:mm:ss`, or `m:ss` below an hour."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
-# What is said before the run's folder is known is kept here, and written to its train.log later.
+# Messages logged before the run's folder exists; log_to writes them to its train.log.
 _early = MemoryHandler(capacity=10_000, flushLevel=logging.CRITICAL, flushOnClose=False)
 
 
 class _Screen(logging.StreamHandler):
-    """Standard error. On a terminal a message first wipes the bar off its line; an error stands without the time."""
+    """Standard error. On a terminal a message first erases the progress bar; error messages have no time stamp."""
 
     def emit(self, record: logging.LogRecord) -> None:
         if sys.stderr.isatty():
@@ -81,9 +81,9 @@ class _Screen(logging.StreamHandler):
 
 
 def start_logging() -> None:
-    """Log to standard error, a message a line, and keep the libraries quiet."""
-    # Both are read when the library is imported.
-    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # else it asks the hub what program this might be
+    """Log to standard error, one line per message, and silence the libraries."""
+    # Both variables are read when huggingface_hub is imported.
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")  # else it queries the hub about the program that uses it
     if not sys.stderr.isatty():
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     screen = _Screen(sys.stderr)
@@ -94,9 +94,9 @@ def start_logging() -> None:
 
 
 def log_to(path: Path) -> None:
-    """From here on log to the file at `path` too, and put there what has been said so far."""
+    """Log to the file at `path`, too, starting with the messages logged so far."""
     file = logging.FileHandler(path, encoding="utf-8")
-    file.handleError = lambda record: None  # type: ignore[method-assign]  # a disk that is full: what matters on it says so itself
+    file.handleError = lambda record: None  # type: ignore[method-assign]  # full disk: writes that matter raise themselves
     file.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
     _early.setTarget(file)
     _early.flush()

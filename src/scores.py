@@ -1,4 +1,4 @@
-"""The scores of a run: which checkpoint they select, what is still to be scored, what is reported. Knows no files."""
+"""The scores of a run: which checkpoint they select, which are missing, how they are reported. Reads and writes no files."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -6,27 +6,30 @@ from typing import Any
 
 from src.data import Scores
 
+# What selected a checkpoint, for people: "by" in eval_results.json.
+SELECTED_BY = {"dev": "on dev", "last": "the last, there is no dev file", None: "the published way"}
+
 
 @dataclass
 class ScoreHistory:
-    """Scores by step and split, {step: {split: scores}}. `splits`: those a checkpoint is scored on, "test" and maybe "dev"."""
+    """Scores by step and split, {step: {split: scores}}. `splits`: those to score checkpoints on, "test" and maybe "dev"."""
 
     headline: str
     splits: list[str]
     scores: dict[int, dict[str, Scores]] = field(default_factory=dict)
 
     def has(self, step: int, split: str) -> bool:
-        """Whether the weights of `step` have been scored on `split`."""
+        """Return whether the weights of `step` have been scored on `split`."""
         return split in self.scores.get(step, {})
 
     def selected(self, steps: list[int]) -> int | None:
-        """The one of `steps` (ascending) that is best on dev, the earliest of equals; without a dev file the last."""
+        """Return the one of `steps` (ascending) that is best on dev, the earliest on ties; the last if there is no dev file."""
         if "dev" not in self.splits:
             return steps[-1] if steps else None
         return self._best("dev", steps)
 
     def best_on_test(self, steps: list[int]) -> int | None:
-        """The one of `steps` that is best on test, the earliest of equals: the way the published tables choose."""
+        """Return the one of `steps` that is best on test, the earliest on ties. Published tables are made this way."""
         return self._best("test", steps)
 
     def _best(self, split: str, steps: list[int]) -> int | None:
@@ -34,16 +37,30 @@ class ScoreHistory:
         return max(scored, key=lambda step: (self.scores[step][split][self.headline], -step), default=None)
 
     def missing(self, steps: list[int], every_step: bool) -> list[tuple[int, list[str]]]:
-        """(step, splits) still to score: of each of `steps`, or, without `every_step`, of the selected and the last."""
+        """Return (step, splits) still to score, for each of `steps` or, without `every_step`, for the selected and the last."""
         if not every_step:
-            if unknown := [(step, ["dev"]) for step in steps if "dev" in self.splits and not self.has(step, "dev")]:
-                return unknown  # until dev is scored nobody knows which one is selected
+            if unscored := [(step, ["dev"]) for step in steps if "dev" in self.splits and not self.has(step, "dev")]:
+                return unscored  # the selected one is unknown until all are scored on dev
             steps = sorted({step for step in (self.selected(steps), *steps[-1:]) if step is not None})
-        found = [(step, [split for split in self.splits if not self.has(step, split)]) for step in steps]
-        return [(step, splits) for step, splits in found if splits]
+        missing = [(step, [split for split in self.splits if not self.has(step, split)]) for step in steps]
+        return [(step, splits) for step, splits in missing if splits]
+
+    def kept(self, steps: list[int], limit: int, every_step: bool) -> set[int]:
+        """Return the checkpoints among `steps` to keep: the last, `selected`, `best_on_test`, then the newest up to `limit`.
+
+        With `every_step`, checkpoints that are still to be scored are kept, too.
+        """
+        needed = {self.selected(steps), self.best_on_test(steps), *steps[-1:]}
+        kept = {step for step in needed if step is not None}
+        if every_step:
+            kept |= {step for step, _ in self.missing(steps, every_step)}
+        for step in reversed(steps):
+            if len(kept) < limit:
+                kept.add(step)
+        return kept
 
     def results(self, steps: list[int]) -> dict[str, Any]:
-        """`headline`, `scores`, `selected` and `best_on_test` of eval_results.json, chosen among the checkpoints at `steps`."""
+        """Return headline, scores, selected and best_on_test of eval_results.json, chosen among the checkpoints at `steps`."""
         selected, best = self.selected(steps), self.best_on_test(steps)
         return {
             "headline": self.headline,
@@ -58,18 +75,18 @@ class ScoreHistory:
         return {"step": step, "checkpoint": f"checkpoint-{step}"} | ({"by": by} if by else {}) | splits
 
     def lines(self) -> list[str]:
-        """The test scores as `acc_2000 = 0.89`, by name and step."""
-        found = [(name, step, value) for step, splits in self.scores.items() for name, value in splits.get("test", {}).items()]
-        return [f"{name}_{step} = {value}" for name, step, value in sorted(found)]
+        """Return the lines of eval_results.txt: test scores as `acc_2000 = 0.89`, sorted by name and step."""
+        scores = [(name, step, value) for step, splits in self.scores.items() for name, value in splits.get("test", {}).items()]
+        return [f"{name}_{step} = {value}" for name, step, value in sorted(scores)]
 
 
 def report(results: Mapping[str, Any]) -> str:
-    """A short table of eval_results.json for people."""
+    """Return a short table of eval_results.json for people."""
     headline = results["headline"]
     lines = [f"{results['task']}: {headline}"]
     for view in ("selected", "best_on_test"):
-        if found := results[view]:
-            shown = [f"{split} {found[split][headline]:.4f}" for split in ("dev", "test") if found.get(split)]
-            how = {"dev": "on dev", "last": "the last, there is no dev file", None: "the published way"}[found.get("by")]
-            lines.append(f"  {view:<13} step {found['step']:<7} {'  '.join(shown) or 'not scored':<27} ({how})")
+        if choice := results[view]:
+            scores = [f"{split} {choice[split][headline]:.4f}" for split in ("dev", "test") if choice.get(split)]
+            shown = "  ".join(scores) or "not scored"
+            lines.append(f"  {view:<13} step {choice['step']:<7} {shown:<27} ({SELECTED_BY[choice.get('by')]})")
     return "\n".join(lines)

@@ -1,107 +1,129 @@
-"""The training loop shared by all tasks: when to log, to score and to save, and how it goes on after an interruption."""
+"""The training loop shared by all tasks: when to log, score and save, and how an interrupted training resumes."""
 
 import logging
-from collections.abc import Callable
-from pathlib import Path
+from typing import Any
 
 from accelerate import Accelerator
-from safetensors.torch import save_file
 
 from src import signals
 from src.data import Split
 from src.errors import Interrupted
 from src.evaluate import Scorer
+from src.files import DAMAGE, damaged_state
 from src.heads import TaskModel
 from src.progress import Progress
-from src.resume import load_state, save_state
 from src.run_folder import RunFolder
 from src.settings import Settings
+from src.state_file import read_state, write_state
 from src.train_state import TrainState
 
 logger = logging.getLogger(__name__)
 
-Save = Callable[[Path], None]
 
+def train(task_model: TaskModel, tokenizer: Any, split: Split, accelerator: Accelerator, scorer: Scorer) -> None:
+    """Fine-tune `task_model` on `split`; score, and save it with its tokenizer, as the settings ask; write cost.json.
 
-def train(
-    task_model: TaskModel, split: Split, settings: Settings, accelerator: Accelerator, run: RunFolder, scorer: Scorer, save: Save
-) -> None:
-    """Fine-tune `task_model` on `split`, scoring and saving on the way as the settings say, and write cost.json.
-
-    Goes on where the run has been left. `save` writes the model and its tokenizer into a folder. Raises NumbersError where the
-    loss or a gradient is not finite, Interrupted, with its state saved, where a signal asks for the end.
+    Resumes from the run's saved state, if there is one. Raises NumbersError if the loss or a gradient is not finite, Interrupted,
+    once the state is saved, if a signal arrives.
     """
-    training = TrainState(task_model, split.features, settings, accelerator)
-    plan = training.plan
-    logger.info("training: %s rows, %d updates, %d to an epoch", f"{len(split):,}", plan.total, plan.updates_per_epoch)
-    scorer.seconds = load_state(training, run)
-    if training.step:
-        logger.info("%s: it goes on from step %d", run.folder, training.step)
+    run, settings = scorer.run, task_model.settings
+    state = TrainState(task_model, split.features, accelerator)
+    plan = state.plan
+    logger.info("training: %s rows, %d updates, %d per epoch", f"{len(split):,}", plan.total, plan.updates_per_epoch)
+    _load_state(state, scorer)
     progress = Progress("step", plan.total)
     with signals.ending_at_check():
         try:
-            _score_and_save(training, settings, run, scorer, save)
-            while training.step < plan.total:
-                learning_rate = training.learning_rate
-                training.advance()
+            _score_and_save(state, tokenizer, scorer)
+            while state.step < plan.total:
+                learning_rate = state.learning_rate
+                state.advance()
                 if progress.due():
-                    now = training.meter.read()
-                    loss = "not finite" if now["loss"] is None else f"{now['loss']:.4f}"
-                    text = f"loss {loss}, lr {learning_rate:.2e}, {now['examples_per_s']:.0f} examples/s"
-                    progress.show(training.step, text)
-                if training.step % settings.log_every == 0 or training.step == plan.total:
-                    _log(run, training, learning_rate)
-                _score_and_save(training, settings, run, scorer, save)
+                    progress.show(state.step, _describe(state, learning_rate))
+                if state.step % settings.log_every == 0 or state.step == plan.total:
+                    _log(state, learning_rate, run)
+                _score_and_save(state, tokenizer, scorer)
                 signals.check()
         except Interrupted as error:
-            training.meter.check()
-            save_state(training, run, scorer.seconds)
-            kept = f"step {training.step} of {plan.total} is saved, and the same command goes on from there"
-            raise Interrupted(error.number, kept) from None
+            state.meter.check()
+            _save_state(state, scorer)
+            saved = f"step {state.step} of {plan.total} is saved; rerun the same command to resume"
+            raise Interrupted(error.number, saved) from None
     progress.close()
-    run.finish_training(training.meter.cost())
+    run.finish_training(state.meter.cost())
 
 
-def _score_and_save(training: TrainState, settings: Settings, run: RunFolder, scorer: Scorer, save: Save) -> None:
-    """What is due at the step that training has come to; what of it has been done before an interruption is not done again."""
-    step, meter = training.step, training.meter
-    saves = step > 0 and (step == training.plan.total or step % settings.save_steps == 0)
+def _score_and_save(state: TrainState, tokenizer: Any, scorer: Scorer) -> None:
+    """Score and save if the settings ask for it at this step; leave out what was done before an interruption."""
+    step, settings, run = state.step, state.settings, scorer.run
+    saves = step > 0 and (step == state.plan.total or step % settings.save_steps == 0)
     scores = step > 0 and step % settings.logging_steps == 0
     if not (scores or saves):
         return
-    meter.check()
-    meter.stop_clock()
-    scorer.score(training.task_model, step, due_splits(scores, saves, settings))
+    state.meter.check()
+    state.meter.stop_clock()
+    scorer.score(state.task_model, step, splits_to_score(scores, saves, settings))
     if saves and step not in run.checkpoints():
-        # First the state: what goes on from it makes this checkpoint again, and removes again what it makes needless.
-        save_state(training, run, scorer.seconds)
-        run.save_checkpoint(step, lambda folder: _fill(folder, save, training, settings.save_optimizer))
+        # The state comes first: a run that resumes from it saves this checkpoint, and prunes, again.
+        _save_state(state, scorer)
+        with run.new_checkpoint(step) as folder:
+            state.save_checkpoint(folder, tokenizer)
     if saves:
         run.prune()
-    meter.start_clock()
+    state.meter.start_clock()
 
 
-def due_splits(scores: bool, saves: bool, settings: Settings) -> list[str]:
-    """The splits to score at a step that is at logging_steps (`scores`) or is saved (`saves`).
+def splits_to_score(scores: bool, saves: bool, settings: Settings) -> list[str]:
+    """Return the splits to score at a step that is at logging_steps (`scores`) or is saved (`saves`).
 
-    A saved checkpoint is scored on dev to choose among them, and, where all are to be scored on test, at once: its weights are
-    at hand, and pruning needs to know. Without do_eval test is left alone.
+    A saved checkpoint is scored on dev, which selects among checkpoints. If every checkpoint is to be scored on test, this is
+    done at once: the weights are loaded, and pruning depends on the scores. Without do_eval nothing is scored on test.
     """
-    during = scores and (settings.evaluate_test_during_training or not settings.has_dev)
-    on_test = settings.do_eval and (during or (saves and settings.eval_all_checkpoints))
+    during_training = scores and (settings.evaluate_test_during_training or not settings.has_dev)
+    on_test = settings.do_eval and (during_training or (saves and settings.eval_all_checkpoints))
     return ["dev", "test"] if on_test else ["dev"]
 
 
-def _log(run: RunFolder, training: TrainState, learning_rate: float) -> None:
-    step, meter = training.step, training.meter
+def _describe(state: TrainState, learning_rate: float) -> str:
+    """Return the measurements of the last updates for the progress bar."""
+    now = state.meter.read()
+    loss = "not finite" if now["loss"] is None else f"{now['loss']:.4f}"
+    return f"loss {loss}, lr {learning_rate:.2e}, {now['examples_per_s']:.0f} examples/s"
+
+
+def _log(state: TrainState, learning_rate: float, run: RunFolder) -> None:
+    step, meter = state.step, state.meter
     now = meter.read()
-    run.log({"step": step, "epoch": round(step / training.plan.updates_per_epoch, 4), "learning_rate": learning_rate, **now})
+    run.log({"step": step, "epoch": round(step / state.plan.updates_per_epoch, 4), "learning_rate": learning_rate, **now})
     if now["skipped"]:
-        logger.warning("%d of the %d updates up to step %d were not finite and are skipped", now["skipped"], meter.updates, step)
+        logger.warning("%d of the %d updates up to step %d were not finite and were skipped", now["skipped"], meter.updates, step)
     meter.clear()
 
 
-def _fill(folder: Path, save: Save, training: TrainState, with_optimizer: bool) -> None:
-    save(folder)
-    if with_optimizer:
-        save_file(training.optimizer_tensors(), folder / "optimizer.safetensors")
+def _save_state(state: TrainState, scorer: Scorer) -> None:
+    """Save the state of training between two updates, with the scores so far, in the run's folder."""
+    saved = state.state_dict() | {"scores": scorer.run.history.scores, "evaluation_seconds": scorer.seconds}
+    with scorer.run.new_state() as path:
+        write_state(path, saved)
+
+
+def _load_state(state: TrainState, scorer: Scorer) -> None:
+    """Load the saved state, if there is one, and rewind the run's scores and log to its step.
+
+    Raises CheckpointError if the saved state is damaged or of another model.
+    """
+    run = scorer.run
+    if not run.state_file.exists():
+        run.rewind(0, {})
+        return
+    try:
+        saved = read_state(run.state_file)
+        state.load_state_dict(saved)
+        scores = {int(step): splits for step, splits in saved["scores"].items()}
+        scorer.seconds, computed = float(saved["evaluation_seconds"]), saved["computed"]
+    except DAMAGE as error:
+        raise damaged_state(run.state_file, error) from None
+    run.rewind(state.step, scores)
+    logger.info("%s: resuming from step %d", run.folder, state.step)
+    if computed != state.computed:
+        logger.warning("started %s, resuming %s: results will not be reproducible", computed, state.computed)

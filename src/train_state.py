@@ -1,14 +1,17 @@
-"""A training, one update after the other: batches, gradients, optimizer, schedule. When to score and to save is src.train's."""
+"""The state of a training: model, optimizer, schedule and step, and how one update is made. src.train is the loop around it."""
 
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.optimizer import AcceleratedOptimizer
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim import AdamW
 from transformers import get_linear_schedule_with_warmup
@@ -16,18 +19,22 @@ from transformers import get_linear_schedule_with_warmup
 from src.batches import Batch, bucketed_order, epoch_order, micro_batches
 from src.data import Features
 from src.heads import TaskModel
-from src.meter import BEARABLE, BEARABLE_IN_FP16, Meter, Update
+from src.meter import MAX_NONFINITE_IN_A_ROW, MAX_NONFINITE_IN_A_ROW_FP16, Meter, Update
+from src.random_state import random_state, set_random_state
 from src.settings import Settings
 
 logger = logging.getLogger(__name__)
 
-# On a CPU two batches of half the size cost no more than one, and pad less where rows of all lengths meet.
+# On a CPU two batches of half the size cost no more than one, and need less padding if rows of all lengths are mixed.
 CPU_PARTS = {"shuffled": 2, "bucketed": 1}
+
+# The parts of a torch schedule's state that change or depend on the settings; its other parts differ between versions.
+SCHEDULE_STATE = ("last_epoch", "_step_count", "_last_lr", "base_lrs")
 
 
 @dataclass(frozen=True)
 class Plan:
-    """How many rows make an update, how many updates an epoch, how many the run."""
+    """Rows per update, updates per epoch, and updates in total."""
 
     rows_per_update: int
     updates_per_epoch: int
@@ -35,7 +42,7 @@ class Plan:
 
     @classmethod
     def of(cls, rows: int, settings: Settings) -> "Plan":
-        """The plan for a training split of `rows` rows; the tail of an epoch is an update too."""
+        """Return the plan for a training split of `rows` rows; the rest at the end of an epoch is an update, too."""
         rows_per_update = settings.train_batch_size * settings.gradient_accumulation_steps
         updates_per_epoch = math.ceil(rows / rows_per_update)
         by_epochs = math.ceil(settings.num_train_epochs * updates_per_epoch - 1e-9)  # 1.1 * 100 is 110.00000000000001
@@ -43,7 +50,7 @@ class Plan:
 
 
 def make_optimizer(model: nn.Module, settings: Settings) -> AdamW:
-    """AdamW, fused; vectors (biases and the weights of norms) do not decay."""
+    """Return fused AdamW. Vectors (biases and the weights of LayerNorm) have no weight decay."""
     weights = [weight for weight in model.parameters() if weight.requires_grad]
     groups = [
         {"params": [weight for weight in weights if weight.ndim > 1], "weight_decay": settings.weight_decay},
@@ -53,19 +60,20 @@ def make_optimizer(model: nn.Module, settings: Settings) -> AdamW:
 
 
 class TrainState:
-    """A training under way: model, optimizer and schedule, the step they have come to, and what it was like so far."""
+    """A model in training: model, optimizer, schedule, the number of updates made so far (`step`), and measurements of them."""
 
-    def __init__(self, task_model: TaskModel, features: Features, settings: Settings, accelerator: Accelerator) -> None:
-        self.features, self.settings, self.accelerator = features, settings, accelerator
+    def __init__(self, task_model: TaskModel, features: Features, accelerator: Accelerator) -> None:
+        self.features, self.accelerator = features, accelerator
+        self.settings = settings = task_model.settings
         self.plan = Plan.of(len(features), settings)
         optimizer = make_optimizer(task_model.model, settings)
-        warm_up = int(settings.warmup_proportion * self.plan.total)
-        self.schedule = get_linear_schedule_with_warmup(optimizer, warm_up, self.plan.total)
+        warmup_steps = int(settings.warmup_proportion * self.plan.total)
+        self.schedule = get_linear_schedule_with_warmup(optimizer, warmup_steps, self.plan.total)
         model, self.optimizer = accelerator.prepare(task_model.model, optimizer)
         self.task_model = replace(task_model, model=model)
-        self.meter = Meter(
-            accelerator.device, BEARABLE[settings.on_nonfinite] if accelerator.scaler is None else BEARABLE_IN_FP16
-        )
+        uses_scaler = accelerator.scaler is not None
+        limit = MAX_NONFINITE_IN_A_ROW_FP16 if uses_scaler else MAX_NONFINITE_IN_A_ROW[settings.on_nonfinite]
+        self.meter = Meter(accelerator.device, limit)
         splits = accelerator.device.type == "cpu" and settings.padding == "none"
         self.parts = CPU_PARTS[settings.batching] if splits else 1
         self.step = 0
@@ -75,20 +83,20 @@ class TrainState:
 
     @property
     def learning_rate(self) -> float:
-        """That of the next update."""
+        """The learning rate of the next update."""
         return float(self.schedule.get_last_lr()[0])
 
     def advance(self) -> None:
-        """One update more. Where the GPU's memory does not hold its batches, they come in more parts from now on."""
+        """Make one update. If its batches do not fit into the GPU's memory, they are split further, from now on."""
         rows = self._next_rows()
         loss, tokens = self._accumulate(rows)
-        done = step(self.task_model.model, loss, self.optimizer, self.accelerator, self.settings.max_grad_norm)
+        update = step(self.task_model.model, loss, self.optimizer, self.accelerator, self.settings.max_grad_norm)
         self.schedule.step()
         self.step += 1
-        self.meter.add(self.step, done, len(rows), tokens)
+        self.meter.add(self.step, update, len(rows), tokens)
 
     def _accumulate(self, rows: np.ndarray) -> tuple[Tensor, int]:
-        """Add the gradients of an update up; its loss, and how many tokens it has."""
+        """Accumulate the gradients of an update; return its loss and its number of tokens."""
         while True:
             parts = micro_batches(rows, self.lengths, self.settings.train_batch_size, self.parts)
             batches = [self.task_model.collate(self.features, part) for part in parts]
@@ -99,13 +107,8 @@ class TrainState:
                     raise
                 self.optimizer.zero_grad()
                 self.parts *= 2
-                logger.warning("the GPU's memory is full: a batch is taken in %d parts, for the same updates", self.parts)
+                logger.warning("GPU memory is full: splitting each batch into %d micro-batches of the same update", self.parts)
             torch.cuda.empty_cache()
-
-    def optimizer_tensors(self) -> dict[str, Tensor]:
-        """The optimizer's state by the names of the weights: `<weight>.exp_avg`, `.exp_avg_sq`, `.step`."""
-        weights = self.task_model.model.named_parameters()
-        return {f"{name}.{key}": value for name, weight in weights for key, value in self.optimizer.state[weight].items()}
 
     def _next_rows(self) -> np.ndarray:
         epoch, position = divmod(self.step, self.plan.updates_per_epoch)
@@ -116,11 +119,72 @@ class TrainState:
                 self.order = bucketed_order(self.order, self.lengths, size, seed, epoch)
         return self.order[position * self.plan.rows_per_update : (position + 1) * self.plan.rows_per_update]
 
+    def save_checkpoint(self, folder: Path, tokenizer: Any) -> None:
+        """Write model and tokenizer into `folder`, and with save_optimizer the optimizer's tensors."""
+        model: Any = self.task_model.model
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        if self.settings.save_optimizer:
+            save_file(self._optimizer_tensors(), folder / "optimizer.safetensors")
+
+    def _optimizer_tensors(self) -> dict[str, Tensor]:
+        """Return the optimizer's state by the names of the weights: `<weight>.exp_avg`, `.exp_avg_sq`, `.step`."""
+        weights = self.task_model.model.named_parameters()
+        return {f"{name}.{key}": value for name, weight in weights for key, value in self.optimizer.state[weight].items()}
+
+    @property
+    def computed(self) -> str:
+        """Device type and precision, which decide whether results are reproducible."""
+        return f"on {self.accelerator.device.type}, precision {self.accelerator.mixed_precision}"
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return all that training needs to resume between two updates with the same results, as src.state_file writes it."""
+        schedule, scaler = self.schedule.state_dict(), self.accelerator.scaler
+        return {
+            "step": self.step,
+            "computed": self.computed,
+            "parts": self.parts,
+            "model": {name: tensor.detach() for name, tensor in _unique_tensors(self.task_model.model)},
+            "optimizer": self._optimizer_tensors(),
+            "meter": self.meter.state_dict(),
+            "schedule": {name: schedule[name] for name in SCHEDULE_STATE},
+            "scaler": scaler.state_dict() if scaler else None,
+            "random": random_state(self.accelerator.device),
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Load a state_dict. Raises KeyError, RuntimeError or the like if it is incomplete or of another model."""
+        model, scaler = self.task_model.model, self.accelerator.scaler
+        with torch.no_grad():
+            for name, tensor in _unique_tensors(model):
+                tensor.copy_(state["model"][name])
+        weights = dict(model.named_parameters())
+        for name, tensor in state.get("optimizer", {}).items():  # empty until a first update was finite
+            weight, _, key = name.rpartition(".")
+            self.optimizer.state[weights[weight]][key] = tensor.to(weights[weight].device)
+        self.meter.load_state_dict(state["meter"])
+        self.step, self.parts = state["step"], state["parts"]
+        self.schedule.load_state_dict(self.schedule.state_dict() | state["schedule"])
+        for group, rate in zip(self.optimizer.param_groups, self.schedule.get_last_lr(), strict=True):
+            group["lr"] = rate
+        if scaler and state["scaler"]:
+            scaler.load_state_dict(state["scaler"])
+        set_random_state(state["random"], self.accelerator.device)
+
+
+def _unique_tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """Yield weights and persistent buffers by name; a tensor that has several names comes once."""
+    seen: set[int] = set()
+    for name, tensor in model.state_dict(keep_vars=True).items():
+        if tensor.data_ptr() not in seen:
+            seen.add(tensor.data_ptr())
+            yield name, tensor
+
 
 def accumulate(task_model: TaskModel, batches: Sequence[Batch], accelerator: Accelerator) -> Tensor:
-    """Add the gradient of an update up, and return its loss, a scalar on the device.
+    """Accumulate the gradient of an update, and return its loss, a scalar on the device.
 
-    It is that of the sum of all items' losses over their number, however many batches they come in.
+    The loss is the sum over all items divided by their number, however many batches they are split into.
     """
     items = sum(batch.items for batch in batches)
     total = torch.zeros((), device=accelerator.device)
@@ -134,11 +198,11 @@ def accumulate(task_model: TaskModel, batches: Sequence[Batch], accelerator: Acc
 def step(
     model: nn.Module, loss: Tensor, optimizer: AcceleratedOptimizer, accelerator: Accelerator, max_grad_norm: float
 ) -> Update:
-    """Move the weights along the gradient, or leave them as they are where it or the loss is not finite; clears the gradient."""
+    """Update the weights, unless the loss or the gradient is not finite, and clear the gradient."""
     grad_norm = accelerator.clip_grad_norm_(model.parameters(), max_grad_norm)
-    fine = torch.isfinite(loss) & torch.isfinite(grad_norm)
-    if accelerator.scaler is None:  # else that skips the update, by the gradient alone
-        optimizer.optimizer.found_inf = (~fine).float()  # fused AdamW reads it on the device
+    finite = torch.isfinite(loss) & torch.isfinite(grad_norm)
+    if accelerator.scaler is None:  # a scaler skips the update itself, judging by the gradient alone
+        optimizer.optimizer.found_inf = (~finite).float()  # fused AdamW reads it on the device
     optimizer.step()
     optimizer.zero_grad()
-    return Update(loss, grad_norm, fine)
+    return Update(loss, grad_norm, finite)

@@ -186,11 +186,11 @@ def look(
         except (BenchmarkError, OSError) as error:
             found[cell] = ("broken", str(error))
             continue
-        if run.state == "in the way":
+        if run.state == "replace":
             _require_same_model(cell)
-            found[cell] = ("afresh", run.why)
+            found[cell] = ("afresh", run.reason)
         else:
-            found[cell] = ("finished" if run.complete else "new" if run.state == "absent" else "resumed", "")
+            found[cell] = ("finished" if run.complete else "new" if run.state == "new" else "resumed", "")
     return found
 
 

@@ -5,6 +5,7 @@ from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from src.data import DataFile
 from src.grid.cells import GRID, Cell, Status, Task, look
 from src.grid.display import Lines, Live, can_draw
 from src.grid.estimate import Estimate
@@ -12,7 +13,6 @@ from src.grid.pool import Pool, parse_devices
 from src.grid.read_runs import Left, read_grid
 from src.grid.record import Record
 from src.progress import format_seconds
-from src.run_folder import DataFile
 from src.settings import Settings
 
 logger = logging.getLogger(__name__)

@@ -1,23 +1,31 @@
-"""Parts for the tests of the loop: a split of random rows and a model small enough to train in no time."""
+"""Parts for the tests of the loop: splits of random rows, a model small enough to train in no time, whole trainings."""
 
+import json
+import os
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import torch
+from accelerate import Accelerator
 from transformers import ElectraConfig, ElectraForSequenceClassification
 
 from src.batches import Collator
-from src.data import Features
+from src.data import DataFile, Features
+from src.evaluate import Scorer
 from src.heads import HEADS, TaskModel
+from src.run_status import find_run
 from src.settings import Settings
+from src.train import train
 
 CPU = torch.device("cpu")
-DEFAULTS = Settings(task="nsmc", model_name_or_path="model", test_file="test.tsv")  # all else by default
+TEST = {"test": DataFile(Path("test.tsv"), "1" * 64, "other")}
+DEFAULTS = Settings(task="nsmc", model_name_or_path="model", test_file="test.tsv")  # everything else by default
 
 
-def task_model(model):
-    """The model as the loop takes it, a classifier on the CPU."""
-    return TaskModel(model, Collator(0, True, CPU), HEADS["classification"], DEFAULTS)
+def task_model(model, settings=DEFAULTS, unpads=False):
+    """Wrap a model as a classifier on the CPU."""
+    return TaskModel(model, Collator(0, True, CPU), HEADS["classification"], settings, unpads)
 
 
 def small_model(num_labels=2, dropout=0.0, seed=0):
@@ -28,6 +36,71 @@ def small_model(num_labels=2, dropout=0.0, seed=0):
         summary_last_dropout=dropout,
     )  # fmt: skip
     return ElectraForSequenceClassification(config)
+
+
+def model_with_nan(*updates):
+    """A small model whose loss is NaN in the given updates of two batches each, and a list that grows with every batch."""
+    calls = []
+
+    class WithNan(ElectraForSequenceClassification):
+        def forward(self, *args, **kwargs):
+            output = super().forward(*args, **kwargs)
+            calls.append(1)
+            if self.training and (len(calls) + 1) // 2 in updates:
+                output.logits = output.logits * float("nan")
+            return output
+
+    model = small_model()
+    model.__class__ = WithNan
+    return model, calls
+
+
+def limited_model(rows):
+    """A small model with memory for batches of at most so many rows, and a list of the sizes of its batches."""
+    sizes = []
+
+    class Limited(ElectraForSequenceClassification):
+        def forward(self, *args, **kwargs):
+            sizes.append(len(kwargs["input_ids"]))
+            if sizes[-1] > rows:
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 GiB")
+            return super().forward(*args, **kwargs)
+
+    model = small_model()
+    model.__class__ = Limited
+    return model, sizes
+
+
+class Tokenizer:
+    """A tokenizer of which a checkpoint keeps one file."""
+
+    def save_pretrained(self, folder):
+        (folder / "vocab.txt").write_text("vocabulary")
+
+
+def run_training(settings, model, rows, budget=40, unpads=False):
+    """Train and score `model` until it ends or is interrupted; return its run."""
+    run = find_run(settings, "acc", TEST)
+    run.start({}, {})
+    scorer = Scorer(run, {"test": RandomSplit(8, "test")}, budget)
+    try:
+        train(task_model(model, settings, unpads), Tokenizer(), RandomSplit(rows), Accelerator(cpu=True), scorer)
+        run.finish(scorer.seconds, 1.0)
+    finally:
+        os.close(run.lock)  # as the end of the process would
+    return run
+
+
+def train_small(settings, model=None, rows=20, **changes):
+    """Train the small model on `rows` rows in updates of 4; return the run and the model."""
+    base = {"train_batch_size": 4, "num_train_epochs": 1, "learning_rate": 0.01, "log_every": 1, "overwrite_output_dir": True}
+    model = model or small_model()
+    return run_training(settings(**base | changes), model, rows, budget=4), model
+
+
+def log_of(run):
+    """The lines of log.jsonl."""
+    return [json.loads(line) for line in (run.folder / "log.jsonl").read_text().splitlines()]
 
 
 @dataclass

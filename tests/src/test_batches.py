@@ -4,7 +4,7 @@ import torch
 from src.batches import Collator, bucketed_order, by_length, epoch_order, micro_batches, slices
 from src.data import Features
 
-# Row r has r + 1 tokens, and every one of them is the number r + 1.
+# Row r has r + 1 tokens with the id r + 1.
 FEATURES = Features(
     {
         "input_ids": np.array([1, 2, 2, 3, 3, 3, 4, 4, 4, 4], np.int32),
@@ -16,7 +16,7 @@ FEATURES = Features(
 CPU = torch.device("cpu")
 
 
-def test_an_epoch_s_order_depends_on_seed_and_epoch_alone():
+def test_epoch_order_depends_only_on_seed_and_epoch():
     first = epoch_order(100, seed=42, epoch=0)
     assert sorted(first) == list(range(100))
     assert first.tolist() == epoch_order(100, seed=42, epoch=0).tolist()
@@ -24,12 +24,12 @@ def test_an_epoch_s_order_depends_on_seed_and_epoch_alone():
     assert first.tolist() != epoch_order(100, seed=43, epoch=0).tolist()
 
 
-def test_the_order_stays_what_it_was():
-    """Else the same seed would no longer give the same scores."""
+def test_epoch_order_is_the_same_in_every_version():
+    """Otherwise the same seed would give other scores."""
     assert epoch_order(8, seed=42, epoch=0).tolist() == [3, 4, 2, 7, 6, 1, 5, 0]
 
 
-def test_rows_are_padded_to_the_longest_of_their_batch():
+def test_pads_rows_to_the_longest_of_their_batch():
     batch = Collator(pad_token_id=9, segments=True, device=CPU)(FEATURES, np.array([2, 0]))
     assert batch.inputs["input_ids"].tolist() == [[3, 3, 3], [1, 9, 9]]
     assert batch.inputs["attention_mask"].tolist() == [[1, 1, 1], [1, 0, 0]]
@@ -39,34 +39,34 @@ def test_rows_are_padded_to_the_longest_of_their_batch():
     assert batch.places.tolist() == [0, 1, 2, 3]
 
 
-def test_labels_of_tokens_are_padded_with_no_label():
+def test_pads_labels_of_tokens_with_ignore_index():
     tagged = Features({**FEATURES.tensors, "label_ids": np.array([-100, -100, 5, -100, 6, -100, -100, 7, 8, -100], np.int32)})
-    batch = Collator(pad_token_id=9, segments=False, device=CPU)(tagged, np.array([1, 3]))
+    batch = Collator(pad_token_id=9, segments=False, device=CPU, labels="tokens")(tagged, np.array([1, 3]))
     assert batch.labels.tolist() == [[-100, 5, -100, -100], [-100, 7, 8, -100]]
     assert (batch.items, batch.tokens, batch.labels.dtype) == (3, 6, torch.int64)
 
 
-def test_a_span_s_labels_are_its_two_ends_and_padding_is_no_context():
+def test_labels_of_spans_are_first_and_last_token_and_padding_is_not_context():
     of_spans = {"start_positions": np.array([0, 0, 1, 2]), "end_positions": np.array([0, 1, 2, 3])}
     context = np.array([1, 2, 2, 2, 2, 1, 0, 1, 2, 1], np.uint8)
     windows = Features({**FEATURES.tensors, **of_spans, "context_marks": context})
-    batch = Collator(pad_token_id=9, segments=False, device=CPU)(windows, np.array([2, 1]))
+    batch = Collator(pad_token_id=9, segments=False, device=CPU, labels="spans")(windows, np.array([2, 1]))
     assert batch.labels.tolist() == [[1, 2], [0, 1]]
     assert batch.context_marks.tolist() == [[2, 2, 1], [2, 2, 0]]
     assert (batch.items, batch.tokens, batch.labels.dtype) == (2, 5, torch.int64)
 
 
-def test_the_last_row_is_whole():
+def test_the_last_row_is_complete():
     batch = Collator(pad_token_id=9, segments=False, device=CPU)(FEATURES, np.array([3, 1]))
     assert batch.inputs["input_ids"].tolist() == [[4, 4, 4, 4], [2, 2, 9, 9]]
 
 
-def test_segments_are_sent_only_to_a_model_that_has_them():
+def test_makes_token_type_ids_only_for_models_with_segments():
     assert "token_type_ids" not in Collator(pad_token_id=0, segments=False, device=CPU)(FEATURES, np.array([0])).inputs
 
 
-def test_evaluation_goes_from_long_to_short_and_sees_every_row_once():
-    """No more than 6 tokens with padding: one row of 4, two of up to 3, the rest; a row that is too long comes alone."""
+def test_by_length_yields_every_row_once_longest_first():
+    """At most 6 tokens with padding: one row of 4, two of up to 3, the rest. A row above the budget is a batch of its own."""
 
     def batches(*arguments):
         return [rows.tolist() for rows in by_length(FEATURES, *arguments)]
@@ -77,7 +77,7 @@ def test_evaluation_goes_from_long_to_short_and_sees_every_row_once():
     assert batches(9, 4) == [[3, 2], [1, 0]]  # every row padded to 4
 
 
-def test_buckets_hold_rows_of_like_length_in_as_many_batches():
+def test_bucketed_batches_have_rows_of_similar_length():
     lengths = np.random.default_rng(0).integers(3, 60, 1013)
     order = epoch_order(1013, seed=1, epoch=0)
     bucketed = bucketed_order(order, lengths, 8, seed=1, epoch=0)
@@ -86,23 +86,23 @@ def test_buckets_hold_rows_of_like_length_in_as_many_batches():
     spread = [np.mean([np.ptp(lengths[batch]) for batch in slices(rows, 8)]) for rows in (order, bucketed)]
     assert spread[1] < spread[0] / 10
     means = [lengths[batch].mean() for batch in slices(bucketed, 8)]
-    assert abs(np.corrcoef(np.arange(len(means)), means)[0, 1]) < 0.2  # long and short batches take turns
+    assert abs(np.corrcoef(np.arange(len(means)), means)[0, 1]) < 0.2  # long and short batches are mixed
 
 
 def test_a_batch_that_is_not_full_stays_the_last():
-    """Else the updates would be cut elsewhere."""
+    """Otherwise updates would begin at other rows."""
     lengths = np.arange(10)
     assert len(bucketed_order(np.arange(10), lengths, 4, seed=0, epoch=0)) == 10
     assert sorted(bucketed_order(np.arange(10), lengths, 4, seed=0, epoch=0)[8:]) == [8, 9]
 
 
-def test_micro_batches_are_the_rows_of_their_batch_from_long_to_short():
+def test_micro_batches_split_each_batch_from_long_to_short():
     rows, lengths = np.array([0, 1, 2, 3, 4]), np.array([5, 9, 7, 1, 3])
     assert [part.tolist() for part in micro_batches(rows, lengths, 3, 2)] == [[1, 2], [0], [4], [3]]
     assert [part.tolist() for part in micro_batches(rows, lengths, 3, 1)] == [[0, 1, 2], [3, 4]]
 
 
-def test_rows_can_have_one_length():
+def test_pads_all_rows_to_a_fixed_length():
     batch = Collator(pad_token_id=9, segments=False, device=CPU, length=6)(FEATURES, np.array([1]))
     assert batch.inputs["input_ids"].tolist() == [[2, 2, 9, 9, 9, 9]]
 

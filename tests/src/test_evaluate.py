@@ -5,10 +5,10 @@ import torch
 from src.errors import NumbersError
 from src.evaluate import Scorer, predict
 from src.run_status import find_run
-from tests.src.helpers import RandomSplit, small_model, task_model
+from tests.src.helpers import RandomSplit, limited_model, small_model, task_model
 
 
-def test_logits_come_in_the_given_order_whatever_the_batches():
+def test_returns_logits_in_order_whatever_the_batches():
     split, model = RandomSplit(23), small_model(dropout=0.5)
     model.train()
     one_by_one = np.concatenate([predict_row(model, split, row) for row in range(23)])
@@ -28,22 +28,13 @@ def predict_row(model, split, row):
     return logits
 
 
-def test_a_batch_that_does_not_fit_into_memory_is_split():
+def test_splits_a_batch_that_does_not_fit_into_memory():
     split, model = RandomSplit(23), small_model()
     expected, loss = predict(task_model(model), split.features, 200)
-    sizes = []
-
-    class Crowded(type(model)):
-        def forward(self, *args, **kwargs):
-            sizes.append(len(kwargs["input_ids"]))
-            if sizes[-1] > 4:
-                raise torch.OutOfMemoryError("CUDA out of memory.")
-            return super().forward(*args, **kwargs)
-
-    model.__class__ = Crowded
-    found, same = predict(task_model(model), split.features, 200)
-    np.testing.assert_allclose(found, expected, atol=1e-6)
-    assert same == pytest.approx(loss)
+    model, sizes = limited_model(4)
+    logits, same_loss = predict(task_model(model), split.features, 200)
+    np.testing.assert_allclose(logits, expected, atol=1e-6)
+    assert same_loss == pytest.approx(loss)
     assert max(sizes) > 4
 
 
@@ -61,10 +52,10 @@ def run(settings):
     return run
 
 
-def test_a_step_is_scored_once_and_files_are_written(run):
+def test_scores_a_step_once_and_writes_files(run):
     test = RandomSplit(10, "test")
     scorer = Scorer(run, {"test": test}, 4)
-    scorer.score(task_model(small_model()), 5, ["dev", "test"])  # there is no dev split
+    scorer.score(task_model(small_model()), 5, ["dev", "test"])  # this run has no dev split
     first = (run.folder / "test" / "test-5.txt").read_text()
     assert first.splitlines() == [f"  {name} = {value}" for name, value in sorted(run.history.scores[5]["test"].items())]
     assert len((run.folder / "test" / "predictions-5.tsv").read_text().splitlines()) == 10
@@ -73,9 +64,9 @@ def test_a_step_is_scored_once_and_files_are_written(run):
     assert list(run.history.scores) == [5]
 
 
-def test_logits_that_are_no_numbers_stop_the_run(run):
+def test_nan_logits_stop_the_run(run):
     model = small_model()
     torch.nn.init.constant_(model.classifier.out_proj.bias, float("nan"))
-    with pytest.raises(NumbersError, match="step 5: the loss on test is not a finite number"):
+    with pytest.raises(NumbersError, match="step 5: the loss on test"):
         Scorer(run, {"test": RandomSplit(10, "test")}, 4).score(task_model(model), 5, ["test"])
     assert run.history.scores == {}

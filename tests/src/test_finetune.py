@@ -1,14 +1,35 @@
-import torch
+import gc
+import weakref
+from types import SimpleNamespace
+
+import pytest
 from accelerate import Accelerator
 from transformers import ElectraConfig, RobertaConfig, RobertaForSequenceClassification
 
 from processor import TASKS
-from src.finetune import wrap_model
+from src import finetune
+from src.errors import EnvironmentFailure
+from src.evaluate import Scorer, predict
+from src.finetune import Components, load_checkpoint, prepare, score_checkpoints, train_and_score, wrap_model
 from src.heads import HEADS
-from tests.src.helpers import DEFAULTS, small_model
+from src.run_status import find_run
+from tests.src.helpers import CPU, DEFAULTS, RandomSplit, Tokenizer, limited_model, small_model, task_model, train_small
+from tests.src.runs import NO_DEV, end_process
+
+TASK = TASKS["nsmc"]
 
 
-def test_a_model_gets_its_own_pad_id_and_segments_only_where_it_has_them():
+@pytest.fixture
+def saved_models(monkeypatch):
+    """Load checkpoints of the small model, whose vocabulary fits no tokenizer, without the checks of src.models."""
+
+    def load(settings, kind, labels, path=None):
+        return type(small_model()).from_pretrained(path) if path else small_model()
+
+    monkeypatch.setattr(finetune, "load_model", load)
+
+
+def test_wraps_a_model_with_its_own_pad_id_and_segments_if_it_has_them():
     accelerator = Accelerator(cpu=True)
     electra = wrap_model(small_model(), DEFAULTS, TASKS["paws"], accelerator)
     assert (electra.collate.pad_token_id, electra.collate.segments) == (ElectraConfig().pad_token_id, True)
@@ -16,6 +37,95 @@ def test_a_model_gets_its_own_pad_id_and_segments_only_where_it_has_them():
     roberta = wrap_model(
         RobertaForSequenceClassification(RobertaConfig(type_vocab_size=1, **shape)), DEFAULTS, TASKS["korsts"], accelerator
     )
-    assert (roberta.collate.pad_token_id, roberta.collate.segments) == (1, False)  # positions hang on the pad id
+    assert (roberta.collate.pad_token_id, roberta.collate.segments) == (1, False)  # its positions depend on the pad id
     assert (electra.head, roberta.head) == (HEADS["classification"], HEADS["regression"])
-    assert roberta.collate.device == torch.device("cpu")
+    assert roberta.collate.device == CPU
+
+
+@pytest.mark.parametrize(("kind", "labels"), [("classification", "rows"), ("tagging", "tokens"), ("span", "spans")])
+def test_the_head_decides_how_labels_are_laid_out(kind, labels):
+    wrapped = wrap_model(small_model(), DEFAULTS, SimpleNamespace(kind=kind), Accelerator(cpu=True))
+    assert wrapped.collate.labels == labels
+
+
+def test_prepares_a_tokenizer_and_a_model_only_if_there_is_something_to_train(settings):
+    run = find_run(settings(), "acc", {})
+    components = prepare(run, TASK)
+    assert components.model is not None
+    folder = run.checkpoint_folder(1)
+    components.model.save_pretrained(folder)
+    components.tokenizer.save_pretrained(folder)
+    run.state = "score"
+    components = prepare(run, TASK)
+    assert components.model is None
+    assert components.tokenizer.name_or_path == str(folder)
+
+
+def test_loads_a_checkpoint_that_predicts_as_before(settings):
+    components = prepare(find_run(settings(), "acc", {}), TASK)
+    folder = settings().run_folder / "checkpoint-1"
+    components.model.save_pretrained(folder)
+    components.tokenizer.save_pretrained(folder)
+    elsewhere = settings(mixed_precision="fp16", torch_compile=True)  # as trained on a GPU
+    tokenizer, loaded = load_checkpoint(elsewhere, TASK, folder)
+    assert tokenizer.get_vocab() == components.tokenizer.get_vocab()
+    split = RandomSplit(5)
+    logits, _ = predict(loaded, split.features, 100)
+    expected, _ = predict(wrap_model(components.model, settings(), TASK, Accelerator(cpu=True)), split.features, 100)
+    assert (logits == expected).all()
+
+
+def test_scores_unscored_checkpoints_then_prunes(settings, saved_models):
+    run, model = train_small(settings, do_eval=False, max_steps=6, save_steps=2, logging_steps=100)
+    assert run.checkpoints() == [2, 4, 6]  # none is scored yet
+    run.history.scores = {4: {"test": {"acc": 2.0}}}
+    test = RandomSplit(8, "test")
+    score_checkpoints(TASK, Accelerator(cpu=True), Scorer(run, {"test": test}, 40))
+    assert sorted(run.history.scores) == [2, 4, 6]
+    assert run.history.scores[4]["test"] == {"acc": 2.0}
+    expected, loss = predict(task_model(model), test.features, 40)
+    assert run.history.scores[6]["test"] == {**test.score(expected), "loss": loss}
+    assert run.checkpoints() == [4, 6]
+
+
+def test_keeps_checkpoints_of_an_unfinished_training(settings, saved_models, caplog):
+    run, _ = train_small(settings, do_eval=False, max_steps=6, save_steps=2, logging_steps=100)
+    run.state = "score"
+    score_checkpoints(TASK, Accelerator(cpu=True), Scorer(run, {"test": RandomSplit(8, "test")}, 40))
+    assert run.checkpoints() == [2, 4, 6]  # a training that resumes decides
+    assert f"{run.folder}: training is not finished" in caplog.text
+
+
+def train_and_score_small(settings, monkeypatch, model, **changes):
+    """Train `model` on five updates and score its checkpoint as a separate stage; return the run."""
+    monkeypatch.setattr(finetune, "log_to", lambda path: None)
+    base = {"train_batch_size": 4, "max_steps": 5, "eval_all_checkpoints": False, "logging_steps": 100}
+    run = find_run(settings(**base | changes), "acc", NO_DEV)
+    components = Components(Accelerator(cpu=True), Tokenizer(), model)
+    del model
+    try:
+        train_and_score(run, TASK, components, {"train": RandomSplit(20), "test": RandomSplit(8, "test")})
+    finally:
+        end_process(run)
+    return run
+
+
+def test_frees_the_trained_model_before_checkpoints_are_scored(settings, monkeypatch, saved_models):
+    models, load = [small_model()], finetune.load_model
+    trained, freed = weakref.ref(models[0]), []
+
+    def load_and_look(*arguments):
+        gc.collect()
+        freed.append(trained() is None)
+        return load(*arguments)
+
+    monkeypatch.setattr(finetune, "load_model", load_and_look)
+    run = train_and_score_small(settings, monkeypatch, models.pop())
+    assert freed == [True]
+    assert run.history.has(5, "test")
+    assert find_run(run.settings, "acc", NO_DEV).complete
+
+
+def test_a_full_memory_ends_the_run_with_advice(settings, monkeypatch):
+    with pytest.raises(EnvironmentFailure, match=r"--train_batch_size.*--gradient_accumulation_steps.*CUDA out of memory"):
+        train_and_score_small(settings, monkeypatch, limited_model(0)[0])

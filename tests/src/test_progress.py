@@ -31,11 +31,11 @@ progress.close()
 @pytest.mark.parametrize(
     ("seconds", "text"), [(0, "0:00"), (59.6, "1:00"), (61, "1:01"), (3600, "1:00:00"), (36_061, "10:01:01")]
 )
-def test_seconds_for_people(seconds, text):
+def test_format_seconds(seconds, text):
     assert format_seconds(seconds) == text
 
 
-def test_plain_lines_where_there_is_no_terminal():
+def test_logs_plain_lines_without_a_terminal():
     done = subprocess.run([sys.executable, "-c", SHOW], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout == ""
     lines = [line.split(" ", 1)[1] for line in done.stderr.splitlines()]
@@ -48,25 +48,25 @@ def test_plain_lines_where_there_is_no_terminal():
     assert not re.search(r"[\x00-\x09\x0b-\x1f]", done.stderr)
 
 
-def test_a_bar_on_a_terminal_and_nothing_on_standard_output():
-    ours, theirs = pty.openpty()
-    done = subprocess.run([sys.executable, "-c", SHOW], cwd=ROOT, stdout=subprocess.PIPE, stderr=theirs, check=True)
-    os.close(theirs)
-    shown = os.read(ours, 100_000).decode(errors="replace")
-    os.close(ours)
+def test_shows_a_bar_on_a_terminal_and_prints_nothing():
+    terminal, process_end = pty.openpty()
+    done = subprocess.run([sys.executable, "-c", SHOW], cwd=ROOT, stdout=subprocess.PIPE, stderr=process_end, check=True)
+    os.close(process_end)
+    shown = os.read(terminal, 100_000).decode(errors="replace")
+    os.close(terminal)
     assert done.stdout == b""
     assert "loss 0.5" in shown
     assert re.search(r"\r\x1b\[K\d\d:\d\d:\d\d in between", shown)
 
 
-def test_lines_come_no_more_often_than_every_few_seconds(caplog):
+def test_is_due_only_every_few_seconds(caplog):
     progress = Progress("step", 1000)
     with caplog.at_level(logging.INFO):
         for _ in range(1000):
             assert not progress.due()
 
 
-def test_a_disk_that_is_full_is_not_told_by_every_message(capfd):
+def test_a_full_disk_is_not_reported_for_every_message(capfd):
     root = logging.getLogger()
     before = list(root.handlers)
     try:

@@ -15,25 +15,25 @@ def test_a_signal_waits_for_the_next_check(number):
     before = signal.getsignal(number)
     with signals.ending_at_check():
         signals.check()
-        os.kill(os.getpid(), number)  # nothing happens here
+        os.kill(os.getpid(), number)  # no effect yet
         with pytest.raises(Interrupted) as caught:
             signals.check()
     assert caught.value.exit_code == 128 + number
     assert signal.getsignal(number) is before
 
 
-def test_what_was_asked_before_is_forgotten():
+def test_a_new_block_forgets_earlier_signals():
     with signals.ending_at_check():
         os.kill(os.getpid(), signal.SIGTERM)
     with signals.ending_at_check():
         signals.check()
 
 
-def test_a_second_signal_does_not_wait():
+def test_a_second_signal_ends_the_process_immediately():
     code = (
         "import os, signal; from src import signals\n"
         "with signals.ending_at_check():\n"
-        "    os.kill(os.getpid(), signal.SIGTERM); os.kill(os.getpid(), signal.SIGINT); print('still there')"
+        "    os.kill(os.getpid(), signal.SIGTERM); os.kill(os.getpid(), signal.SIGINT); print('still running')"
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (-signal.SIGINT, "")

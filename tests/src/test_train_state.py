@@ -1,146 +1,200 @@
-"""An interrupted training, continued, ends with the bits of one that was left alone. tests/test_kills.py kills processes."""
+"""One update after the other, and the state between them; tests/src/test_train_resume.py interrupts whole trainings."""
 
 import json
-import os
-import shutil
+import random
+from collections.abc import Mapping
+from dataclasses import replace
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
+from safetensors.torch import load_file, save_file
 
-from src import signals
-from src.errors import CheckpointError, Interrupted
-from src.evaluate import Scorer
-from src.heads import TaskModel
-from src.run_status import find_run
-from src.train import train
-from src.unpadding import unpad_encoder
-from tests.src.helpers import RandomSplit, small_model, task_model
-from tests.src.test_train import log_of, sick_model
-
-BASE = {"train_batch_size": 4, "max_steps": 12, "learning_rate": 0.01, "log_every": 5, "save_steps": 4, "logging_steps": 3}
-
-
-def begin(settings, output_dir, model=None, unpads=False, **changes):
-    """Go on with the run of this name until it ends or is interrupted; the run and its model."""
-    chosen = settings(**BASE | {"output_dir": output_dir} | changes)
-    torch.manual_seed(chosen.seed)
-    model = model or small_model(dropout=0.1)
-    wrapped = task_model(model)
-    if unpads:
-        unpad_encoder(model)
-        wrapped = TaskModel(model, wrapped.collate, wrapped.head, wrapped.settings, unpads=True)
-    run = find_run(chosen, "acc", {})
-    run.start({}, {})
-    scorer = Scorer(run, {"test": RandomSplit(8, "test")}, 40)
-    try:
-        train(wrapped, RandomSplit(22), chosen, Accelerator(cpu=True), run, scorer, model.save_pretrained)
-        run.finish(scorer.seconds, 1.0)
-    finally:
-        os.close(run.lock)  # as at the end of the process
-    return run, model
-
-
-def look_that_interrupts(number):
-    """In the place of interrupts.check: the `number`-th look finds that a signal has come."""
-    looks = []
-
-    def check():
-        looks.append(1)
-        if len(looks) == number:
-            raise Interrupted(15)
-
-    return check
-
-
-def lines_of(run):
-    return [{name: value for name, value in line.items() if "_per_s" not in name and name != "seconds"} for line in log_of(run)]
+from src import meter as meter_module
+from src.files import read_facts
+from src.state_file import read_state, write_state
+from src.train_state import Plan, TrainState, accumulate, make_optimizer, step
+from tests.src.helpers import RandomSplit, model_with_nan, small_model, task_model
 
 
 @pytest.mark.parametrize(
-    "changes",
+    ("rows", "changes", "expected"),
     [
-        {},
-        {"gradient_accumulation_steps": 3},
-        {"batching": "bucketed"},
-        {"warmup_proportion": 0.5, "max_grad_norm": 0.1},
-        {"unpads": True},
+        (20, {}, Plan(4, 5, 5)),
+        (21, {}, Plan(4, 6, 6)),  # the tail of an epoch is an update
+        (21, {"num_train_epochs": 2.5}, Plan(4, 6, 15)),
+        (21, {"gradient_accumulation_steps": 3}, Plan(12, 2, 2)),
+        (3, {"gradient_accumulation_steps": 3}, Plan(12, 1, 1)),  # fewer batches than accumulation steps
+        (21, {"max_steps": 1000}, Plan(4, 6, 1000)),
+        (400, {"num_train_epochs": 1.1}, Plan(4, 100, 110)),  # 1.1 * 100 is a little more than 110
     ],
-    ids=str,
 )
-def test_it_goes_on_from_every_step_with_the_same_bits(settings, monkeypatch, changes):
-    """12 updates and 6 evaluations of three batches: interrupted again and again after a few looks for a signal."""
-    whole, trained = begin(settings, "whole", **changes)
-    interruptions = 0
-    for attempt in range(100):
-        monkeypatch.setattr(signals, "check", look_that_interrupts(2 + attempt % 4))
-        try:
-            run, model = begin(settings, "parts", **changes)
-            break
-        except Interrupted as error:
-            assert "is saved, and the same command goes on from there" in str(error)
-            interruptions += 1
-    assert interruptions > 5
-    assert all(torch.equal(one, other) for one, other in zip(model.parameters(), trained.parameters(), strict=True))
-    assert lines_of(run) == lines_of(whole)
-    assert run.history.scores == whole.history.scores
-    assert (run.folder / "eval_results.json").read_bytes() == (whole.folder / "eval_results.json").read_bytes()
-    assert run.checkpoints() == whole.checkpoints()
-    assert not (run.folder / "resume").exists()
+def test_plan(settings, rows, changes, expected):
+    assert Plan.of(rows, settings(**{"train_batch_size": 4, "num_train_epochs": 1} | changes)) == expected
 
 
-def test_what_the_meter_has_seen_goes_on_too(settings, monkeypatch):
-    """An update is skipped before the interruption, and the mean loss is of the whole window."""
-    changes = {"log_every": 12, "on_nonfinite": "skip", "save_steps": 100, "logging_steps": 100}
-    whole, _ = begin(settings, "whole", sick_model(3)[0], **changes)
-    monkeypatch.setattr(signals, "check", look_that_interrupts(6))
-    with pytest.raises(Interrupted):
-        begin(settings, "parts", sick_model(3)[0], **changes)
-    run, _ = begin(settings, "parts", sick_model()[0], **changes)
-    assert lines_of(run) == lines_of(whole)
-    assert lines_of(run)[0]["skipped"] == 1
+def test_biases_and_norms_have_no_weight_decay(settings):
+    model = small_model()
+    optimizer = make_optimizer(model, settings(weight_decay=0.1))
+    names = {id(weight): name for name, weight in model.named_parameters()}
+    decays = {names[id(weight)]: group["weight_decay"] for group in optimizer.param_groups for weight in group["params"]}
+    assert len(decays) == len(names)
+    for name, decay in decays.items():
+        assert decay == (0.0 if "LayerNorm" in name or name.endswith("bias") else 0.1), name
 
 
-def interrupted(settings, monkeypatch, at=5):
-    with monkeypatch.context() as patch:
-        patch.setattr(signals, "check", look_that_interrupts(at))
-        with pytest.raises(Interrupted) as caught:
-            begin(settings, "run")
-    return find_run(settings(**BASE), "acc", {}), caught.value
+def test_a_nonfinite_update_changes_neither_weights_nor_optimizer(settings):
+    accelerator = Accelerator(cpu=True)
+    model = small_model()
+    model, optimizer = accelerator.prepare(model, make_optimizer(model, settings()))
+    batch = task_model(model).collate(RandomSplit(4).features, np.arange(4))
+
+    def update(batch):
+        return step(model, accumulate(task_model(model), [batch], accelerator), optimizer, accelerator, 1.0)
+
+    assert update(batch).finite
+    before = [weight.clone() for weight in [*model.parameters(), *(s["exp_avg"] for s in optimizer.optimizer.state.values())]]
+    assert not update(replace(batch, items=0)).finite  # the mean over no items
+    after = [*model.parameters(), *(state["exp_avg"] for state in optimizer.optimizer.state.values())]
+    assert all(torch.equal(one, other) for one, other in zip(before, after, strict=True))
+    assert {int(state["step"]) for state in optimizer.optimizer.state.values()} == {1}
+    assert update(batch).finite
+    assert not torch.equal(before[0], next(iter(model.parameters())))
 
 
-def test_an_interruption_says_what_is_kept(settings, monkeypatch):
-    _, error = interrupted(settings, monkeypatch)
-    assert str(error) == "interrupted by SIGTERM; step 3 of 12 is saved, and the same command goes on from there"
-    assert error.exit_code == 143
+# -- state between updates -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("content", ["poison", "half", "nothing", "other facts", "other weights"])
-def test_a_state_that_is_damaged_is_refused(settings, monkeypatch, poison, content):
-    from safetensors.torch import load_file, save_file
-
-    run, _ = interrupted(settings, monkeypatch)
-    path, whole = run.state_file, run.state_file.read_bytes()
-    tensors = load_file(path)
-    if content == "poison":
-        path.write_bytes(poison)
-    elif content == "other facts":
-        save_file(tensors, path, {"facts": json.dumps({"step": "many"})})
-    elif content == "other weights":
-        save_file({"model.a": torch.zeros(2)}, path, {"facts": "{}"})
-    else:
-        path.write_bytes(whole[: len(whole) // 2] if content == "half" else b"")
-    with pytest.raises(CheckpointError, match=r"state\.safetensors is damaged or of another model .* say --resume false"):
-        begin(settings, "run")
-    assert [path.name for path in run.folder.parent.iterdir() if not path.name.startswith(".")] == ["run"]
-    run, _ = begin(settings, "run", resume=False)  # as the message says
-    assert run.checkpoints()
+@pytest.fixture
+def frozen(monkeypatch):
+    """No time passes, and no memory is used."""
+    monkeypatch.setattr(meter_module, "time", SimpleNamespace(monotonic=lambda: 0.0))
+    monkeypatch.setattr(meter_module, "peak_memory", lambda device: 0)
 
 
-def test_a_state_of_another_model_is_refused(settings, monkeypatch):
-    run, _ = interrupted(settings, monkeypatch)
-    kept = run.folder.with_name("kept")
-    shutil.copytree(run.folder, kept)
-    with pytest.raises(CheckpointError, match="of another model"):
-        begin(settings, "run", small_model(num_labels=3))
-    assert run.state_file.read_bytes() == (kept / "resume" / "state.safetensors").read_bytes()
+def train_state(settings, model=None, updates=0):
+    """The state after some updates of 5 per epoch; the third one is not finite if the model is as `model_with_nan(3)`."""
+    options = {"train_batch_size": 4, "max_steps": 12, "learning_rate": 0.01, "on_nonfinite": "skip"}
+    model = model or small_model(dropout=0.1, seed=1)
+    state = TrainState(task_model(model, settings(**options)), RandomSplit(18).features, Accelerator(cpu=True))
+    for _ in range(updates):
+        state.advance()
+    return state
+
+
+def differences(one, other, path="state"):
+    """Paths at which two objects differ: in tensors, numbers, items or attributes, none of which is named here."""
+    if type(one).__qualname__ != type(other).__qualname__:
+        return [f"{path}: {type(one)}, {type(other)}"]
+    if isinstance(one, torch.Tensor):
+        return [] if torch.equal(one, other) else [path]
+    if isinstance(one, np.ndarray):
+        return [] if np.array_equal(one, other) else [path]
+    if isinstance(one, Mapping):
+        missing = [f"{path}[{key!r}]" for key in one.keys() ^ other.keys()]
+        return missing + [
+            place for key in one.keys() & other.keys() for place in differences(one[key], other[key], f"{path}[{key!r}]")
+        ]
+    if isinstance(one, list | tuple):
+        parts = [differences(a, b, f"{path}[{number}]") for number, (a, b) in enumerate(zip(one, other, strict=False))]
+        return sum(parts, [f"{path}: length"] if len(one) != len(other) else [])
+    if type(one).__module__.startswith("src."):
+        return differences(vars(one), vars(other), path)
+    if hasattr(one, "state_dict"):
+        return differences(one.state_dict(), other.state_dict(), f"{path}.state_dict()")
+    return [] if isinstance(one, Accelerator) or one == other else [path]
+
+
+def reload(settings, tmp_path, state, model=None):
+    """A new state, loaded from the file of another one."""
+    path = tmp_path / "state.safetensors"
+    write_state(path, state.state_dict())
+    loaded = train_state(settings, model)
+    loaded.load_state_dict(read_state(path))
+    return loaded
+
+
+def test_a_resumed_state_equals_an_undisturbed_one_in_every_attribute(settings, tmp_path, frozen):
+    state = train_state(settings, model_with_nan(3)[0], updates=4)
+    loaded = reload(settings, tmp_path, state, model_with_nan()[0])
+    assert differences(loaded.state_dict(), state.state_dict()) == []
+    for one in (state, loaded):
+        one.advance()  # works out the order of the epoch again
+    assert differences(vars(loaded), vars(state)) == []
+    loaded.meter.loss += 1
+    loaded.step += 1
+    assert len(differences(vars(loaded), vars(state))) == 2  # the comparison sees what is inside
+
+
+def test_a_resumed_state_draws_the_same_random_numbers(settings, tmp_path, frozen):
+    """Dropout after a reload is as without one."""
+    state = train_state(settings, updates=2)
+    write_state(tmp_path / "before", state.state_dict())
+    state.advance()
+    loaded = train_state(settings)
+    loaded.load_state_dict(read_state(tmp_path / "before"))
+    loaded.advance()
+    assert differences(loaded.state_dict(), state.state_dict()) == []
+
+
+def test_state_dict_changes_nothing_that_can_be_seen(settings):
+    state = train_state(settings, updates=2)
+    meter = dict(vars(state.meter))
+    state.state_dict()
+    assert vars(state.meter) == meter
+
+
+def first_edition_state(state):
+    """The tensors and facts of `state` as the first edition of this project wrote them; its files must resume."""
+    meter, model, schedule = state.meter, state.task_model.model, state.schedule.state_dict()
+    tensors = {f"model.{name}": weight.detach() for name, weight in model.named_parameters()}
+    tensors |= {f"model.{name}": buffer for name, buffer in model.named_buffers() if name in model.state_dict()}
+    for name, weight in model.named_parameters():
+        tensors |= {f"optimizer.{name}.{key}": value for key, value in state.optimizer.state[weight].items()}
+    tensors |= {
+        "meter.loss": meter.loss, "meter.skipped": meter.skipped, "meter.total_skipped": meter.total_skipped,
+        "meter.grad_norm": meter.grad_norm, "meter.in_a_row": meter.nonfinite_in_a_row, "meter.unbearable": meter.failed_step,
+        "random.cpu": torch.get_rng_state(),
+    }  # fmt: skip
+    numpy_state = np.random.get_state(legacy=False)
+    facts = {
+        "step": state.step,
+        "computed": "on cpu, precision no",
+        "parts": state.parts,
+        "meter": {
+            "updates": meter.updates, "rows": meter.rows, "tokens": meter.tokens, "seconds": meter.seconds,
+            "total_seconds": meter.total_seconds, "total_tokens": meter.total_tokens, "peak_before": meter.peak_before,
+        },
+        "schedule": {name: schedule[name] for name in ("last_epoch", "_step_count", "_last_lr", "base_lrs")},
+        "scaler": None,
+        "random": {
+            "python": random.getstate(),
+            "numpy": numpy_state | {"state": numpy_state["state"] | {"key": numpy_state["state"]["key"].tolist()}},
+        },
+        "scores": {2: {"test": {"acc": 0.5}}},
+        "evaluation_seconds": 1.5,
+    }  # fmt: skip
+    return tensors, facts
+
+
+def test_the_file_has_the_names_of_the_first_edition(settings, tmp_path, frozen):
+    state = train_state(settings, model_with_nan(3)[0], updates=4)
+    tensors, facts = first_edition_state(state)
+    write_state(tmp_path / "state", state.state_dict() | {"scores": facts["scores"], "evaluation_seconds": 1.5})
+    written = load_file(tmp_path / "state")
+    assert differences(written, tensors) == []
+    assert read_facts(tmp_path / "state") == json.loads(json.dumps(facts))
+
+
+def test_a_file_of_the_first_edition_resumes(settings, tmp_path, frozen):
+    state = train_state(settings, model_with_nan(3)[0], updates=4)
+    tensors, facts = first_edition_state(state)
+    save_file(tensors, tmp_path / "state", {"facts": json.dumps(facts)})
+    loaded = train_state(settings, model_with_nan()[0])
+    loaded.load_state_dict(read_state(tmp_path / "state"))
+    assert int(loaded.meter.skipped) == 1
+    for one in (state, loaded):
+        one.advance()
+    assert differences(vars(loaded), vars(state)) == []

@@ -179,7 +179,7 @@ def test_somebody_else_is_at_work(cell):
     while "ready" not in waits.output.read_text():
         time.sleep(0.02)
     assert ended([waits]) == {
-        "a": ("busy", f"process {other.process.pid} is at work in a/nsmc/seed-1. Wait for it, or use another folder.")
+        "a": ("busy", f"process {other.process.pid} is using a/nsmc/seed-1. Wait for it, or use another folder.")
     }
     assert waits.output.read_text() == "ready\n"
     other.process.terminate()
