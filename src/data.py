@@ -61,6 +61,9 @@ class Task:
         return self.reported or (self.headline,)
 
 
+Tasks = Mapping[str, Task]  # by name
+
+
 @dataclass(frozen=True)
 class DataFile:
     """A data file as a run saw it. `status`: "published" if its content is that of the published file, else "other"."""

@@ -1,4 +1,4 @@
-"""The real command lines of the grid, on the sample."""
+"""The command lines of run_benchmark.py, as real processes on the sample."""
 
 import csv
 import json
@@ -12,169 +12,187 @@ import time
 
 import pytest
 
+import run_benchmark
+from processor import TASKS
+from src.errors import BenchmarkError
+from src.grid.cells import make_cells
+from src.grid.read_runs import read_grid
 from tests.conftest import ROOT, SAMPLE
 
 
 @pytest.fixture
 def grid(command, tmp_path):
-    """grid("run", "--seeds", "1,2") runs the tiny model on the sample in ten updates; the grid lands in tmp_path/ckpt."""
+    """grid("run", "--seeds", "1") runs the tiny model for a few steps on tmp_path/data; the grid is in tmp_path/ckpt."""
+    (tmp_path / "data").mkdir()
+    for task in ("nsmc", "korquad"):
+        (tmp_path / "data" / task).symlink_to(SAMPLE / task)
 
-    def run(what, *arguments, **options):
-        places = ["--ckpt_dir", str(tmp_path / "ckpt")]
-        if what == "run":
-            places += ["--models", "tiny", "--data_dir", "data/sample", "--feature_cache_dir", str(tmp_path / "cache")]
-            places += ["--max_steps", "10"]
-        return command("run_benchmark.py", what, *places, *arguments, **options)
+    def run(name, *arguments, on_terminal=False, **options):
+        flags = ["--ckpt_dir", str(tmp_path / "ckpt")]
+        if name == "run":
+            flags += ["--models", "tiny", "--max_steps", "4", "--data_dir", str(tmp_path / "data")]
+            flags += ["--feature_cache_dir", str(tmp_path / "cache")]
+        start = run_on_terminal if on_terminal else command
+        return start("run_benchmark.py", name, *flags, *arguments, **options)
 
     return run
 
 
+def run_on_terminal(*arguments):
+    """Run a command whose standard error is a terminal; return what it shows there."""
+    terminal, stderr = pty.openpty()
+    with subprocess.Popen([sys.executable, *arguments], cwd=ROOT, stdout=subprocess.PIPE, stderr=stderr) as process:
+        os.close(stderr)
+        output = b""
+        while True:
+            try:
+                output += os.read(terminal, 100_000)
+            except OSError:  # the process has ended
+                break
+    os.close(terminal)
+    assert process.returncode == 0, output.decode()
+    return output.decode()
+
+
 def messages(done):
-    return [line.split(" ", 1)[1] for line in done.stderr.splitlines()]
+    """The log lines without the time."""
+    return [line.split(" ", 1)[1] for line in done.stderr.splitlines() if line[:2].isdigit()]
+
+
+def modification_times(folders):
+    return {path: path.stat().st_mtime_ns for folder in folders for path in folder.rglob("*")}
 
 
 def test_from_nothing_to_the_table(grid, tmp_path):
-    """Two tasks, two seeds, two at a time; then the table; then there is nothing to do; then the cost of two more."""
-    wanted = ("--tasks", "nsmc,korquad", "--seeds", "1,2", "--devices", "cpu,cpu")
-    done = grid("run", *wanted)
-    assert done.returncode == 0, done.stderr
-    assert messages(done)[0] == "runs: 4 new"
-    assert messages(done)[-1] == (f"4 of 4 runs are finished. Next: python3 run_benchmark.py report --ckpt_dir {tmp_path}/ckpt")
-    folders = sorted((tmp_path / "ckpt" / "benchmark" / "tiny").glob("*/seed-?"))
-    assert [str(folder.relative_to(tmp_path / "ckpt")) for folder in folders] == [
-        f"benchmark/tiny/{task}/seed-{seed}" for task in ("korquad", "nsmc") for seed in (1, 2)
-    ]
+    """Two runs at a time on three tasks. One fails, as its data is missing, and is tried again on a terminal."""
+    tasks = ("--tasks", "nsmc,paws,korquad", "--seeds", "1")
+    done = grid("run", *tasks, "--devices", "cpu,cpu")
+    assert done.returncode == 1
+    assert messages(done)[0] == "runs: 3 new"
+    assert messages(done)[-1].startswith("2 of 3 runs are finished; ")
+    assert messages(done)[-1].endswith(f"python3 run_benchmark.py report --ckpt_dir {tmp_path}/ckpt")
+    (failed,) = [line for line in done.stderr.splitlines() if line.startswith("failed: ")]
+    assert failed.startswith("failed: tiny/paws/seed-1: ") and "translated_train.tsv" in failed
+    root = tmp_path / "ckpt" / "benchmark"
+    folders = [root / "tiny" / task / "seed-1" for task in ("korquad", "nsmc")]
+    assert sorted(root.glob("tiny/*/seed-?")) == folders
 
-    told = grid("report")
-    assert told.returncode == 0, told.stderr
-    with open(tmp_path / "ckpt" / "benchmark" / "results.csv", newline="") as stream:
-        selected, _ = csv.DictReader(stream)
-    for task, score, scale in [("nsmc", "acc", 100), ("korquad", "f1", 1)]:
-        results = [json.loads((folder / "eval_results.json").read_text()) for folder in folders if task in str(folder)]
-        mean = sum(each["selected"]["test"][score] for each in results) / 2 * scale
-        assert float(selected[f"{task}.{score}.mean"]) == pytest.approx(mean, rel=1e-5)
-        assert selected[f"{task}.{score}.n"] == "2"
-    assert "| tiny | 1M |" in told.stdout
+    report = grid("report")
+    assert report.returncode == 0, report.stderr
+    assert "| tiny | 1M |" in report.stdout
+    assert f"- failed: `tiny/paws/seed-1`: {failed.split(': ', 2)[2].rsplit(' (', 1)[0]}" in report.stdout
+    with open(root / "results.csv", newline="") as stream:
+        means = {(row["task"], row["score"]): float(row["mean"]) for row in csv.DictReader(stream) if row["view"] == "selected"}
+    scores = {path.parent.name: json.loads((path / "eval_results.json").read_text())["selected"]["test"] for path in folders}
+    assert means == {
+        ("nsmc", "acc"): pytest.approx(100 * scores["nsmc"]["acc"]),
+        ("korquad", "exact_match"): pytest.approx(scores["korquad"]["exact_match"]),
+        ("korquad", "f1"): pytest.approx(scores["korquad"]["f1"]),
+    }
 
-    compared = grid("report", "compare", "tiny", "tiny")
+    compared = grid("compare", "tiny", "tiny")
     assert compared.returncode == 0, compared.stderr
     assert [line.split(" | ")[:2] for line in compared.stdout.splitlines()[2:5]] == [
         ["| nsmc", "acc"],
         ["| korquad", "exact_match"],
         ["| korquad", "f1"],
     ]
+    alias = grid("report", "compare", "tiny", "tiny", "--tasks", "nsmc", "--view", "best_on_test").stdout
+    assert "| nsmc | acc |" in alias and "korquad" not in alias and "`best_on_test`" in alias
 
-    before = {path: path.stat().st_mtime_ns for folder in folders for path in folder.rglob("*")}
-    again = grid("run", *wanted)
-    assert (again.returncode, messages(again)[0]) == (0, "runs: 4 finished")
-    assert {path: path.stat().st_mtime_ns for folder in folders for path in folder.rglob("*")} == before
+    (tmp_path / "data" / "paws").symlink_to(SAMPLE / "paws")
+    before = modification_times(folders)
+    text = grid("run", *tasks, on_terminal=True)
+    assert "0/1 ▶1" in text and "▶ tiny/paws/seed-1" in text and "3 of 3 done" in text
+    assert "2 finished, 1 new" in text and "3 of 3 runs are finished. " in text
+    assert modification_times(folders) == before
+    assert "failed" not in grid("report").stdout
 
-    dry = grid("run", "--tasks", "nsmc,korquad", "--seeds", "1,2,3", "--dry_run")
-    first, *commands, seconds, disk = dry.stdout.splitlines()
-    assert first == "# runs: 4 finished, 2 new"
+    first, *commands, seconds, disk = grid("run", "--tasks", "nsmc,korquad", "--seeds", "1,2", "--dry_run").stdout.splitlines()
+    assert first == "# runs: 2 finished, 2 new"
     assert [line.split()[1:4] for line in commands] == [
         ["run_seq_cls.py", "--task", "nsmc"],
         ["run_squad.py", "--task", "korquad"],
     ]
-    assert re.fullmatch(r"# time: \d+:\d\d, one run after the other, as on cpu, 1 threads", seconds)
-    assert re.fullmatch(r"# disk: \d+ MB in the end", disk)
-    other = grid("run", "--tasks", "nsmc", "--seeds", "1", "--max_steps", "4", "--dry_run").stdout
-    assert "# tiny/nsmc/seed-1 starts afresh: it holds a run with other settings (max_steps 10, now 4)" in other
+    assert re.match(r"# time: \d+:\d\d, .* cpu, \d+ threads$", seconds) and re.match(r"# disk: \d+ MB$", disk)
 
 
-def test_what_failed_is_told_and_tried_again(grid, tmp_path):
-    """The test file of one task is missing, then there."""
-    data = tmp_path / "data"
-    data.mkdir()
-    for task in ("nsmc", "paws"):
-        (data / task).symlink_to(SAMPLE / task)
-    (data / "paws").unlink()
-    wanted = ("run", "--tasks", "nsmc,paws", "--seeds", "1", "--data_dir", str(data))
-    done = grid(*wanted)
-    assert done.returncode == 1
-    (failed,) = [line for line in done.stderr.splitlines() if line.startswith("failed: ")]
-    assert failed.startswith("failed: tiny/paws/seed-1: ") and "translated_train.tsv" in failed
-    assert "1 of 2 runs are finished; the same command tries the others again" in done.stderr
-    assert f"- failed: `tiny/paws/seed-1`: {failed.split(': ', 2)[2].rsplit(' (', 1)[0]}" in grid("report").stdout
-
-    (data / "paws").symlink_to(SAMPLE / "paws")
-    again = grid(*wanted)
-    assert again.returncode == 0, again.stderr
-    assert messages(again)[0] == "runs: 1 finished, 1 new"
-    assert "failed" not in grid("report").stdout
-
-
-def begun(tmp_path, process):
-    """Wait until the cell is training."""
-    log = tmp_path / "ckpt" / "benchmark" / "tiny" / "nsmc" / "seed-1.log"
-    while process.poll() is None and not (log.exists() and "training: " in log.read_text()):
+def wait_for_training(tmp_path, process):
+    output = tmp_path / "ckpt" / "benchmark" / "tiny" / "nsmc" / "seed-1.log"
+    while process.poll() is None and not (output.exists() and "training: " in output.read_text()):
         time.sleep(0.05)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_interrupted_it_goes_on(grid, tmp_path, number):
-    """It ends with the same scores as a run on its own that nobody interrupts."""
-    wanted = ("run", "--tasks", "nsmc", "--seeds", "1", "--max_steps", "150")
-    line = grid(*wanted, "--dry_run").stdout.splitlines()[1]
-    process = grid(*wanted, wait=False)
-    begun(tmp_path, process)
+@pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.long)])
+def test_an_interrupted_run_resumes(grid, command, tmp_path, number):
+    """Its results equal those of a run that was not interrupted, byte for byte."""
+    flags = ("run", "--tasks", "nsmc", "--seeds", "1", "--max_steps", "150")
+    process = grid(*flags, wait=False)
+    wait_for_training(tmp_path, process)
     process.send_signal(number)
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 128 + number, errors
-    assert errors.splitlines()[-1] == f"interrupted by {number.name}; the same command goes on from there"
-    assert "unfinished: `tiny/nsmc/seed-1`" in grid("report").stdout
+    assert errors.splitlines()[-1].startswith(f"interrupted by {number.name}; ")
+    records, (run,) = read_grid(tmp_path / "ckpt", TASKS)
+    assert not records and (run.kind, run.place) == ("unfinished", "tiny/nsmc/seed-1")
 
-    done = grid(*wanted)
-    assert (done.returncode, messages(done)[0]) == (0, "runs: 1 to go on"), done.stderr
-    if number == signal.SIGINT:
-        return
-    alone = subprocess.run([sys.executable, *line.split()[1:], "--ckpt_dir", tmp_path / "other"], cwd=ROOT, capture_output=True)
-    assert alone.returncode == 0
-    results = [path.read_bytes() for path in tmp_path.glob("*/benchmark/tiny/nsmc/seed-1/eval_results.json")]
-    assert len(results) == 2 and results[0] == results[1]
-
-
-def test_a_terminal_shows_a_table(tmp_path):
-    places = ["--ckpt_dir", str(tmp_path / "ckpt"), "--feature_cache_dir", str(tmp_path / "cache"), "--data_dir", "data/sample"]
-    wanted = ["run", "--models", "tiny", "--tasks", "nsmc", "--seeds", "1", "--max_steps", "3", *places]
-    ours, theirs = pty.openpty()
-    process = subprocess.Popen([sys.executable, "run_benchmark.py", *wanted], cwd=ROOT, stdout=subprocess.PIPE, stderr=theirs)
-    os.close(theirs)
-    shown = b""
-    while True:
-        try:
-            shown += os.read(ours, 100_000)
-        except OSError:  # the other side is closed
-            break
-    assert process.wait() == 0
-    os.close(ours)
-    process.stdout.close()
-    text = shown.decode()
-    assert "0/1 ▶1" in text and "▶ tiny/nsmc/seed-1" in text and "1 of 1 done" in text
-    assert text.rstrip().endswith("1 of 1 runs are finished. Next: python3 run_benchmark.py report " + " ".join(places[:2]))
+    rest = ["--max_steps", "150", "--data_dir", str(SAMPLE), "--ckpt_dir", str(tmp_path / "other")]
+    (cell,) = make_cells("tiny", "nsmc", "1", rest, TASKS)
+    other = command(cell.script, *cell.flags, wait=False)
+    done = grid(*flags)
+    other.communicate()
+    assert (done.returncode, messages(done)[0]) == (0, "runs: 1 to resume"), done.stderr
+    assert other.returncode == 0
+    resumed, uninterrupted = (tmp_path / name / "benchmark/tiny/nsmc/seed-1" for name in ("ckpt", "other"))
+    assert (resumed / "eval_results.json").read_bytes() == (uninterrupted / "eval_results.json").read_bytes()
 
 
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        ([], "required: run | report"),
-        (["run"], "required: --models"),
+        ([], "run | report | compare"),
+        (["run"], "--models"),
         (["run", "--models", "tinny"], "Did you mean 'tiny'?"),
-        (["run", "--models", "tiny", "--tasks", "news"], "'news' is no task"),
-        (["run", "--models", "tiny", "--seeds", "one"], "'one' is not a whole number"),
-        (["run", "--models", "tiny", "--devices", "tpu"], "'tpu' is not here"),
-        (["run", "--models", "tiny", "--model", "x"], "--model is no setting"),
-        (["run", "--models", "tiny", "nsmc"], "'nsmc' stands without a setting's name"),
-        (["report", "--ckpt_dir", "nowhere"], "nowhere/benchmark/ is not there"),
-        (["report", "--models", "tiny"], "unrecognized arguments: --models"),
-        (["report", "compare", "tiny"], "report compare tiny: say report alone, or report compare MODEL MODEL"),
-        (["report", "tiny", "tiny"], "say report alone, or report compare MODEL MODEL"),
-        (["report", "compare", "a", "b", "--view", "best"], "invalid choice: 'best'"),
-        (["rapport"], "invalid choice: 'rapport'"),
+        (["run", "--models", "tiny", "--tasks", "news"], "'news'"),
+        (["run", "--models", "tiny", "--seeds", "one"], "'one'"),
+        (["run", "--models", "tiny", "--devices", "tpu"], "'tpu'"),
+        (["run", "--models", "tiny", "--model", "x"], "--model"),
+        (["run", "--models", "tiny", "nsmc"], "'nsmc'"),
+        (["report", "--ckpt_dir", "nowhere"], "nowhere/benchmark/"),
+        (["report", "--models", "tiny"], "--models"),
+        (["report", "tiny", "tiny"], "tiny tiny"),
+        (["report", "compare", "tiny"], "MODEL"),
+        (["report", "compare", "a", "b", "--view", "best"], "'best'"),
+        (["report", "--ckpt_dir", "nowhere", "compare", "a", "b"], "nowhere/benchmark/"),
+        (["compare", "a", "b", "c"], "unrecognized arguments: c"),
+        (["compare", "a", "b", "--ckpt_dir", "nowhere"], "nowhere/benchmark/"),
+        (["rapport"], "'rapport'"),
     ],
 )
-def test_wrong_commands_end_with_a_sentence(command, arguments, expected):
-    done = command("run_benchmark.py", *arguments)
-    assert done.returncode == 2
-    assert expected in done.stderr and "Traceback" not in done.stderr
-    assert done.stdout == ""
+def test_rejects_wrong_commands(monkeypatch, capsys, arguments, expected):
+    monkeypatch.setattr(sys, "argv", ["run_benchmark.py", *arguments])
+    monkeypatch.setattr(run_benchmark, "start_logging", lambda: None)
+    with pytest.raises(BenchmarkError) as caught:
+        run_benchmark.main()
+    assert expected in str(caught.value) and caught.value.exit_code == 2
+    assert capsys.readouterr().out == ""
+
+
+def test_a_wrong_command_ends_with_one_message(command):
+    done = command("run_benchmark.py", "rapport")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert len(done.stderr.splitlines()) == 1 and "'rapport'" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "flags"),
+    [("run", ["--models", "--dry_run"]), ("report", ["--ckpt_dir"]), ("compare", ["MODEL MODEL", "--view", "--ckpt_dir"])],
+)
+def test_every_command_has_a_help_text(monkeypatch, capsys, name, flags):
+    monkeypatch.setattr(sys, "argv", ["run_benchmark.py", name, "--help"])
+    monkeypatch.setattr(run_benchmark, "start_logging", lambda: None)
+    with pytest.raises(SystemExit) as caught:
+        run_benchmark.main()
+    assert caught.value.code == 0
+    text = capsys.readouterr().out
+    assert all(flag in text for flag in flags)

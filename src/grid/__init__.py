@@ -1,1 +1,1 @@
-"""The table: a grid of runs, models x tasks x seeds; what they cost, what they score, what they say of two models."""
+"""The benchmark grid, models x tasks x seeds: run it, report its scores, compare two models."""

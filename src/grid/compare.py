@@ -1,4 +1,4 @@
-"""Two models on a task, row by row: is one better, or did it only meet the right rows and seeds?"""
+"""Compare two models on the same test rows: is the difference between their scores more than chance?"""
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -7,104 +7,128 @@ from pathlib import Path
 
 import numpy as np
 
+from src.data import Task, Tasks
 from src.errors import CheckpointError, ConfigError, did_you_mean
 from src.files import DAMAGE, damaged
 from src.grid.bootstrap import SAMPLES, p_value, sampled_differences
-from src.grid.cells import Task
+from src.grid.comparability import find_differences
 from src.grid.read_runs import read_grid
-from src.grid.record import Record, scores_of
-from src.grid.table import unlike
+from src.grid.record import Record
 from src.metrics import METRICS, Columns, WeightedScore
 from src.run_folder import prediction_file
 
 logger = logging.getLogger(__name__)
 
-ENOUGH = 5  # runs, of which the spread between seeds can be seen
-AGAIN = "Move the folder away, and the same `run` makes it again."
-OF_THE_MODEL = ("prediction", "exact_match", "f1", "prob_")  # how columns begin that differ between runs
+ENOUGH_RUNS = 5  # to estimate the spread between seeds
+RERUN = "Move the folder away and rerun the same `run` command."
+PREDICTION_COLUMNS = ("prediction", "prob_")  # prefixes; columns with the name of a score are predictions, too
+
+Models = tuple[str, str]
+Pair = tuple[list[Record], list[Record]]  # the runs of both models on a task
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two models on a task by one score, in percent."""
+    """One score of two models on a task, in percent."""
 
     task: str
     score: str
-    means: tuple[float, float]  # over the runs of each
-    low: float  # 95 % of the difference
+    means: tuple[float, float]  # over the runs of each model
+    low: float  # 95 % interval of the difference
     high: float
-    p: float  # of a difference as large where there is none
+    p: float  # probability of such a difference between equal models
     rows: int
     runs: tuple[int, int]
 
     @property
     def difference(self) -> float:
-        """By how much the first is better."""
+        """Score of the first model minus that of the second."""
         return self.means[0] - self.means[1]
 
 
-def compare(
-    ckpt_dir: Path, models: tuple[str, str], tasks: Sequence[str], view: str, known: Mapping[str, Task]
-) -> tuple[list[Comparison], list[str]]:
-    """Both models on each of the tasks, or, where none is named, on all of which both have finished runs; and cautions.
+def compare(ckpt_dir: Path, models: Models, chosen: Sequence[str], view: str, tasks: Tasks) -> tuple[list[Comparison], list[str]]:
+    """Compare two models on the chosen tasks, or on all tasks of which both have finished runs. Returns cautions, too.
 
-    Raises ConfigError for a model or task without such runs, CheckpointError where their predictions cannot be compared.
+    Raises ConfigError if a model or task has no such runs or no score to compare by, CheckpointError if predictions are missing,
+    damaged, or not of the same rows.
     """
-    records, _ = read_grid(ckpt_dir, known)
-    there = sorted({record.model for record in records})
+    pairs = _find_pairs(read_grid(ckpt_dir, tasks)[0], models, chosen, tasks)
+    cautions = []
+    for task in [task for task in pairs if not METRICS[tasks[task].metric].weighted]:
+        reason = f"{task} cannot be compared: its metric {tasks[task].metric} has no weighted form in src/metrics.py"
+        if task in chosen or len(pairs) == 1:
+            raise ConfigError(f"{reason}.")
+        cautions.append(f"{reason}; it is left out.")
+        del pairs[task]
+    comparisons = [item for task, pair in pairs.items() for item in _compare_on_task(task, tasks[task], pair, view)]
+    records = [record for pair in pairs.values() for runs in pair for record in runs]
+    differences = find_differences(records, tasks)[0]
+    cautions += [f"The runs differ in more than the model: {', '.join(names)}: {text}" for text, names in differences.items()]
+    return comparisons, cautions + _cautions(comparisons, tasks)
+
+
+def _find_pairs(records: Sequence[Record], models: Models, chosen: Sequence[str], tasks: Tasks) -> dict[str, Pair]:
+    """Return the runs of both models by task, for the chosen tasks or for all."""
+    finished = sorted({record.model for record in records})
     for model in models:
-        if model not in there:
-            raise ConfigError(
-                f"{model!r} has no finished run; those that have: {', '.join(there) or 'none'}.{did_you_mean(model, there)}"
-            )
-    runs = {task: [[each for each in records if (each.model, each.task) == (model, task)] for model in models] for task in known}
-    shared = [task for task in known if all(runs[task])]
+        if model not in finished:
+            near = did_you_mean(model, finished)
+            raise ConfigError(f"{model!r} has no finished run; models with finished runs: {', '.join(finished) or 'none'}.{near}")
+    first, second = ([record for record in records if record.model == model] for model in models)
+    pairs = {task: ([run for run in first if run.task == task], [run for run in second if run.task == task]) for task in tasks}
+    shared = {task: pair for task, pair in pairs.items() if all(pair)}
     if not shared:
-        raise ConfigError(f"{' and '.join(models)} have finished runs of no task in common.")
-    for task in tasks:
+        raise ConfigError(f"{' and '.join(models)} do not both have finished runs on any task.")
+    for task in chosen:
         if task not in shared:
-            raise ConfigError(f"{' and '.join(models)} have not both finished runs of {task}; they have of {', '.join(shared)}.")
-    chosen = list(tasks or shared)
-    found = [each for task in chosen for each in _on_task(task, known[task], runs[task], view)]
-    compared = [record for task in chosen for of_model in runs[task] for record in of_model]
-    return found, _cautions(found, unlike(compared, known)[0], known)
+            raise ConfigError(f"{' and '.join(models)} do not both have finished runs on {task}, only on {', '.join(shared)}.")
+    return {task: shared[task] for task in chosen or shared}
 
 
-def _on_task(name: str, task: Task, runs: Sequence[Sequence[Record]], view: str) -> Iterator[Comparison]:
+def _compare_on_task(name: str, task: Task, pair: Pair, view: str) -> Iterator[Comparison]:
     metric = METRICS[task.metric]
-    logger.info("%s: %d and %d runs", name, len(runs[0]), len(runs[1]))
-    predictions = [[read_predictions(record, view) for record in each] for each in runs]
-    records, together = [*runs[0], *runs[1]], [*predictions[0], *predictions[1]]
-    for record, columns in zip(records, together, strict=True):
-        if _given(columns) != _given(together[0]):
-            raise CheckpointError(
-                f"{record.folder} and {records[0].folder} were not scored on the same rows: nothing to compare."
-            )
-    rows = len(set(together[0]["sentence"])) if "sentence" in together[0] else len(next(iter(together[0].values())))
-    for score, score_of in metric.weighted.items():
-        by_weights = [
-            [_score(score_of, *item, view) for item in zip(*pair, strict=True)] for pair in zip(runs, predictions, strict=True)
-        ]
-        whole = [[float(each(np.ones((1, rows)))[0]) / metric.scale for each in of_model] for of_model in by_weights]
-        for record, found in zip(records, [*whole[0], *whole[1]], strict=True):
-            if abs(found - record.choice(view).test.get(score, np.inf) / metric.scale) > metric.rounding:
-                raise CheckpointError(f"{record.folder}: its predictions do not give the {score} of its results. {AGAIN}")
-        first, second = (100 * sum(found) / len(found) for found in whole)
-        differences = 100 * sampled_differences(by_weights[0], by_weights[1], rows) / metric.scale
+    logger.info("%s: %d and %d runs", name, len(pair[0]), len(pair[1]))
+    predictions = {record.name: read_predictions(record, view) for runs in pair for record in runs}
+    rows = _require_same_rows([*pair[0], *pair[1]], predictions, view)
+    # Compare the scores of the tables. If none of them has a weighted form (as in NER), compare those that have one.
+    for score in [score for score in task.scores if score in metric.weighted] or metric.weighted:
+        make = metric.weighted[score]
+        weighted = [[_weighted_score(make, run, predictions[run.name], view) for run in runs] for runs in pair]
+        scores = [[float(of_run(np.ones((1, rows)))[0]) / metric.scale for of_run in of_model] for of_model in weighted]
+        for record, value in zip([*pair[0], *pair[1]], [*scores[0], *scores[1]], strict=True):
+            if abs(value - record.choice(view).test.get(score, np.inf) / metric.scale) > metric.rounding:
+                raise CheckpointError(f"{record.folder}: its predictions do not give the {score} in its results. {RERUN}")
+        first, second = (100 * sum(of_model) / len(of_model) for of_model in scores)
+        differences = 100 * sampled_differences(weighted[0], weighted[1], rows) / metric.scale
         low, high = np.percentile(differences, [2.5, 97.5]).tolist()
-        p = p_value(differences)
-        yield Comparison(name, score, (first, second), low, high, p, rows, (len(runs[0]), len(runs[1])))
+        runs = (len(pair[0]), len(pair[1]))
+        yield Comparison(name, score, (first, second), low, high, p_value(differences), rows, runs)
 
 
-def _score(score_of: Callable[[Columns], WeightedScore], record: Record, columns: Columns, view: str) -> WeightedScore:
+def _require_same_rows(records: Sequence[Record], predictions: Mapping[str, Columns], view: str) -> int:
+    """Return the number of test rows (sentences if words are tagged). Raises CheckpointError if runs have other rows."""
+    first, scores = records[0], records[0].choice(view).test
+
+    def inputs(record: Record) -> Columns:
+        columns = predictions[record.name]
+        return {name: columns[name] for name in columns if not name.startswith(PREDICTION_COLUMNS) and name not in scores}
+
+    for record in records:
+        if inputs(record) != inputs(first):
+            raise CheckpointError(f"{record.folder} and {first.folder} were not scored on the same rows.")
+    columns = predictions[first.name]
+    return len(set(columns["sentence"])) if "sentence" in columns else len(next(iter(columns.values())))
+
+
+def _weighted_score(make: Callable[[Columns], WeightedScore], record: Record, columns: Columns, view: str) -> WeightedScore:
     try:
-        return score_of(columns)
+        return make(columns)
     except DAMAGE as error:
         raise damaged(prediction_file(record.folder, record.choice(view).step), error) from None
 
 
 def read_predictions(record: Record, view: str) -> Columns:
-    """The columns of the predictions of the checkpoint that `view` chooses. Raises CheckpointError where they are not there."""
+    """Read the predictions of the checkpoint that `view` chooses. Raises CheckpointError if they are missing or damaged."""
     path = prediction_file(record.folder, record.choice(view).step)
     try:
         with open(path, encoding="utf-8", newline="\n") as stream:  # other line ends are part of the text
@@ -112,44 +136,37 @@ def read_predictions(record: Record, view: str) -> Columns:
         columns = zip(*(line.split("\t") for line in lines), strict=True)
         return dict(zip(header.split("\t"), columns, strict=True))
     except OSError as error:
-        raise CheckpointError(f"{path}: {error.strerror}. Only predictions can be compared. {AGAIN}") from None
+        raise CheckpointError(f"{path}: {error.strerror}. Models are compared by their predictions. {RERUN}") from None
     except DAMAGE as error:
         raise damaged(path, error) from None
 
 
-def _given(columns: Columns) -> dict[str, Sequence[str]]:
-    return {name: column for name, column in columns.items() if not name.startswith(OF_THE_MODEL)}
-
-
-def _cautions(found: Sequence[Comparison], unlike_runs: Mapping[str, Sequence[str]], known: Mapping[str, Task]) -> list[str]:
-    cautions = [f"The runs were not made alike: {', '.join(tasks)}: {text}" for text, tasks in unlike_runs.items()]
-    fewest = min(min(each.runs) for each in found)
+def _cautions(comparisons: Sequence[Comparison], tasks: Tasks) -> list[str]:
+    cautions = []
+    fewest = min(min(comparison.runs) for comparison in comparisons)
     if fewest == 1:
-        cautions.append(
-            "Where a model has one run, the interval and p are about this one checkpoint: how much its seed matters is unknown."
-        )
-    elif fewest < ENOUGH:
-        cautions.append(f"With fewer than {ENOUGH} runs of a model, intervals are too narrow and p too small where seeds matter.")
-    for each in found:
-        if each.score not in scores_of(known[each.task]):
-            shown = "/".join(scores_of(known[each.task]))
-            cautions.append(f"{each.task}: {each.score} and not {shown}, as what {shown} leaves out depends on the tokenizer.")
-    if len(found) > 1:
-        cautions.append(
-            f"Of {len(found)} comparisons some may have a p below 0.05 by chance; 0.05 / {len(found)} is a safe bound."
-        )
+        cautions.append("With one run of a model, the interval and p hold for this checkpoint only, not for other seeds.")
+    elif fewest < ENOUGH_RUNS:
+        cautions.append(f"With fewer than {ENOUGH_RUNS} runs of a model, intervals may be too narrow and p too small.")
+    for comparison in comparisons:
+        task, score, reported = comparison.task, comparison.score, tasks[comparison.task].scores
+        if score not in reported:
+            cautions.append(f"{task}: compared by {score}: {'/'.join(reported)} cannot be computed from predictions alone.")
+    if len(comparisons) > 1:
+        number = len(comparisons)
+        cautions.append(f"Of {number} comparisons some may have p < 0.05 by chance; use the threshold 0.05 / {number}.")
     return cautions
 
 
-def show(found: Sequence[Comparison], cautions: Sequence[str], models: tuple[str, str], view: str) -> str:
-    """The comparisons as a table, and how to read it."""
+def format_comparisons(comparisons: Sequence[Comparison], cautions: Sequence[str], models: Models, view: str) -> str:
+    """Return the comparisons as a Markdown table, followed by the cautions."""
     lines = [
         f"| task | score | {models[0]} | {models[1]} | difference | 95 % interval | p | rows | runs |",
         "| :--- | :--- | ---: | ---: | ---: | :---: | ---: | ---: | :---: |",
     ]
-    for each in found:
-        numbers = f"{each.means[0]:.2f} | {each.means[1]:.2f} | {each.difference:+.2f} | {each.low:+.2f} to {each.high:+.2f}"
-        runs = f"{each.runs[0]} and {each.runs[1]}"
-        lines.append(f"| {each.task} | {each.score} | {numbers} | {each.p:.4f} | {each.rows:,} | {runs} |")
+    for item in comparisons:
+        numbers = f"{item.means[0]:.2f} | {item.means[1]:.2f} | {item.difference:+.2f} | {item.low:+.2f} to {item.high:+.2f}"
+        runs = f"{item.runs[0]} and {item.runs[1]}"
+        lines.append(f"| {item.task} | {item.score} | {numbers} | {item.p:.4f} | {item.rows:,} | {runs} |")
     lines += ["", f"View `{view}`, in percent; paired bootstrap: {SAMPLES:,} samples of the rows, and of the runs of each model."]
     return "\n".join([*lines, "", *(f"- {caution}" for caution in cautions)])

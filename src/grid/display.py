@@ -1,19 +1,22 @@
-"""How the grid comes along, on standard error: a live table on a terminal, plain lines elsewhere."""
+"""Show the progress of the grid on standard error: a live table on a terminal, plain lines elsewhere."""
 
 import logging
 import os
 import sys
-from collections.abc import Mapping, Sequence, Set
+from collections import Counter, defaultdict
+from collections.abc import Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from src.data import Tasks
 from src.errors import BenchmarkError
 from src.files import DAMAGE, read_json
-from src.grid.cells import Cell, Task
+from src.grid.cells import Cell
 from src.grid.estimate import Estimate
 from src.grid.pool import Outcome, Pool, Running
 from src.grid.read_runs import tail
-from src.metrics import METRICS
+from src.grid.record import ModelAndTask
+from src.metrics import in_percent
 from src.progress import format_seconds
 from src.run_folder import RESULTS
 
@@ -22,129 +25,116 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-ENDING = "ending: {} runs are saving their state; once more Ctrl-C does not wait for it"
 
+class LineDisplay:
+    """Log one line when a run starts and one when it ends."""
 
-class Lines:
-    """A line where a run starts and one where it ends. `whole`: the cells that are not to go on from where they were."""
-
-    def __init__(self, cells: Sequence[Cell], known: Mapping[str, Task], estimate: Estimate, whole: Set[Cell]) -> None:
-        self.cells, self.known, self.estimate, self.whole = cells, known, estimate, whole
+    def __init__(self, cells: Sequence[Cell], tasks: Tasks, estimate: Estimate) -> None:
+        self.cells, self.tasks, self.estimate = cells, tasks, estimate
         self.started: set[Cell] = set()
-        self.seen = 0
-        self.ending = False
+        self.is_stopping = False
 
-    def __enter__(self) -> "Lines":
-        return self
+    def show(self, pool: Pool, outcomes: Sequence[Outcome]) -> None:
+        """Log what has changed. `outcomes`: the cells that have just ended."""
+        for outcome in outcomes:
+            self._log_end(outcome, pool)
+        if pool.stop_signal and not self.is_stopping:
+            self.is_stopping = True
+            logger.info("%s", stopping_message(pool))
+        for running in pool.running:
+            if running.cell not in self.started:
+                self.started.add(running.cell)
+                logger.info("%s starts%s", running.cell.name, _on_device(running))
 
-    def __exit__(self, *error: object) -> None:
-        pass
-
-    def show(self, pool: Pool) -> None:
-        """Say what is new."""
-        for outcome in self.new_outcomes(pool):
-            self.say_end(outcome, pool)
-        if pool.asked and not self.ending:
-            self.ending = True
-            logger.info("%s", ENDING.format(len(pool.running)))
-        for each in pool.running:
-            if each.cell not in self.started:
-                self.started.add(each.cell)
-                logger.info("%s starts%s", each.cell.name, f" on {each.device.name}" if each.device.name else "")
-
-    def new_outcomes(self, pool: Pool) -> list[Outcome]:
-        """Runs that have ended since the last look; what they took improves the estimate."""
-        new, self.seen = pool.ended[self.seen :], len(pool.ended)
-        for outcome in new:
-            if outcome.end == "done" and outcome.cell in self.whole:
-                self.estimate.add(outcome.cell, outcome.seconds)
-        return new
-
-    def say_end(self, outcome: Outcome, pool: Pool) -> None:
-        """How a run ended, and what is left."""
-        done = f"{self.score(outcome.cell)} in {format_seconds(outcome.seconds)}"
-        told = done if outcome.end == "done" else f"{outcome.end}: {outcome.why}"
+    def _log_end(self, outcome: Outcome, pool: Pool) -> None:
+        done = f"{self._score(outcome.cell)} in {format_seconds(outcome.seconds)}"
+        result = done if outcome.end == "done" else f"{outcome.end}: {outcome.reason}"
         ended = len(self.cells) - len(pool.waiting) - len(pool.running)
-        left = self.estimate.left(pool)
-        logger.info("%s: %s (%d of %d%s)", outcome.cell.name, told, ended, len(self.cells), left and f"; {left}")
+        remaining = self.estimate.remaining(pool)
+        logger.info("%s: %s (%d of %d%s)", outcome.cell.name, result, ended, len(self.cells), remaining and f"; {remaining}")
 
-    def score(self, cell: Cell) -> str:
-        """What a finished run scored, for people."""
-        task = self.known[cell.task]
+    def _score(self, cell: Cell) -> str:
+        task = self.tasks[cell.task]
         try:
             score = read_json(cell.folder / RESULTS)["selected"]["test"][task.headline]
-            return f"{task.headline} {100 * score / METRICS[task.metric].scale:.2f}"
+            return f"{task.headline} {in_percent(task, score):.2f}"
         except (*DAMAGE, BenchmarkError):
-            return "not scored"
+            return "no test scores"
+
+    def close(self) -> None:
+        pass
 
 
-class Live(Lines):
-    """A table of models and tasks that is drawn anew where it stands, and below it the runs at work."""
+class LiveDisplay(LineDisplay):
+    """Redraw a table of models and tasks in place, and below it the running cells."""
 
-    def __init__(self, cells: Sequence[Cell], known: Mapping[str, Task], estimate: Estimate, whole: Set[Cell]) -> None:
+    def __init__(self, cells: Sequence[Cell], tasks: Tasks, estimate: Estimate) -> None:
         from rich.console import Console
-        from rich.live import Live as Screen
+        from rich.live import Live
 
-        super().__init__(cells, known, estimate, whole)
-        self.screen = Screen(console=Console(file=sys.stderr), auto_refresh=False)
+        super().__init__(cells, tasks, estimate)
+        self.live = Live(console=Console(file=sys.stderr), auto_refresh=False)
 
-    def __enter__(self) -> "Live":
-        self.screen.start()
-        return self
+    def show(self, pool: Pool, outcomes: Sequence[Outcome]) -> None:
+        """Redraw the table."""
+        self.live.start()
+        self.live.update(self.render(pool), refresh=True)
 
-    def __exit__(self, *error: object) -> None:
-        with suppress(OSError):  # a terminal that went away
-            self.screen.stop()
+    def close(self) -> None:
+        """Stop redrawing."""
+        with suppress(OSError):  # the terminal may be closed
+            self.live.stop()
 
-    def show(self, pool: Pool) -> None:
-        """Draw it."""
-        self.new_outcomes(pool)
-        self.screen.update(self.picture(pool), refresh=True)
-
-    def picture(self, pool: Pool) -> "Group":
-        """The table: finished of all runs in each cell, how many are at work and how many failed."""
+    def render(self, pool: Pool) -> "Group":
+        """Return the table: finished and all runs of each cell, how many are running and how many failed."""
         from rich.box import SIMPLE_HEAD
         from rich.console import Group
         from rich.table import Column, Table
         from rich.text import Text
 
-        models = list(dict.fromkeys(cell.model for cell in self.cells))
-        tasks = list(dict.fromkeys(cell.task for cell in self.cells))
-        table = Table(
-            Column("", no_wrap=True), *(Column(task, overflow="fold") for task in tasks), box=SIMPLE_HEAD, pad_edge=False
-        )
-        for model in models:
-            table.add_row(model, *(Text(self._count(pool, model, task)) for task in tasks))
-        lines = [Text(self._at_work(each), no_wrap=True, overflow="ellipsis") for each in pool.running]
-        failed = pool.count("failed", "busy")
-        done = len(self.cells) - len(pool.waiting) - len(pool.running) - len(pool.ended) + pool.count("done")
-        parts = [f"{done} of {len(self.cells)} done", f"{failed} failed" if failed else "", self.estimate.left(pool)]
-        if pool.asked:
-            parts = [ENDING.format(len(pool.running))]
-        return Group(table, *lines, Text(", ".join(part for part in parts if part)))
+        states = dict.fromkeys(self.cells, "done") | dict.fromkeys(pool.waiting, "waiting")
+        states |= {running.cell: "running" for running in pool.running} | {outcome.cell: outcome.end for outcome in pool.ended}
+        counts: dict[ModelAndTask, Counter[str]] = defaultdict(Counter)
+        for cell, state in states.items():
+            counts[cell.model, cell.task]["failed" if state == "busy" else state] += 1
+        tasks = list(dict.fromkeys(task for _, task in counts))
+        columns = [Column("", no_wrap=True), *(Column(task, overflow="fold") for task in tasks)]
+        table = Table(*columns, box=SIMPLE_HEAD, pad_edge=False)
+        for model in dict.fromkeys(model for model, _ in counts):
+            table.add_row(model, *(Text(_format_counts(counts[model, task])) for task in tasks))
+        lines = [Text(_describe_running(running), no_wrap=True, overflow="ellipsis") for running in pool.running]
+        total = sum(counts.values(), Counter())
+        parts = [f"{total['done']} of {len(self.cells)} done", f"{total['failed']} failed" if total["failed"] else ""]
+        summary = ", ".join(part for part in [*parts, self.estimate.remaining(pool)] if part)
+        return Group(table, *lines, Text(stopping_message(pool) if pool.stop_signal else summary))
 
-    def _count(self, pool: Pool, model: str, task: str) -> str:
-        def here(cells: Any) -> int:
-            return sum((cell.model, cell.task) == (model, task) for cell in cells)
 
-        total, running = here(self.cells), here(each.cell for each in pool.running)
-        failed = here(outcome.cell for outcome in pool.ended if outcome.end in ("failed", "busy"))
-        ended = here(outcome.cell for outcome in pool.ended if outcome.end != "done")
-        done = total - here(pool.waiting) - running - ended
-        return f"{done}/{total}" + (f" ▶{running}" if running else "") + (f" ✗{failed}" if failed else "")
+def _format_counts(counts: Counter[str]) -> str:
+    running = f" ▶{counts['running']}" if counts["running"] else ""
+    failed = f" ✗{counts['failed']}" if counts["failed"] else ""
+    return f"{counts['done']}/{counts.total()}{running}{failed}"
 
-    def _at_work(self, running: Running) -> str:
-        where = f" on {running.device.name}" if running.device.name else ""
-        return f"▶ {running.cell.name}{where} {format_seconds(running.seconds)}  {last_line(running.cell)}"
+
+def stopping_message(pool: Pool) -> str:
+    """Return what is shown after the first Ctrl-C."""
+    return f"stopping: {len(pool.running)} runs are saving their state; press Ctrl-C again to stop now"
+
+
+def _on_device(running: Running) -> str:
+    return f" on {running.device.name}" if running.device.name else ""
+
+
+def _describe_running(running: Running) -> str:
+    return f"▶ {running.cell.name}{_on_device(running)} {format_seconds(running.seconds)}  {last_line(running.cell)}"
 
 
 def last_line(cell: Cell) -> str:
-    """What a run at work has said last, without the time."""
-    said = next((line for line in reversed(tail(cell.output)) if line.strip()), "")
-    time_of_day, _, message = said.partition(" ")
-    return message if time_of_day.count(":") == 2 else said
+    """Return the last line of a running cell's output, without the time of day."""
+    line = next((line for line in reversed(tail(cell.output)) if line.strip()), "")
+    time_of_day, _, message = line.partition(" ")
+    return message if time_of_day.count(":") == 2 else line
 
 
-def can_draw() -> bool:
-    """Whether standard error is a terminal on which a table can be drawn anew."""
+def can_redraw() -> bool:
+    """Return whether standard error is a terminal that can redraw a table in place."""
     return sys.stderr.isatty() and os.environ.get("TERM") not in ("dumb", "unknown")

@@ -1,4 +1,4 @@
-"""What runs will take, from those like them that are finished."""
+"""Estimates of the time and disk space of runs, from finished runs of the same model and task."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -8,60 +8,60 @@ from typing import Any
 
 from src.grid.cells import Cell
 from src.grid.pool import Pool
-from src.grid.record import Record, that_matter
+from src.grid.record import ModelAndTask, Record, affecting_scores
 from src.progress import format_seconds
-
-Place = tuple[str, str]  # model and task
 
 
 @dataclass
 class Estimate:
-    """Seconds and bytes of finished runs by model and task; only runs with the settings of the cells count."""
+    """Durations and sizes of finished runs that have the settings of the cells."""
 
-    seconds: dict[Place, list[float]] = field(default_factory=lambda: defaultdict(list))
-    sizes: dict[Place, list[float]] = field(default_factory=lambda: defaultdict(list))
-    devices: set[str] = field(default_factory=set)  # on which those were
+    seconds: dict[ModelAndTask, list[float]] = field(default_factory=lambda: defaultdict(list))
+    bytes_on_disk: dict[ModelAndTask, list[float]] = field(default_factory=lambda: defaultdict(list))
+    devices: set[str] = field(default_factory=set)  # where those runs were made
 
     @classmethod
-    def of(cls, cells: Sequence[Cell], records: Iterable[Record]) -> "Estimate":
-        """From the finished runs of the grid."""
-        wanted = {(cell.model, cell.task): cell.settings.model_dump() for cell in cells}
-        found = cls()
+    def from_records(cls, cells: Sequence[Cell], records: Iterable[Record]) -> "Estimate":
+        """Return an estimate for `cells` from the finished runs of the grid."""
+        settings_of = {(cell.model, cell.task): cell.settings.model_dump() for cell in cells}
+        estimate = cls()
         for record in records:
-            place = (record.model, record.task)
-            if place in wanted and _what_it_takes(wanted[place], record) == _what_it_takes(record.origin.settings, record):
-                found.seconds[place].append(record.seconds)
-                found.sizes[place].append(record.bytes_on_disk)
-                found.devices.add(record.origin.device)
-        return found
+            key = (record.model, record.task)
+            if key in settings_of and _affecting_time(settings_of[key], record) == _affecting_time(
+                record.origin.settings, record
+            ):
+                estimate.seconds[key].append(record.seconds)
+                estimate.bytes_on_disk[key].append(record.bytes_on_disk)
+                estimate.devices.add(record.origin.device)
+        return estimate
 
     def add(self, cell: Cell, seconds: float) -> None:
-        """A run of the cell has taken so long, from nothing to its end."""
+        """Add the duration of a run that did not resume an earlier one."""
         self.seconds[cell.model, cell.task].append(seconds)
 
     def time(self, cells: Iterable[Cell], devices: int) -> tuple[float, int]:
-        """Seconds that the cells take on so many devices, and of how many of the cells nothing is known."""
-        found = [self.seconds.get((cell.model, cell.task)) for cell in cells]
-        known = [fmean(each) for each in found if each]
-        return max([sum(known) / devices, *known], default=0.0), len(found) - len(known)
+        """Return the seconds that `cells` take on so many devices, and the number of cells of unknown duration."""
+        durations = [self.seconds.get((cell.model, cell.task)) for cell in cells]
+        means = [fmean(seconds) for seconds in durations if seconds]
+        return max([sum(means) / devices, *means], default=0.0), len(durations) - len(means)
 
     def disk(self, cells: Iterable[Cell]) -> float:
-        """Bytes that those of the cells take of which something is known."""
-        return sum(fmean(found) for cell in cells if (found := self.sizes.get((cell.model, cell.task))))
+        """Return the bytes that `cells` take; cells of unknown size count as 0."""
+        return sum(fmean(sizes) for cell in cells if (sizes := self.bytes_on_disk.get((cell.model, cell.task))))
 
-    def left(self, pool: Pool) -> str:
-        """How long the rest takes, for people: `1:02:03 and 4 runs of unknown length left`; empty where nothing is known."""
+    def remaining(self, pool: Pool) -> str:
+        """Return `1:02:03 and 4 runs of unknown length left`; empty if nothing is known."""
         waiting, unknown = self.time(pool.waiting, len(pool.devices))
         longest = 0.0
-        for each in pool.running:
-            whole, is_unknown = self.time([each.cell], 1)
-            longest, unknown = max(longest, whole - each.seconds), unknown + is_unknown
+        for running in pool.running:
+            total, is_unknown = self.time([running.cell], 1)
+            longest, unknown = max(longest, total - running.seconds), unknown + is_unknown
         if unknown == len(pool.waiting) + len(pool.running):
             return ""
         more = f" and {unknown} runs of unknown length" if unknown else ""
         return f"{format_seconds(waiting + longest)}{more} left"
 
 
-def _what_it_takes(settings: Mapping[str, Any], record: Record) -> dict[str, Any]:
-    """What decides how long a run like the record takes."""
-    return {**that_matter(settings, record.kind), "data_dir": settings.get("data_dir")}
+def _affecting_time(settings: Mapping[str, Any], record: Record) -> dict[str, Any]:
+    """Return the settings that decide how long a run like the record takes."""
+    return {**affecting_scores(settings, record.kind), "data_dir": settings.get("data_dir")}

@@ -1,4 +1,4 @@
-"""Cells run as processes, one a device at a time; signals reach them, and what they say goes to a file beside their folder."""
+"""Run cells as processes, one per device at a time; pass signals on to them; write their output next to their folders."""
 
 import os
 import signal
@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,57 +16,60 @@ from typing import Literal
 from src.errors import CheckpointError, ConfigError, Interrupted
 from src.files import hold
 from src.grid.cells import Cell
-from src.grid.read_runs import last_words, tail
+from src.grid.read_runs import last_message, tail
 from src.signals import SIGNALS, handling
 
 ROOT = Path(__file__).resolve().parents[2]
-POLL = 0.25  # seconds between two looks at the processes
+POLL = 0.25  # seconds between two checks of the processes
 
 
 @dataclass(frozen=True)
 class Device:
-    """Where one run at a time goes. `environment`: what makes a process see this device alone."""
+    """A device for one run at a time. `environment`: variables that make a process see this device alone."""
 
     name: str
     environment: Mapping[str, str]
 
 
 def parse_devices(text: str) -> list[Device]:
-    """The devices of `--devices`: "0,1" or "cpu", "cpu,cpu" for two runs that share it; "" leaves the choice to the runs.
+    """Parse `--devices`: "0,1" or "cpu"; "cpu,cpu" lets two runs share the CPU; with "" each run chooses for itself.
 
-    A number counts the GPUs that this process may use. Raises ConfigError for what is not there.
+    Numbers count the GPUs that this process may use. Raises ConfigError for a device that does not exist.
     """
     names = [name for part in text.split(",") if (name := part.strip())]
     if not names:
         return [Device("", {})]
-    visible = _visible_gpus() if any(name != "cpu" for name in names) else []
-    cores = max((os.cpu_count() or 1) // names.count("cpu"), 1) if "cpu" in names else 0
+    gpus = _visible_gpus() if any(name != "cpu" for name in names) else []
+    on_cpu = names.count("cpu")
     devices = []
     for name in names:
         if name == "cpu":
-            # An empty list of GPUs, and not --no_cuda: the settings of a run do not depend on where it goes.
-            threads = {"OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", str(cores))} if names.count("cpu") > 1 else {}
-            devices.append(Device("cpu", {"CUDA_VISIBLE_DEVICES": ""} | threads))
-        elif name in [str(number) for number in range(len(visible))]:
-            devices.append(Device(f"gpu {name}", {"CUDA_VISIBLE_DEVICES": visible[int(name)]}))
+            # An empty list of GPUs instead of --no_cuda: the settings of a run must not depend on its device.
+            environment = {"CUDA_VISIBLE_DEVICES": ""}
+            if on_cpu > 1:
+                threads = max((os.cpu_count() or 1) // on_cpu, 1)
+                environment["OMP_NUM_THREADS"] = os.environ.get("OMP_NUM_THREADS", str(threads))
+            devices.append(Device("cpu", environment))
+        elif name in map(str, range(len(gpus))):
+            devices.append(Device(f"gpu {name}", {"CUDA_VISIBLE_DEVICES": gpus[int(name)]}))
         else:
-            there = f"there are the GPUs 0 to {len(visible) - 1}, and cpu" if visible else "there is no GPU; say cpu"
-            raise ConfigError(f"--devices: {name!r} is not here; {there}.")
+            choices = f"choose from the GPUs 0 to {len(gpus) - 1}, and cpu" if gpus else "there is no GPU; use cpu"
+            raise ConfigError(f"--devices: unknown device {name!r}; {choices}.")
     return devices
 
 
 def _visible_gpus() -> list[str]:
-    """What CUDA_VISIBLE_DEVICES must hold for each of the GPUs."""
-    from torch.cuda import device_count  # counts without taking any of them
+    """Return the value of CUDA_VISIBLE_DEVICES that selects each GPU."""
+    from torch.cuda import device_count  # counts without initializing CUDA
 
     count = device_count()
-    named = os.environ.get("CUDA_VISIBLE_DEVICES")
-    return named.split(",")[:count] if named else [str(number) for number in range(count)]
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    return visible.split(",")[:count] if visible else [str(number) for number in range(count)]
 
 
 @dataclass(frozen=True)
 class Running:
-    """A cell at work. `lock`: the descriptor by which it is ours."""
+    """A cell whose process is running. `lock`: file descriptor of the lock on the cell."""
 
     cell: Cell
     device: Device
@@ -76,68 +79,67 @@ class Running:
 
     @property
     def seconds(self) -> float:
-        """How long it has been at work."""
         return time.monotonic() - self.started
 
 
-End = Literal["done", "failed", "interrupted", "busy"]  # busy: somebody else is at work on it
+End = Literal["done", "failed", "interrupted", "busy"]  # busy: another process is running the cell
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a cell ended and, where it is not done, why."""
+    """How a cell ended, and the reason if it is not done."""
 
     cell: Cell
     end: End
-    why: str
+    reason: str
     seconds: float
 
 
 @dataclass
 class Pool:
-    """Cells that wait, run, and have ended."""
+    """Cells that are waiting, running and ended."""
 
     waiting: deque[Cell]
     devices: list[Device]
     running: list[Running] = field(default_factory=list)
     ended: list[Outcome] = field(default_factory=list)
-    asked: int = 0  # the signal by which it is to end
-    times: int = 0  # how often it has been asked for that, and how often it was passed on
-    passed_on: int = 0
+    stop_signal: int = 0  # the first signal received; 0: none
+    signals_received: int = 0
+    signals_forwarded: int = 0
 
-    def count(self, *ends: End) -> int:
-        """How many cells have ended so."""
-        return sum(outcome.end in ends for outcome in self.ended)
+    def run(self, update: Callable[["Pool", Sequence[Outcome]], None]) -> None:
+        """Run the waiting cells; call `update(pool, outcomes)` several times per second with the cells that have just ended.
 
-    def run(self, show: Callable[["Pool"], None]) -> None:
-        """Run the cells that wait; `show` looks at the pool several times a second.
-
-        Raises Interrupted, when all processes have ended, where a signal has asked for it: each saves its state at its next step;
-        at a second signal they do not wait for that.
+        Raises Interrupted after a signal, when all processes have ended. After the first signal each process saves its state at
+        its next step; after the second they end at once.
         """
-        # A terminal that goes away takes us along, too, unless somebody (nohup) has said otherwise.
-        leaves = [] if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN else [signal.SIGHUP]
-        with handling([*SIGNALS, *leaves], self._note):
+        # Closing the terminal ends the pool, too, unless it was started with nohup.
+        hangup = [] if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN else [signal.SIGHUP]
+        with handling([*SIGNALS, *hangup], self._note_signal):
             try:
-                while self.running or (self.waiting and not self.asked):
-                    self._collect()
-                    self._start()
-                    if self.passed_on < self.times:
-                        self._end_all()
-                    with suppress(OSError):  # a terminal that went away
-                        show(self)
+                while self.running or (self.waiting and not self.stop_signal):
+                    before = len(self.ended)
+                    self._collect_ended()
+                    self._start_waiting()
+                    if self.signals_forwarded < self.signals_received:
+                        self._terminate_all()
+                    with suppress(OSError):  # the terminal may be closed
+                        update(self, self.ended[before:])
                     time.sleep(POLL)
             finally:
-                if not self.passed_on:  # something went wrong here
-                    self._end_all()
-                for each in self.running:
-                    each.process.wait()
-        if self.asked:
-            raise Interrupted(self.asked, "the same command goes on from there")
+                if not self.signals_forwarded:  # an exception: do not leave processes behind
+                    self._terminate_all()
+                for running in self.running:
+                    running.process.wait()
+        if self.stop_signal:
+            raise Interrupted(self.stop_signal, "rerun the same command to resume")
 
-    def _start(self) -> None:
-        for device in _without(self.devices, [each.device for each in self.running]):
-            if self.waiting and not self.asked:
+    def _start_waiting(self) -> None:
+        free = list(self.devices)
+        for running in self.running:
+            free.remove(running.device)
+        for device in free:
+            if self.waiting and not self.stop_signal:
                 cell = self.waiting.popleft()
                 try:
                     self.running.append(start(cell, device))
@@ -146,41 +148,42 @@ class Pool:
                 except OSError as error:
                     self.ended.append(Outcome(cell, "failed", f"{error.filename}: {error.strerror}", 0.0))
 
-    def _collect(self) -> None:
-        for each in [each for each in self.running if each.process.poll() is not None]:
-            code = each.process.returncode
-            end: End = "done" if code == 0 else "interrupted" if self.asked else "failed"
-            if end == "failed" and not last_words(each.cell.output):
-                with suppress(OSError), open(each.cell.output, "a", encoding="utf-8") as output:
-                    print(f"error: {_how_it_ended(code, each.cell.output)}", file=output)
-            why = "" if end == "done" else last_words(each.cell.output) or f"ended with code {code}"
-            self.running.remove(each)
-            self.ended.append(Outcome(each.cell, end, why, each.seconds))
-            os.close(each.lock)
+    def _collect_ended(self) -> None:
+        for running in [running for running in self.running if running.process.poll() is not None]:
+            cell, code = running.cell, running.process.returncode
+            end: End = "done" if code == 0 else "interrupted" if self.stop_signal else "failed"
+            if end == "failed" and not last_message(cell.output):
+                with suppress(OSError), open(cell.output, "a", encoding="utf-8") as output:
+                    print(f"error: {_describe_end(code, cell.output)}", file=output)
+            reason = "" if end == "done" else last_message(cell.output) or f"exit code {code}"
+            self.running.remove(running)
+            self.ended.append(Outcome(cell, end, reason, running.seconds))
+            os.close(running.lock)
 
-    def _end_all(self) -> None:
-        self.passed_on += 1
-        for each in self.running:
-            if each.process.poll() is None:
-                each.process.send_signal(signal.SIGTERM)
+    def _terminate_all(self) -> None:
+        self.signals_forwarded += 1
+        for running in self.running:
+            if running.process.poll() is None:
+                running.process.send_signal(signal.SIGTERM)
 
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        # No more than this: it may come between the start of a process and its place in `running`.
-        self.asked, self.times = self.asked or number, self.times + 1
+    def _note_signal(self, number: int, frame: FrameType | None) -> None:
+        # Only note it: the signal may arrive between the start of a process and its place in `running`.
+        self.stop_signal, self.signals_received = self.stop_signal or number, self.signals_received + 1
 
 
-def _how_it_ended(code: int, output: Path) -> str:
-    """In words, where the process did not say it: that it was killed, or, after a bug, the last line of the traceback."""
+def _describe_end(code: int, output: Path) -> str:
+    """Describe the end of a process that did not log its error: killed, or, after a bug, the last line of its traceback."""
     if code == -signal.SIGKILL:
-        return "ended by SIGKILL, maybe as there was too little memory"
-    said = next((line.strip() for line in reversed(tail(output)) if line.strip()), "nothing was said")
-    return f"ended by signal {-code}" if code < 0 else f"ended with code {code}: {said}"
+        return "killed by SIGKILL, possibly out of memory"
+    last_line = next((line.strip() for line in reversed(tail(output)) if line.strip()), "no output")
+    return f"ended by signal {-code}" if code < 0 else f"exit code {code}: {last_line}"
 
 
 def start(cell: Cell, device: Device) -> Running:
-    """Start the process of a cell; what it says goes to `cell.output`.
+    """Start the process of a cell; its output goes to `cell.output`.
 
-    It holds a lock as long as it lives, even if we do not. Raises CheckpointError where somebody else is at work on the cell.
+    The process holds a lock until it ends, even if this process ends earlier. Raises CheckpointError if another process is
+    running the cell.
     """
     cell.output.parent.mkdir(parents=True, exist_ok=True)
     lock = hold(cell.output.with_name(f".{cell.folder.name}.cell.lock"), cell.name)
@@ -192,7 +195,7 @@ def start(cell: Cell, device: Device) -> Running:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                start_new_session=True,  # a Ctrl-C on the terminal reaches it once, through us
+                start_new_session=True,  # Ctrl-C in the terminal must reach it once only, forwarded by the pool
                 pass_fds=[lock],
             )
     except OSError:
@@ -200,15 +203,3 @@ def start(cell: Cell, device: Device) -> Running:
         raise
     os.pwrite(lock, str(process.pid).encode(), 0)
     return Running(cell, device, process, time.monotonic(), lock)
-
-
-def _without(devices: Iterable[Device], taken: list[Device]) -> list[Device]:
-    """Those that are not taken; each as often as it is there."""
-    left = list(taken)
-    free = []
-    for device in devices:
-        if device in left:
-            left.remove(device)
-        else:
-            free.append(device)
-    return free

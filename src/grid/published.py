@@ -1,4 +1,4 @@
-"""The published scores, where they come from, and how far they are to be trusted."""
+"""The published scores, their sources, and how far a rerun may differ from them."""
 
 import json
 from collections.abc import Mapping
@@ -9,19 +9,22 @@ from typing import Any
 
 @dataclass(frozen=True)
 class PublishedScore:
-    """A score in percent as it was printed, and by how much another run of the same may differ."""
+    """A score in percent as it was printed, and by how much a rerun of the same model may differ."""
 
     text: str
-    tolerance: float
+    tolerance: float | None  # None if nothing is known about reruns
 
     @property
     def value(self) -> float:
-        """The number."""
+        """The printed number."""
         return float(self.text)
 
-    def is_near(self, mean: float) -> bool:
-        """Whether a mean in percent lies within the tolerance, with room for the last bit."""
-        return abs(mean - self.value) <= self.tolerance + 1e-9
+    def verdict(self, mean: float) -> str:
+        """Return whether a mean in percent is "inside" or "outside" of the tolerance; empty if there is none."""
+        if self.tolerance is None:
+            return ""
+        # 1e-9: decimal numbers are not exact in binary
+        return "inside" if abs(mean - self.value) <= self.tolerance + 1e-9 else "outside"
 
 
 @dataclass(frozen=True)
@@ -30,24 +33,30 @@ class Published:
 
     models: Mapping[str, Mapping[str, Any]]
     sources: Mapping[str, Mapping[str, str]]
-    spread: Mapping[str, Mapping[str, Mapping[str, Any]]]  # task -> score -> by how much a second run differs
-    spread_of: Mapping[str, str]
+    spread: Mapping[str, Mapping[str, Mapping[str, Any]]]  # task -> score -> by how much a rerun differs
+    spread_of: Mapping[str, str]  # kind of spread -> how it was measured
     notes: Mapping[str, str]  # task -> what to know when scores are compared
 
     @classmethod
     def read(cls, path: Path) -> "Published":
-        """From the JSON file that holds them."""
+        """Read the tables from a JSON file."""
         content = json.loads(path.read_text(encoding="utf-8"))
         return cls(content["models"], content["sources"], content["spread"], content["spread_of"], content["notes"])
 
-    def score(self, model: str, task: str, name: str) -> PublishedScore | None:
-        """The published score of a model, None where there is none.
+    def scores(self, model: str) -> Mapping[str, Mapping[str, str]]:
+        """Return the published scores of a model: task -> score -> text. Empty for other models."""
+        scores: Mapping[str, Mapping[str, str]] = self.models.get(model, {}).get("scores", {})
+        return scores
 
-        Its tolerance is the largest change of the published table's own second run, and half a unit of the last digit it was
-        printed with: a table that rounds leaves more room.
+    def score(self, model: str, task: str, name: str) -> PublishedScore | None:
+        """Return a published score, or None if there is none.
+
+        Its tolerance is the largest change in the published table's own rerun, plus half a unit of the last printed digit: a
+        rounded table leaves more room.
         """
-        text = self.models.get(model, {}).get("scores", {}).get(task, {}).get(name)
+        text = self.scores(model).get(task, {}).get(name)
         if text is None:
             return None
+        spread = self.spread.get(task, {}).get(name)
         digits = len(text.partition(".")[2])
-        return PublishedScore(text, self.spread[task][name]["largest"] + 0.5 * 10**-digits)
+        return PublishedScore(text, spread["largest"] + 0.5 * 10**-digits if spread else None)

@@ -1,76 +1,91 @@
-"""results.md and results.csv, from the run folders alone."""
+"""Write results.md and results.csv from the run folders of the grid."""
 
 import csv
 import io
 import logging
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterator
 from pathlib import Path
 
+from src.data import Tasks
 from src.files import write_lines
-from src.grid.cells import GRID, WRITTEN, Task
-from src.grid.markdown import lines_of
+from src.grid.cells import GRID, REPORTS
+from src.grid.comparability import PublishedSettings, find_differences
+from src.grid.markdown import format_report
 from src.grid.published import Published
-from src.grid.read_runs import read_grid
-from src.grid.record import VIEWS, scores_of
-from src.grid.table import COSTS, Shipped, Table, Value, mean_cost, missing, rows_of, unlike
+from src.grid.read_runs import missing_runs, read_grid
+from src.grid.record import VIEWS, ModelAndTask
+from src.grid.table import COSTS, Table, make_rows, mean_cost
 
 logger = logging.getLogger(__name__)
 
 
-def write_report(ckpt_dir: Path, known: Mapping[str, Task], published: Published, config_dir: Path) -> str:
-    """Write results.md and results.csv into the grid of `ckpt_dir`, from its run folders alone; the text of the first.
+def write_report(ckpt_dir: Path, tasks: Tasks, published: Published, config_dir: Path) -> str:
+    """Write results.md and results.csv into the grid of `ckpt_dir`, and return the text of results.md.
 
-    `config_dir`: the files that say how the published runs were made. Raises CheckpointError where there is no grid.
+    `config_dir`: the config files with the settings of the published runs. Raises CheckpointError if there is no grid.
     """
-    records, left = read_grid(ckpt_dir, known)
-    shipped = Shipped(config_dir, known)
-    reasons: dict[tuple[str, str], list[str]] = defaultdict(list)
-    for record in records:
-        is_published = record.task in published.models.get(record.model, {}).get("scores", {})
-        if is_published and (why := shipped.why_not_comparable(record)):
-            reasons[record.model, record.task].append(why)
-    texts, marked = unlike(records, known)
-    left = left + missing(records, left, known)
-    table = Table(rows_of(records, published, shipped), records, left, known, published, reasons, texts, marked)
-    lines = list(lines_of(table))
-    for name, content in zip(WRITTEN, (lines, _csv_lines(table)), strict=True):
+    table = make_table(ckpt_dir, tasks, published, config_dir)
+    lines = list(format_report(table))
+    for name, content in zip(REPORTS, (lines, _csv_lines(table)), strict=True):
         write_lines(ckpt_dir / GRID / name, content, shared=True)
-    logger.info("written: %s", ", ".join(str(ckpt_dir / GRID / name) for name in WRITTEN))
+    logger.info("written: %s", ", ".join(str(ckpt_dir / GRID / name) for name in REPORTS))
     return "\n".join(lines)
 
 
+def make_table(ckpt_dir: Path, tasks: Tasks, published: Published, config_dir: Path) -> Table:
+    """Return everything that the report shows, from the run folders alone."""
+    records, others = read_grid(ckpt_dir, tasks)
+    settings = PublishedSettings(config_dir, tasks, published)
+    not_comparable: dict[ModelAndTask, list[str]] = defaultdict(list)
+    for record in records:
+        if reason := settings.reason_not_comparable(record):
+            not_comparable[record.model, record.task].append(reason)
+    rows = make_rows(records, published, settings)
+    not_reported = others + missing_runs(records, others, tasks)
+    differences, flagged = find_differences(records, tasks)
+    return Table(rows, records, not_reported, tasks, published, not_comparable, differences, flagged)
+
+
 def _csv_lines(table: Table) -> list[str]:
-    """A line a view and model, in percent, with the same columns for every task."""
-    numbers = ("mean", "sd", "n", "published", "difference", "tolerance", "verdict")
-    header = ["view", "table", "model", "size"]
-    for name, task in table.known.items():
-        header += [f"{name}.{score}.{number}" for score in scores_of(task) for number in numbers]
-        header += [f"{name}.{column}" for column in ("seeds", "unlike", "not_compared", *COSTS)]
+    """Return results.csv: one line per model, task, score and view; scores in percent."""
+    rows = list(_csv_rows(table))
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(header)
-    for view in VIEWS:
-        for row in table.rows:
-            line = [view, row.table, row.model, row.size]
-            for name, task in table.known.items():
-                values, records = table.values(row, name, view), row.records.get(name, ())
-                for score in scores_of(task):
-                    line += _csv_value(values[score]) if values else [""] * len(numbers)
-                line += [" ".join(str(record.seed) for record in records), "yes" if (row.model, name) in table.marked else ""]
-                line += ["; ".join(dict.fromkeys(table.reasons.get((row.model, name), ())))]
-                line += [_number(mean_cost(records, cost)) if records else "" for cost in COSTS]
-            writer.writerow(line)
+    writer.writerows([rows[0], *(map(_csv_value, row.values()) for row in rows)] if rows else [])
     return stream.getvalue().splitlines()
 
 
-def _csv_value(value: Value) -> list[str]:
-    published = value.published
-    tolerance = published.tolerance if published and value.comparable else None
-    theirs = published.value if published else None
-    found = [value.mean, value.sd, value.n, theirs, value.difference, tolerance]
-    return [*map(_number, found), value.verdict]
+def _csv_rows(table: Table) -> Iterator[dict[str, object]]:
+    for row in table.rows:
+        for task in (name for name in table.tasks if name in row.records):
+            records = row.records[task]
+            costs = {cost: mean_cost(records, cost) for cost in COSTS}
+            for view in VIEWS:
+                for score, value in table.values(row, task, view).items():
+                    yield {
+                        "model": row.model,
+                        "title": row.title,
+                        "table": row.table,
+                        "size": row.size,
+                        "task": task,
+                        "score": score,
+                        "view": view,
+                        "seeds": " ".join(str(record.seed) for record in records),
+                        "mean": value.mean,
+                        "sd": value.sd,
+                        "n": value.n,
+                        "published": value.published and value.published.value,
+                        "difference": value.difference,
+                        "tolerance": value.published.tolerance if value.published and value.comparable else None,
+                        "verdict": value.verdict,
+                        "flagged": "yes" if (row.model, task) in table.flagged else None,
+                        "not_compared": "; ".join(dict.fromkeys(table.not_comparable.get((row.model, task), ()))),
+                        **costs,
+                    }
 
 
-def _number(value: float | None) -> str:
-    return "" if value is None else f"{value:.10g}"
+def _csv_value(value: object) -> str:
+    if value is None:
+        return ""
+    return f"{value:.10g}" if isinstance(value, float) else str(value)

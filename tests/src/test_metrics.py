@@ -1,7 +1,19 @@
 import numpy as np
 import pytest
 
-from src.metrics import METRICS, accuracy, answer_f1, correlation, entity_f1, entity_report, macro_f1, normalize_answer
+from processor import TASKS
+from src.metrics import (
+    METRICS,
+    accuracy,
+    answer_f1,
+    correlation,
+    display_name,
+    entity_f1,
+    entity_report,
+    in_percent,
+    macro_f1,
+    normalize_answer,
+)
 
 
 def test_accuracy_by_hand():
@@ -14,7 +26,7 @@ def test_macro_f1_by_hand():
     assert macro_f1(labels, preds) == pytest.approx({"precision": 2 / 3, "recall": 2 / 3, "f1": 2 / 3})
 
 
-def test_a_label_never_predicted_counts_as_zero():
+def test_a_label_that_is_never_predicted_has_precision_zero():
     scores = macro_f1(np.array([0, 1]), np.array([0, 0]))
     assert scores == pytest.approx({"precision": 0.25, "recall": 0.5, "f1": (2 / 3) / 2})
 
@@ -28,23 +40,23 @@ def test_correlation_by_hand():
 
 
 @pytest.mark.parametrize(("labels", "preds"), [([1.0, 2.0], [0.5, 0.5]), ([1.0, 1.0], [0.1, 0.2]), ([1.0], [1.0])])
-def test_a_constant_has_correlation_zero_and_a_warning(labels, preds, caplog):
+def test_correlation_with_a_constant_is_zero_with_a_warning(labels, preds, caplog):
     assert correlation(np.array(labels), np.array(preds)) == {"pearson": 0.0, "spearmanr": 0.0, "corr": 0.0}
     assert "constant" in caplog.text
 
 
 def test_entities_by_hand():
     gold = [["PER-B", "PER-I", "O", "LOC-B"], ["DAT-B", "O"]]
-    preds = [["PER-B", "PER-I", "O", "O"], ["DAT-B", "DAT-I"]]  # the first is right, the second is missed, the third too long
+    preds = [["PER-B", "PER-I", "O", "O"], ["DAT-B", "DAT-I"]]  # right, missed, too long
     assert entity_f1(gold, preds) == pytest.approx({"precision": 1 / 2, "recall": 1 / 3, "f1": 2 / 5})
 
 
-def test_an_entity_of_another_type_is_wrong_and_o_is_no_entity():
+def test_entity_type_counts_and_o_is_not_an_entity():
     assert entity_f1([["PER-B", "O"]], [["LOC-B", "O"]]) == {"f1": 0.0, "precision": 0.0, "recall": 0.0}
     assert entity_f1([["O", "O"]], [["O", "O"]]) == {"f1": 0.0, "precision": 0.0, "recall": 0.0}
 
 
-def test_the_report_names_every_type():
+def test_entity_report_has_a_line_per_type():
     lines = entity_report([["PER-B", "LOC-B"]], [["PER-B", "O"]]).splitlines()
     assert [line.split() for line in lines if "PER" in line or "LOC" in line] == [
         ["LOC", "0.0000", "0.0000", "0.0000", "1"],
@@ -54,9 +66,9 @@ def test_the_report_names_every_type():
 
 def test_metrics_are_plain_floats():
     for name, metric in METRICS.items():
-        of_texts = {"entity_f1": ([["PER-B"]], [["PER-B"]]), "answer_f1": ([["가"]], ["가"])}
-        labels = of_texts.get(name, (np.array([0, 1, 1]), np.array([0, 1, 0])))
-        assert {type(value) for value in metric.compute(*labels).values()} == {float}
+        text_inputs = {"entity_f1": ([["PER-B"]], [["PER-B"]]), "answer_f1": ([["가"]], ["가"])}
+        inputs = text_inputs.get(name, (np.array([0, 1, 1]), np.array([0, 1, 0])))
+        assert {type(value) for value in metric.compute(*inputs).values()} == {float}
 
 
 @pytest.mark.parametrize(
@@ -66,14 +78,14 @@ def test_metrics_are_plain_floats():
         ("《토지》", "토지"),
         ("〈아리랑〉(1926년)", "아리랑 1926년"),  # brackets are spaces
         ("‘봄’과 'fall' \"<여름>\"", "봄 과 fall 여름"),
-        ("3.1 운동, 만세!", "31 운동 만세"),  # the rest of ASCII's punctuation is nothing
+        ("3.1 운동, 만세!", "31 운동 만세"),  # other ASCII punctuation is removed
         ("U.S.A.", "usa"),
-        ("『무정』", "『무정』"),  # not among the official signs
+        ("『무정』", "『무정』"),  # not among the official punctuation
         ("“봄”", "“봄”"),
         ("()", ""),
     ],
 )
-def test_answers_are_compared_without_signs(text, expected):
+def test_normalize_answer(text, expected):
     assert normalize_answer(text) == expected
 
 
@@ -83,18 +95,23 @@ def test_answers_are_compared_without_signs(text, expected):
         ("서울", "서울", 100, 100),
         ("서울", "서울에서", 0, 100 * 2 * 2 / (2 + 4)),  # a particle: precision 2/4, recall 2/2
         ("1956년", "1956", 0, 100 * 2 * 4 / (5 + 4)),
-        ("가나", "나가", 0, 100),  # F1 does not see the order of characters
-        ("가가나", "가다", 0, 100 * 2 * 1 / (3 + 2)),  # a character counts as often as it is there
+        ("가나", "나가", 0, 100),  # F1 ignores the order of characters
+        ("가가나", "가다", 0, 100 * 2 * 1 / (3 + 2)),  # repeated characters count as often as they occur
         ("가 나", "가나", 0, 100),  # nor spaces; the exact match does
         ("《토지》", "토지", 100, 100),
         ("부산", "서울", 0, 0),
         ("서울", "", 0, 0),
-        ("()", "", 100, 0),  # nothing but signs: a match without a character in common
+        ("()", "", 100, 0),  # punctuation alone: a match without common characters
     ],
 )
 def test_answers_by_hand(gold, pred, exact, f1):
     assert answer_f1([[gold]], [pred]) == pytest.approx({"exact_match": exact, "f1": f1})
 
 
-def test_the_nearest_of_several_answers_counts_and_questions_are_averaged():
+def test_best_of_several_answers_counts_and_questions_are_averaged():
     assert answer_f1([["부산", "서울"], ["봄"]], ["서울", "여름"]) == {"exact_match": 50.0, "f1": 50.0}
+
+
+def test_scores_in_percent_and_display_names():
+    assert (in_percent(TASKS["nsmc"], 0.5), in_percent(TASKS["korquad"], 50.0)) == (50, 50)
+    assert (display_name(TASKS["korquad"], "exact_match"), display_name(TASKS["korquad"], "new_score")) == ("EM", "new_score")

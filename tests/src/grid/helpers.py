@@ -1,4 +1,4 @@
-"""Run folders as a reader can check them by eye: what a finished run leaves, without running anything."""
+"""Write the folders of finished runs, with numbers that can be checked by hand, without running anything."""
 
 import json
 from types import SimpleNamespace
@@ -6,7 +6,7 @@ from types import SimpleNamespace
 from processor import TASKS
 from src.grid.cells import make_cells
 from src.grid.published import Published
-from src.grid.record import scores_of
+from src.grid.read_runs import read_grid
 from src.metrics import METRICS
 from tests.conftest import ROOT
 
@@ -18,10 +18,15 @@ def cell_of(tmp_path, model="koelectra-base-v3", task="nsmc", seed=1, *rest):
     return make_cells(model, task, str(seed), ["--ckpt_dir", str(tmp_path), *rest], TASKS)[0]
 
 
-def finished(tmp_path, model="koelectra-base-v3", task="nsmc", seed=1, score=90.0, best=None, rest=(), **changes):
-    """Write the folder of a finished run. score: in percent, by `selected`; best: by `best_on_test`, the same if not given.
+def records_in(tmp_path):
+    return read_grid(tmp_path, TASKS)[0]
 
-    changes: status, sha256, seconds, memory, tokens_per_s, precision, torch, by, device, weights.
+
+def finished(tmp_path, model="koelectra-base-v3", task="nsmc", seed=1, score=90.0, best=None, rest=(), **changes):
+    """Write the folder of a finished run and return its cell.
+
+    score, best: in percent, of `selected` and `best_on_test` (by default the same). changes: status, sha256, seconds, memory,
+    tokens_per_s, precision, torch, by, device, weights.
     """
     about = {"status": "published", "sha256": "a" * 64, "seconds": 60.0, "memory": 2e9, "tokens_per_s": 1000.0}
     about |= {"precision": "no", "torch": "2.13.0", "by": "last", "device": "a GPU", "weights": None} | changes
@@ -37,7 +42,8 @@ def finished(tmp_path, model="koelectra-base-v3", task="nsmc", seed=1, score=90.
     }
     record |= {"versions": {"torch": about.torch}, "git_revision": REVISION, "mixed_precision": about.precision}
     scale = METRICS[TASKS[task].metric].scale
-    scores = [dict.fromkeys((*scores_of(TASKS[task]), "f1_full"), value * scale / 100) for value in (score, best or score)]
+    names = {*TASKS[task].scores, *METRICS[TASKS[task].metric].weighted}
+    scores = [dict.fromkeys(sorted(names), value * scale / 100) for value in (score, best or score)]
     results = {"task": task, "data": {"train": facts, "test": facts}, "headline": TASKS[task].headline}
     results["scores"] = {"10": {"test": scores[1]}, "20": {"test": scores[0]}}
     results["selected"] = {"step": 20, "checkpoint": "checkpoint-20", "by": about.by, "test": scores[0]}
@@ -51,7 +57,7 @@ def finished(tmp_path, model="koelectra-base-v3", task="nsmc", seed=1, score=90.
 
 
 def predictions(cell, columns, step=20):
-    """Write predictions.tsv of a step: name -> column."""
+    """Write predictions-<step>.tsv from {name: column}."""
     path = cell.folder / "test" / f"predictions-{step}.tsv"
     path.parent.mkdir(exist_ok=True)
     lines = ["\t".join(columns), *("\t".join(map(str, row)) for row in zip(*columns.values(), strict=True))]

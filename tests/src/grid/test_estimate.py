@@ -13,48 +13,48 @@ from tests.src.grid.helpers import finished
 DEVICE = Device("cpu", {})
 
 
-def cells_of(tmp_path, tasks="nsmc", seeds="1,2,3", *rest):
+def make(tmp_path, tasks="nsmc", seeds="1,2,3", *rest):
     return make_cells("tiny", tasks, seeds, ["--ckpt_dir", str(tmp_path), *rest], TASKS)
 
 
 def estimate_of(tmp_path, cells):
-    return Estimate.of(cells, read_grid(tmp_path, TASKS)[0])
+    return Estimate.from_records(cells, read_grid(tmp_path, TASKS)[0])
 
 
-def test_by_what_finished_runs_took(tmp_path):
-    """60 s and 100 s of training, and 40 s for all else of each: 120 s a run; paws is not known."""
+def test_estimates_from_finished_runs(tmp_path):
+    """Training took 60 s and 100 s, everything else 40 s each: 120 s per run; paws is unknown."""
     finished(tmp_path, model="tiny", seed=1, seconds=60.0)
     finished(tmp_path, model="tiny", seed=2, seconds=100.0)
     (finished(tmp_path, model="tiny", seed=3).folder / "cost.json").unlink()
-    cells = cells_of(tmp_path, "nsmc,paws", "4,5,6")
+    cells = make(tmp_path, "nsmc,paws", "4,5,6")
     estimate = estimate_of(tmp_path, cells)
     assert estimate.time(cells, 1) == (pytest.approx(3 * 120), 3)
     assert estimate.time(cells, 2) == (pytest.approx(1.5 * 120), 3)
-    assert estimate.time(cells, 4) == (pytest.approx(120), 3)  # no run is quicker for it
+    assert estimate.time(cells, 4) == (pytest.approx(120), 3)  # more devices do not make a run faster
     size = sum(path.stat().st_size for seed in (1, 2) for path in (tmp_path / f"benchmark/tiny/nsmc/seed-{seed}").iterdir()) / 2
     assert estimate.disk(cells) == pytest.approx(3 * size)
     assert estimate.time([], 1) == (0, 0)
     assert estimate.devices == {"a GPU"}
 
 
-def test_runs_with_other_settings_say_nothing(tmp_path):
+def test_ignores_runs_with_other_settings(tmp_path):
     finished(tmp_path, model="tiny", seed=1, rest=("--max_steps", "5"))
-    cells = cells_of(tmp_path)
+    cells = make(tmp_path)
     assert estimate_of(tmp_path, cells).time(cells, 1) == (0, 3)
-    cells = cells_of(tmp_path, "nsmc", "1,2", "--max_steps", "5", "--data_dir", "elsewhere")
+    cells = make(tmp_path, "nsmc", "1,2", "--max_steps", "5", "--data_dir", "elsewhere")
     assert estimate_of(tmp_path, cells).time(cells, 1) == (0, 2)
-    cells = cells_of(tmp_path, "nsmc", "1,2", "--max_steps", "5")
+    cells = make(tmp_path, "nsmc", "1,2", "--max_steps", "5")
     assert estimate_of(tmp_path, cells).time(cells, 1)[1] == 0
 
 
-def test_what_is_left(tmp_path, stopped_clock):
-    """A run takes 100 s. One has been at it for 40 s, one waits: 160 s on one device; with a task not known it says so."""
-    cells = cells_of(tmp_path)
+def test_remaining(tmp_path, stopped_clock):
+    """A run takes 100 s. One has run for 40 s, one is waiting: 160 s on one device. paws is unknown."""
+    cells = make(tmp_path)
     estimate = Estimate()
     running = Running(cells[0], DEVICE, SimpleNamespace(), stopped_clock - 40, 0)
     pool = Pool(deque(cells[1:2]), [DEVICE], [running])
-    assert estimate.left(pool) == ""
+    assert estimate.remaining(pool) == ""
     estimate.add(cells[0], 100.0)
-    assert estimate.left(pool) == "2:40 left"
-    pool.waiting.extend(cells_of(tmp_path, "paws", "1,2"))
-    assert estimate.left(pool) == "2:40 and 2 runs of unknown length left"
+    assert estimate.remaining(pool) == "2:40 left"
+    pool.waiting.extend(make(tmp_path, "paws", "1,2"))
+    assert estimate.remaining(pool) == "2:40 and 2 runs of unknown length left"

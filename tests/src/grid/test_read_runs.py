@@ -6,85 +6,108 @@ import pytest
 
 from processor import TASKS
 from src.errors import CheckpointError
-from src.grid.read_runs import last_words, read_grid
+from src.grid.read_runs import NotReported, last_message, missing_runs, read_grid
 from src.grid.report import write_report
 from tests.conftest import ROOT
-from tests.src.grid.helpers import PUBLISHED, cell_of, finished
+from tests.src.grid.helpers import PUBLISHED, cell_of, finished, records_in
+
+HERE = "koelectra-base-v3/nsmc"
 
 
-def left_in(tmp_path):
-    return {each.place: (each.kind, each.why) for each in read_grid(tmp_path, TASKS)[1]}
+def others_in(tmp_path):
+    return {run.place: (run.kind, run.reason) for run in read_grid(tmp_path, TASKS)[1]}
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """The folder of a task with one finished run, seed-1."""
+    return finished(tmp_path).folder.parent
 
 
 def test_no_grid(tmp_path):
-    with pytest.raises(CheckpointError, match=r"benchmark/ is not there\. `python3 run_benchmark\.py run` makes it"):
+    with pytest.raises(CheckpointError, match=rf"{tmp_path}/benchmark/.*run_benchmark\.py run.*--ckpt_dir"):
         read_grid(tmp_path, TASKS)
 
 
-def test_what_is_no_finished_run_is_named(tmp_path):
-    finished(tmp_path)
-    task = tmp_path / "benchmark" / "koelectra-base-v3" / "nsmc"
-
+def test_unfinished_runs(tmp_path, folder):
     def without(seed, *names):
-        folder = finished(tmp_path, seed=seed).folder
+        run = finished(tmp_path, seed=seed).folder
         for name in names:
-            (folder / name).unlink()
-        return folder
+            (run / name).unlink()
+        return run
 
     without(2, "eval_results.json")
     (without(3, "cost.json", "eval_results.json") / "log.jsonl").write_text('{"step": 50}\n{"step": 100, "lo')
-    without(4, "cost.json")
-    without(14, "eval_results.json")
-    (task / "seed-14.log").write_text("12:00:00 step 5\nerror: no space\n")
-    results = finished(tmp_path, seed=15).folder / "eval_results.json"
-    results.write_text(results.read_text().replace('"step": 20', '"step": 30'))
-    (task.parent.parent / "empty").mkdir()
-    (task / "seed-5.log").write_text("12:00:00 hello\nerror: these cannot be used:\n  - a: b\n")
-    (task / "seed-6.log").write_text("")
-    (finished(tmp_path, seed=7).folder / "eval_results.json").write_text('{"selected": ')
-    results = finished(tmp_path, seed=8).folder / "eval_results.json"
-    results.write_text(results.read_text().replace("0.9", "NaN"))
+    (without(4, "cost.json") / "log.jsonl").write_text('{"step": 70}\n')  # scored before the end of its training
+    (folder / "seed-6.log").write_text("")
     results = finished(tmp_path, seed=9).folder / "eval_results.json"
     results.write_text(json.dumps(json.loads(results.read_text()) | {"best_on_test": None}))
-    shutil.copytree(task / "seed-1", task / "seed-10")
-    shutil.copytree(task / "seed-1", task / "seed-1.1")
-    (task / "seed-11").mkdir()
-    (task / "seed-12").mkdir()
-    (task / "seed-12" / "notes.txt").touch()
+    (folder / "seed-11").mkdir()
+    others = others_in(tmp_path)
+    assert {place: kind for place, (kind, _) in others.items()} == {f"{HERE}/seed-{n}": "unfinished" for n in (2, 3, 4, 6, 9, 11)}
+    assert "step 50 " in others[f"{HERE}/seed-3"][1] and "step 70 " in others[f"{HERE}/seed-4"][1]
+    assert "--do_eval" in others[f"{HERE}/seed-9"][1]
+
+
+def test_failed_runs(tmp_path, folder):
+    (finished(tmp_path, seed=14).folder / "eval_results.json").unlink()
+    (folder / "seed-14.log").write_text("12:00:00 step 5\nerror: no space\n")
+    (folder / "seed-5.log").write_text("12:00:00 hello\nerror: these cannot be used:\n  - a: b\n")  # it has no folder
+    assert others_in(tmp_path) == {
+        f"{HERE}/seed-14": ("failed", "no space"),
+        f"{HERE}/seed-5": ("failed", "these cannot be used: - a: b"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ('{"task": ', '{"task", ', "eval_results.json is damaged"),
+        ("0.9", "NaN", "finite number"),
+        ('"step": 20', '"step": 30', "eval_results.json"),
+        ('"acc"', '"accuracy"', "acc"),
+    ],
+)
+def test_damaged_runs(tmp_path, old, new, expected):
+    path = finished(tmp_path).folder / "eval_results.json"
+    assert old in path.read_text()
+    path.write_text(path.read_text().replace(old, new))
+    kind, reason = others_in(tmp_path)[f"{HERE}/seed-1"]
+    assert kind == "damaged" and expected in reason
+
+
+def test_everything_else_is_ignored(tmp_path, folder):
+    root = tmp_path / "benchmark"
+    shutil.copytree(folder / "seed-1", folder / "seed-10")
+    shutil.copytree(folder / "seed-1", folder / "seed-1.1")
+    (folder / "seed-12").mkdir()
+    (folder / "seed-12" / "notes.txt").touch()
     settings = finished(tmp_path, seed=13).folder / "settings.json"
     settings.write_text(settings.read_text().replace('"koelectra-base-v3.json"', '"tiny.json"'))
-    (task / "notes.txt").touch()
-    (task / "seed-01").mkdir()
-    shutil.copytree(task / "seed-1", task.parent / "my-nsmc")
-    shutil.copytree(task / "seed-1", task.parent.parent / "koelectra-nsmc-ckpt")
-    (task / ".seed-1.lock").touch()
-    (tmp_path / "benchmark" / "results.md").touch()
-    here = "koelectra-base-v3/nsmc"
-    assert left_in(tmp_path) == {
-        f"{here}/seed-2": ("unfinished", "its training did not come far"),
-        f"{here}/seed-3": ("unfinished", "its training came to step 50 or beyond"),
-        f"{here}/seed-4": ("damaged", "there is no cost.json"),
-        f"{here}/seed-14": ("failed", "no space"),
-        f"{here}/seed-15": ("damaged", "eval_results.json chooses what is not among its scores"),
-        "empty": ("foreign", "no model's folder: it holds no task's"),
-        f"{here}/seed-5": ("failed", "these cannot be used: - a: b"),
-        f"{here}/seed-6": ("unfinished", "it has just begun"),
-        f"{here}/seed-7": ("damaged", left_in(tmp_path)[f"{here}/seed-7"][1]),
-        f"{here}/seed-8": ("damaged", left_in(tmp_path)[f"{here}/seed-8"][1]),
-        f"{here}/seed-9": ("unscored", "there are no scores on test; the same command without --do_eval false adds them"),
-        f"{here}/seed-10": ("foreign", "its settings.json says seed 1"),
-        f"{here}/seed-1.1": ("put aside", "an earlier run of seed-1"),
-        f"{here}/seed-11": ("unfinished", "it has just begun"),
-        f"{here}/seed-12": ("foreign", "no run: no settings.json"),
-        f"{here}/seed-13": ("foreign", "its settings.json says that it is of the model 'tiny'"),
-        f"{here}/notes.txt": ("foreign", "no run's folder; those are called seed-<n>"),
-        f"{here}/seed-01": ("foreign", "no run's folder; those are called seed-<n>"),
-        "koelectra-base-v3/my-nsmc": ("foreign", f"no task's folder; those are {', '.join(TASKS)}"),
-        "koelectra-nsmc-ckpt": ("foreign", "no model's folder: it holds no task's"),
+    (folder / "notes.txt").touch()
+    (folder / "seed-01").mkdir()
+    shutil.copytree(folder / "seed-1", folder.parent / "my-nsmc")
+    shutil.copytree(folder / "seed-1", root / "koelectra-nsmc-ckpt")
+    (root / "empty").mkdir()
+    expected = {
+        f"{HERE}/seed-10": "seed 1",
+        f"{HERE}/seed-1.1": "earlier run of seed-1",
+        f"{HERE}/seed-12": "settings.json",
+        f"{HERE}/seed-13": "model 'tiny'",
+        f"{HERE}/notes.txt": "seed-<n>",
+        f"{HERE}/seed-01": "seed-<n>",
+        "koelectra-base-v3/my-nsmc": ", ".join(TASKS),
+        "koelectra-nsmc-ckpt": "model folder",
+        "empty": "model folder",
     }
-    assert "eval_results.json is damaged" in left_in(tmp_path)[f"{here}/seed-7"][1]
-    assert "finite number" in left_in(tmp_path)[f"{here}/seed-8"][1]
-    assert [record.seed for record in read_grid(tmp_path, TASKS)[0]] == [1]
+    for name in (".seed-1.lock", "seed-1.log"):  # not even mentioned
+        (folder / name).touch()
+    (root / "results.md").touch()
+    others = others_in(tmp_path)
+    assert others.keys() == expected.keys()
+    for place, part in expected.items():
+        assert others[place][0] == "ignored" and part in others[place][1]
+    assert [record.seed for record in records_in(tmp_path)] == [1]
 
 
 WRONG = ["x", "", None, [], {}, {"a": 1}, -1, 10**400, True]
@@ -114,8 +137,8 @@ WRONG = ["x", "", None, [], {}, {"a": 1}, -1, 10**400, True]
         ("cost", ["preparation_seconds"]),
     ],
 )
-def test_records_of_other_content_never_end_in_a_traceback(tmp_path, name, path):
-    """One value of a finished run is replaced by others, or missing; the report of the whole grid is built all the same."""
+def test_reports_the_grid_whatever_its_files_hold(tmp_path, name, path):
+    """One value of a run is replaced by others, or removed."""
     finished(tmp_path, model="kobert")
     file = finished(tmp_path).folder / f"{name}.json"
     good = json.loads(file.read_text())
@@ -131,31 +154,32 @@ def test_records_of_other_content_never_end_in_a_traceback(tmp_path, name, path)
         file.write_text(json.dumps(holder.get("all")))
         text = write_report(tmp_path, TASKS, PUBLISHED, ROOT / "config")
         assert "| KoBERT | 351M |" in text
-        records, left = read_grid(tmp_path, TASKS)
-        assert len(records) + len(left) == 2
+        records, others = read_grid(tmp_path, TASKS)
+        assert len(records) + len(others) == 2
         if value in (None, []) and "weights" not in path:
             assert len(records) == 1
     file.write_bytes(b"\xff\xfe")
     assert len(read_grid(tmp_path, TASKS)[0]) == 1
     file.unlink()
     file.mkdir()
-    assert read_grid(tmp_path, TASKS)[1][0].kind in ("damaged", "foreign")
+    assert read_grid(tmp_path, TASKS)[1][0].kind in ("damaged", "ignored")
 
 
-def test_a_finished_run_whose_last_attempt_failed(tmp_path):
-    """Its scores stand, and a later attempt, with other settings, failed; one before it was mended by hand."""
+def test_a_failure_after_a_run_was_finished(tmp_path):
+    """The run stays in the table, and the later failure is reported; an earlier failure is not."""
     cell = finished(tmp_path)
     cell.output.write_text("error: no such length\n")
-    for seconds, expected in [(5, [("failed", "no such length (in the table is what was finished before)")]), (-5, [])]:
+    for seconds, expected in [(5, ["failed"]), (-5, [])]:
         when = (cell.folder / "eval_results.json").stat().st_mtime + seconds
         os.utime(cell.output, (when, when))
-        records, left = read_grid(tmp_path, TASKS)
+        records, others = read_grid(tmp_path, TASKS)
         assert len(records) == 1
-        assert [(each.kind, each.why) for each in left] == expected
+        assert [run.kind for run in others] == expected
+        assert all(run.reason.startswith("no such length (") for run in others)
 
 
 @pytest.mark.parametrize(
-    ("said", "expected"),
+    ("output", "expected"),
     [
         ("12:00:00 step 1\n12:00:05 step 2\n", ""),
         ("error: old\n12:00:00 again\nerror: a file is missing. Put it there.\n", "a file is missing. Put it there."),
@@ -165,19 +189,32 @@ def test_a_finished_run_whose_last_attempt_failed(tmp_path):
         ("error: " + "x" * 400, "x" * 297 + "..."),
     ],
 )
-def test_last_words(tmp_path, said, expected):
-    (tmp_path / "seed-1.log").write_text(said)
-    assert last_words(tmp_path / "seed-1.log") == expected
+def test_last_message(tmp_path, output, expected):
+    (tmp_path / "seed-1.log").write_text(output)
+    assert last_message(tmp_path / "seed-1.log") == expected
 
 
-def test_nothing_was_said(tmp_path):
-    assert last_words(tmp_path / "seed-1.log") == ""
+def test_last_message_of_no_text(tmp_path):
+    assert last_message(tmp_path / "seed-1.log") == ""
     (tmp_path / "seed-1.log").write_bytes(b"error: \xff\xfe\n")
-    assert last_words(tmp_path / "seed-1.log") == "\ufffd\ufffd"
+    assert last_message(tmp_path / "seed-1.log") == "\ufffd\ufffd"
 
 
-def test_an_interrupted_cell_is_unfinished_not_failed(tmp_path):
+def test_an_interrupted_run_has_not_failed(tmp_path):
     cell = cell_of(tmp_path)
     cell.output.parent.mkdir(parents=True)
     cell.output.write_text("interrupted by SIGTERM\n")
-    assert left_in(tmp_path) == {cell.name: ("unfinished", "it has just begun")}
+    assert [kind for kind, _ in others_in(tmp_path).values()] == ["unfinished"]
+
+
+def test_missing_runs_are_seeds_and_tasks_that_others_have(tmp_path):
+    for model, task, seed in [("tiny", "nsmc", 1), ("tiny", "nsmc", 2), ("tiny", "paws", 1), ("kcbert-base", "nsmc", 1)]:
+        finished(tmp_path, model=model, task=task, seed=seed)
+    others = [NotReported("failed", "kcbert-base/nsmc/seed-3", ""), NotReported("ignored", "tiny/nsmc/seed-99", "")]
+    missing = missing_runs(records_in(tmp_path), others, TASKS)
+    assert [(run.place, run.reason) for run in missing] == [
+        ("kcbert-base/nsmc", "seed 2"),
+        ("kcbert-base/paws", "seed 1, 2, 3"),
+        ("tiny/nsmc", "seed 3"),
+        ("tiny/paws", "seed 2, 3"),
+    ]

@@ -1,0 +1,98 @@
+"""A task and a metric that a user adds: one row in TASKS, one in METRICS, a file in config/tasks and data."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+from tests.conftest import ROOT
+
+ADDITIONS = '''
+import numpy as np
+from processor import TASKS
+from src.data import Task
+from src.metrics import METRICS, Metric
+
+
+def mcc(labels, preds):
+    """Return Matthews correlation of two classes."""
+    from sklearn.metrics import matthews_corrcoef
+
+    return {"mcc": float(matthews_corrcoef(labels, preds))}
+
+
+def weighted_mcc(columns):
+    first = columns["label"][0]
+    gold, pred = (np.array(columns[name]) == first for name in ("label", "prediction"))
+
+    def score(weights):
+        tp, fn, fp, tn = (weights @ cell for cell in (gold & pred, gold & ~pred, ~gold & pred, ~gold & ~pred))
+        scale = np.sqrt((tp + fp) * (tp + fn) * (tn + fp) * (tn + fn))
+        return np.divide(tp * tn - fp * fn, scale, out=np.zeros_like(scale), where=scale > 0)
+
+    return score
+
+
+METRICS["mcc"] = Metric(mcc, {"mcc": "MCC"}, {"mcc": weighted_mcc})
+TASKS["topics"] = Task(
+    title="Topics",
+    address="https://example.com",
+    licence="CC0",
+    kind="classification",
+    columns=("text", "topic"),
+    text_columns=("text",),
+    label_column="topic",
+    metric="mcc",
+    headline="mcc",
+    labels={"sports": "sports", "politics": "politics"},
+)
+'''
+
+# Runs one command after another in one process: importing torch takes most of the time.
+DRIVER = """
+import json, runpy, sys
+import additions
+
+for script, *arguments in json.loads(sys.argv[1]):
+    sys.argv = [script, *arguments]
+    print(f"=== {script} {arguments[0]}")
+    runpy.run_path(script, run_name="__main__")
+"""
+
+
+def test_a_new_task_with_a_new_metric(tmp_path):
+    data, config = tmp_path / "data" / "topics", tmp_path / "config"
+    data.mkdir(parents=True)
+    (config / "tasks").mkdir(parents=True)
+    shutil.copy(ROOT / "config" / "tiny.json", config)
+    rows = [
+        f"{'축구 경기' if number % 2 else '국회 선거'} {number}\t{'sports' if number % 2 else 'politics'}" for number in range(40)
+    ]
+    for name in ("train.tsv", "test.tsv"):
+        (data / name).write_text("\n".join(["text\ttopic", *rows]) + "\n")
+    files = {"train_file": "train.tsv", "test_file": "test.tsv", "max_seq_len": 16, "max_steps": 20}
+    (config / "tasks" / "topics.json").write_text(json.dumps(files))
+    (tmp_path / "inputs.txt").write_text("국회 선거\n")
+    (tmp_path / "additions.py").write_text(ADDITIONS)
+
+    ckpt = ["--ckpt_dir", str(tmp_path / "ckpt")]
+    places = ["--config_dir", str(config), "--data_dir", str(tmp_path / "data"), *ckpt]
+    folder = tmp_path / "ckpt" / "benchmark" / "tiny" / "topics" / "seed-1"
+    run = ["--task", "topics", "--config_file", "tiny.json", "--seed", "1", "--output_dir", "benchmark/tiny/topics/seed-1"]
+    commands = [
+        ["run_seq_cls.py", *run, *places, "--feature_cache_dir", str(tmp_path / "cache")],
+        ["run_benchmark.py", "report", *ckpt],
+        ["run_benchmark.py", "compare", "tiny", "tiny", "--tasks", "topics", *ckpt],
+        ["predict.py", "--checkpoint", str(folder / "checkpoint-20"), "--input", str(tmp_path / "inputs.txt")],
+    ]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])}
+    arguments = [sys.executable, "-c", DRIVER, json.dumps(commands)]
+    done = subprocess.run(arguments, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    _, run, report, compared, predicted = done.stdout.split("=== ")
+    score = json.loads((folder / "eval_results.json").read_text())["selected"]["test"]["mcc"]
+    assert score > 0.5 and f"test {score:.4f}" in run
+    assert "**Topics**<br/>(MCC)" in report and f"**{100 * score:.2f}** (n=1)" in report
+    assert f"| topics | mcc | {100 * score:.2f} | {100 * score:.2f} | +0.00 |" in compared
+    assert json.loads(predicted.splitlines()[1])["label"] in ("sports", "politics")
