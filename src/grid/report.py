@@ -19,6 +19,11 @@ from src.grid.table import COSTS, Table, make_rows, mean_cost
 
 logger = logging.getLogger(__name__)
 
+CSV_COLUMNS = (
+    "model", "title", "table", "size", "task", "score", "view", "seeds", "mean", "sd", "n",
+    "published", "difference", "tolerance", "verdict", "flagged", "not_compared", *COSTS,
+)  # fmt: skip
+
 
 def write_report(ckpt_dir: Path, tasks: Tasks, published: Published, config_dir: Path) -> str:
     """Write results.md and results.csv into the grid of `ckpt_dir`, and return the text of results.md.
@@ -49,10 +54,10 @@ def make_table(ckpt_dir: Path, tasks: Tasks, published: Published, config_dir: P
 
 def _csv_lines(table: Table) -> list[str]:
     """Return results.csv: one line per model, task, score and view; scores in percent."""
-    rows = list(_csv_rows(table))
     stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerows([rows[0], *(map(_csv_value, row.values()) for row in rows)] if rows else [])
+    writer = csv.DictWriter(stream, CSV_COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows({name: _csv_value(value) for name, value in row.items()} for row in _csv_rows(table))
     return stream.getvalue().splitlines()
 
 

@@ -7,7 +7,7 @@ import pytest
 
 from processor import TASKS
 from src.errors import CheckpointError
-from src.grid.report import write_report
+from src.grid.report import CSV_COLUMNS, write_report
 from src.metrics import METRICS, Metric
 from tests.conftest import ROOT
 from tests.src.grid.helpers import PUBLISHED, finished
@@ -279,3 +279,9 @@ def test_files_are_reproducible(tmp_path):
 def test_no_grid(tmp_path):
     with pytest.raises(CheckpointError, match="benchmark/"):
         report(tmp_path)
+
+
+def test_csv_without_finished_runs_has_a_header(tmp_path):
+    (tmp_path / "benchmark").mkdir()
+    report(tmp_path)
+    assert (tmp_path / "benchmark" / "results.csv").read_text().splitlines() == [",".join(CSV_COLUMNS)]
