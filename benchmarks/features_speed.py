@@ -118,7 +118,7 @@ def serve(arguments: argparse.Namespace) -> dict[str, float]:
     given |= {"model_name_or_path": arguments.model_name_or_path, "from_scratch": "true"}
     flags = [word for name, value in given.items() for word in (f"--{name}", value)]
     settings = load_settings(["--task", "nsmc", *flags], script="benchmark", tasks=list(TASKS))
-    tokenizer = load_tokenizer(settings, None, word_level=False)
+    tokenizer = load_tokenizer(settings)
     files = find_files(settings)
     texts: list[str] = []
     if arguments.serve != "features":

@@ -29,7 +29,7 @@ from src.config import load_settings
 from src.device import start_device
 from src.finetune import wrap_model
 from src.heads import HEADS, TaskModel
-from src.models import load_model, load_tokenizer, uses_segments
+from src.models import load_tokenizer, new_model, uses_segments
 from src.settings import Settings
 from src.train_state import TrainState
 
@@ -72,7 +72,7 @@ class Case:
         self.settings = self.settings_with()
         accelerator = start_device(self.settings)
         self.device, self.precision = accelerator.device, str(accelerator.mixed_precision)
-        self.tokenizer = load_tokenizer(self.settings, None, word_level=HEADS[self.task.kind].word_level)
+        self.tokenizer = load_tokenizer(self.settings, word_level=HEADS[self.task.kind].word_level)
         file = find_files(self.settings)["train"]
         features = load_split("train", file, self.settings, self.task, self.tokenizer).features
         # (c) sorts so many rows at a time and takes the longest first: one such round, with rows of all lengths, is measured.
@@ -106,7 +106,7 @@ class Case:
     def model(self) -> Any:
         """Return a model with random weights, always the same ones."""
         torch.manual_seed(0)
-        return load_model(self.settings, self.task.kind, self.task.labels).train()
+        return new_model(self.settings, self.task.kind, self.task.labels).train()
 
     def operations_per_token(self) -> float:
         """Return the floating-point operations of training per real token; the backward pass takes twice the forward pass.

@@ -1,1 +1,1 @@
-"""Everything that knows no task by name: settings, models, the shared loop, results."""
+"""Settings, models, the training loop and results. Nothing here knows a task by name."""

@@ -1,4 +1,4 @@
-"""The command line of every command: argument parsing errors, error messages and exit codes."""
+"""What the commands share: an argument parser, and the exit with one message and an exit code."""
 
 import argparse
 import errno
@@ -21,38 +21,38 @@ MACHINE_ERRORS = {
 
 
 class Parser(argparse.ArgumentParser):
-    """An argparse parser that raises ConfigError for a wrong command line."""
+    """An argument parser that raises ConfigError instead of exiting."""
 
     def error(self, message: str) -> NoReturn:
         raise ConfigError(f"{message}. See --help.")
 
 
 def run_command(main: Callable[[], None]) -> None:
-    """Call `main` and end the process as the README promises: one message and an exit code instead of a traceback.
+    """Run `main`; on a BenchmarkError or an error of the machine, log one message and exit with its exit code.
 
-    Errors nobody foresaw keep their traceback: they are bugs and should be reported as such.
+    Any other exception is a bug and keeps its traceback.
     """
-    with handling(SIGNALS, _interrupt):
+    with handling(SIGNALS, _raise_interrupted):
         try:
             main()
         except Interrupted as error:
-            sys.exit(_say(str(error), error.exit_code))
+            _exit(str(error), error.exit_code)
         except BenchmarkError as error:
-            sys.exit(_say(f"error: {error}", error.exit_code))
+            _exit(f"error: {error}", error.exit_code)
         except BrokenPipeError:
-            sys.stderr.close()  # the reader of our output went away (`| head`): nobody is left to tell
+            sys.stderr.close()  # whatever reads the output has exited, as `| head` does: no message
             sys.exit(1)
         except OSError as error:
             if error.errno not in MACHINE_ERRORS:
                 raise
-            where = error.filename or "unknown file"
-            sys.exit(_say(f"error: {error.strerror}: {where}. Free the disk or choose another folder.", 1))
+            path = error.filename or "unknown file"
+            _exit(f"error: {error.strerror}: {path}. Free some disk space or choose another folder.", 1)
 
 
-def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
+def _raise_interrupted(number: int, frame: FrameType | None) -> NoReturn:
     raise Interrupted(number)
 
 
-def _say(message: str, exit_code: int) -> int:
+def _exit(message: str, exit_code: int) -> NoReturn:
     logger.error(message)
-    return exit_code
+    sys.exit(exit_code)

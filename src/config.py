@@ -1,8 +1,8 @@
-"""Layered JSON files and the command line become one validated, immutable `Settings` object.
+"""Build the settings of a command from JSON config files and its command line.
 
-Layers, later wins: defaults of the schema < config/tasks/<task>.json < config/<model>.json < its "tasks" part < command line.
-A complete flat file of the original project, config/<task>/<file>.json, stands for everything between the defaults and the
-command line. Nothing heavy is imported here, so that `--help` and a wrong setting answer at once.
+Layers, from low to high precedence: defaults of the schema, config/tasks/<task>.json, config/<model>.json, its "tasks" part for
+the task, command line. A complete flat file of the original project, config/<task>/<file>.json, takes the place of the three file
+layers. This module imports nothing heavy, so that `--help` and configuration errors appear immediately.
 """
 
 import argparse
@@ -11,7 +11,7 @@ import logging
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, NamedTuple, get_args
 
 from attrdict import AttrDict
 from pydantic import TypeAdapter, ValidationError
@@ -19,40 +19,57 @@ from pydantic.fields import FieldInfo
 
 from src.cli import Parser
 from src.errors import ConfigError, did_you_mean, list_problems
-from src.settings import ALIASES, COMMAND_LINE, COMMAND_LINE_ONLY, DEFAULT, DERIVED, MODEL_SETTINGS, Settings
+from src.settings import (
+    ALIASES,
+    COMMAND_LINE,
+    COMMAND_LINE_ONLY,
+    DEFAULT,
+    DERIVED,
+    MODEL_SETTINGS,
+    Settings,
+    default_of,
+    kind_of,
+)
 
 logger = logging.getLogger(__name__)
 
-LARGEST = 2**32 - 1  # whole number that can be meant
+NAMES = [*Settings.model_fields, *ALIASES]
+LARGEST = 2**32 - 1  # of all whole numbers that make sense as a setting
+
+
+class Layer(NamedTuple):
+    """Settings of one source: a file's path or "command line"."""
+
+    source: str
+    values: Mapping[str, Any]
 
 
 def load_settings(argv: Sequence[str], *, script: str, tasks: Sequence[str], default_task: str = "") -> Settings:
-    """Read the command line and the config files it names.
+    """Return the settings of a command line and the config files it names.
 
-    `tasks` are the tasks this script runs. Prints and leaves with code 0 on --help and --print_settings.
-    Raises ConfigError with every problem found, each with its source.
+    `tasks` are the tasks that `script` can run. Prints and exits with code 0 on --help and --print_settings.
+    Raises ConfigError with all problems, each with its source.
     """
     given, problems = parse_command_line(argv)
-    config_dir = Path(given.get("config_dir", Settings.model_fields["config_dir"].default))
+    config_dir = Path(given.get("config_dir", default_of("config_dir")))
     if "help" in given:
         print(help_text(script, tasks, config_dir))
         sys.exit(0)
     print_settings = given.pop("print_settings", None) is not None
-    given.setdefault("task", default_task)
-    task = given["task"]
+    task = given.setdefault("task", default_task)
     if task not in tasks:
-        what = f"--task {task!r} is not one {script} runs" if task else "--task is missing"
-        problems.insert(0, f"{what}; choose from {', '.join(tasks)}.{did_you_mean(task, tasks)}")
-        raise ConfigError(list_problems("these settings cannot be used:", problems))
+        reason = f"{script} cannot run the task {task!r}" if task else "--task is missing"
+        problems.insert(0, f"{reason}; choose from {', '.join(tasks)}.{did_you_mean(task, tasks)}")
+        raise ConfigError(list_problems("invalid settings:", problems))
 
-    layers = _file_layers(config_dir, task, given.get("config_file", Settings.model_fields["config_file"].default), problems)
-    values, sources = _merge([*layers, (COMMAND_LINE, given)], task, problems)
+    layers = _file_layers(config_dir, task, given.get("config_file", default_of("config_file")), problems)
+    values, sources = _merge([*layers, Layer(COMMAND_LINE, given)], task, problems)
     if not problems:
         _derive(values, sources)
-        problems += _cross_check(values, sources)
+        problems += _check(values, sources)
     if problems:
-        raise ConfigError(list_problems("these settings cannot be used:", problems))
-    settings = Settings(**values)
+        raise ConfigError(list_problems("invalid settings:", problems))
+    settings = Settings.model_construct(**values)  # without validation: _merge has validated each value of every layer
     settings._layers.update(sources)
     if print_settings:
         shown = {name: {"value": value, "layer": settings.layer_of(name)} for name, value in settings.model_dump().items()}
@@ -62,31 +79,33 @@ def load_settings(argv: Sequence[str], *, script: str, tasks: Sequence[str], def
 
 
 def config_files(config_dir: Path) -> list[str]:
-    """Names of the model files in `config_dir`, sorted."""
+    """Return the names of the model files in `config_dir`, sorted."""
     return sorted(path.name for path in config_dir.glob("*.json"))
 
 
 def help_text(script: str, tasks: Sequence[str], config_dir: Path) -> str:
-    """What --help prints: usage, tasks, config files found, every setting with type, default and meaning."""
+    """Return the text of --help: usage, tasks, config files, and every setting with type, default and meaning."""
     lines = [
         f"usage: python3 {script} --task TASK [--config_file FILE] [--SETTING VALUE ...]",
         "",
         f"tasks:        {', '.join(tasks)}",
         f"config files: {', '.join(config_files(config_dir)) or 'none'}  (in {config_dir}/)",
         "",
-        "A boolean setting without a value means true. Later wins: default < config/tasks/<task>.json < config/<file>.json",
-        "< its part for the task < command line. --print_settings prints the effective settings and where each comes from.",
+        "A boolean setting without a value means true. Precedence, from low to high: default, config/tasks/<task>.json,",
+        'config/<file>.json, its "tasks" part for the task, command line.',
+        "--print_settings prints the effective settings and where each comes from.",
         "",
         f"{'setting':<31} {'type':<12} {'default':<12} meaning",
     ]
     for name, field in Settings.model_fields.items():
         default = "required" if field.is_required() else json.dumps(field.default) if field.default != "" else "-"
-        lines.append(f"--{name:<29} {_type_name(field.annotation):<12} {default:<12} {field.description}")
+        meaning = f"{kind} tasks: {field.description}" if (kind := kind_of(name)) else field.description
+        lines.append(f"--{name:<29} {_type_name(field.annotation):<12} {default:<12} {meaning}")
     return "\n".join(lines)
 
 
 def _type_name(annotation: Any) -> str:
-    """`int`, `str|null`, `a|b` for the choices of a Literal."""
+    """Return the type as --help shows it: `int`, `str|null`, or the choices of a Literal as `a|b`."""
     if annotation is type(None):
         return "null"
     parts = get_args(annotation)
@@ -94,37 +113,39 @@ def _type_name(annotation: Any) -> str:
 
 
 def parse_command_line(argv: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
-    """Values as strings by canonical name, and a problem for each argument that is no setting."""
+    """Return the given values as strings by canonical name, and one problem for each argument that is not a setting."""
     parser = Parser(add_help=False, allow_abbrev=False, argument_default=argparse.SUPPRESS)
     parser.add_argument("-h", "--help", action="store_true")
     parser.add_argument("--print_settings", action="store_true")
-    names = list(Settings.model_fields) + list(ALIASES)
-    for name in names:
-        is_bool = bool in _types(Settings.model_fields[ALIASES.get(name, name)])
-        parser.add_argument(f"--{name}", dest=ALIASES.get(name, name), nargs="?", const="true" if is_bool else None)
+    for name in NAMES:
+        canonical = ALIASES.get(name, name)
+        is_bool = bool in _types(canonical)
+        parser.add_argument(f"--{name}", dest=canonical, nargs="?", const="true" if is_bool else None)
     parsed, unknown = parser.parse_known_args(argv)
-    known = {name: value for name, value in vars(parsed).items() if value is not None}
+    given = {name: value for name, value in vars(parsed).items() if value is not None}
     problems = [f"{COMMAND_LINE}: --{name} needs a value" for name, value in vars(parsed).items() if value is None]
     for position, argument in enumerate(unknown):
         if argument.startswith("--"):
-            name = argument[2:].split("=")[0]
-            problems.append(f"{COMMAND_LINE}: --{name} is no setting.{did_you_mean(name, names)} See --help.")
+            flag = argument.split("=")[0]
+            hint = did_you_mean(flag, [f"--{name}" for name in NAMES])
+            problems.append(f"{COMMAND_LINE}: unknown setting {flag}.{hint} See --help.")
         elif position == 0 or not unknown[position - 1].startswith("--"):
-            problems.append(f"{COMMAND_LINE}: {argument!r} stands without a setting's name in front of it. See --help.")
-    return known, problems
+            problems.append(f"{COMMAND_LINE}: unexpected argument {argument!r}: write it as --name {argument}. See --help.")
+    return given, problems
 
 
-def _types(field: FieldInfo) -> tuple[Any, ...]:
-    return getattr(field.annotation, "__args__", (field.annotation,))
+def _types(name: str) -> tuple[Any, ...]:
+    """Return the types that a setting may have: those of a union, or the only one."""
+    annotation = Settings.model_fields[name].annotation
+    return get_args(annotation) or (annotation,)
 
 
 def _read_json(path: Path, problems: list[str]) -> AttrDict:
     try:
         loaded = json.loads(path.read_text(encoding="utf-8"))
-        if not isinstance(loaded, dict):
-            problems.append(f"{path}: holds a JSON {type(loaded).__name__}, not an object of settings")
-            return AttrDict()
-        return AttrDict(loaded)
+        if isinstance(loaded, dict):
+            return AttrDict(loaded)
+        problems.append(f"{path}: found a JSON {type(loaded).__name__}, expected an object of settings")
     except json.JSONDecodeError as error:
         problems.append(f"{path}, line {error.lineno}, column {error.colno}: not JSON: {error.msg}")
     except (OSError, UnicodeDecodeError) as error:
@@ -132,136 +153,128 @@ def _read_json(path: Path, problems: list[str]) -> AttrDict:
     return AttrDict()
 
 
-def _file_layers(config_dir: Path, task: str, config_file: str, problems: list[str]) -> list[tuple[str, Mapping[str, Any]]]:
-    """(source, values) of the files between the defaults and the command line, lowest first."""
+def _file_layers(config_dir: Path, task: str, config_file: str, problems: list[str]) -> list[Layer]:
+    """Return the layers between the defaults and the command line, from low to high precedence."""
     flat, plain = config_dir / task / config_file, config_dir / config_file
     if flat.is_file() and flat != plain:
         if plain.is_file():
             logger.info("%s is a complete file for this task and is used instead of %s", flat, plain)
-        return [(str(flat), _read_json(flat, problems))]
+        return [Layer(str(flat), _read_json(flat, problems))]
     if not plain.is_file() and Path(config_file).is_file():
         plain = Path(config_file)
     if not plain.is_file():
-        found = config_files(config_dir)
+        files = config_files(config_dir)
         problems.append(
-            f"--config_file {config_file!r} is not in {config_dir}/; found there: {', '.join(found) or 'nothing'}."
-            f"{did_you_mean(config_file, found)}"
+            f"--config_file {config_file!r} is not in {config_dir}/; choose from {', '.join(files) or 'nothing'}."
+            f"{did_you_mean(config_file, files)}"
         )
         return []
     model = _read_json(plain, problems)
     parts = model.pop("tasks", {})
-    layers: list[tuple[str, Mapping[str, Any]]] = []
+    layers = []
     task_file = config_dir / "tasks" / f"{task}.json"
     if task_file.is_file():
-        layers.append((str(task_file), _read_json(task_file, problems)))
-    layers.append((str(plain), model))
+        layers.append(Layer(str(task_file), _read_json(task_file, problems)))
+    layers.append(Layer(str(plain), model))
     if not isinstance(parts, Mapping) or not all(isinstance(part, Mapping) for part in parts.values()):
-        problems.append(f'{plain}: "tasks" must hold an object of settings for each task')
+        problems.append(f'{plain}: "tasks" must be an object with one object of settings per task')
         return layers
-    known_tasks = [path.stem for path in (config_dir / "tasks").glob("*.json")]
+    tasks = [path.stem for path in (config_dir / "tasks").glob("*.json")]
     for name in parts:
-        if name not in known_tasks:
-            problems.append(f'{plain}: "tasks" names the unknown task {name!r}.{did_you_mean(name, known_tasks)}')
+        if name not in tasks:
+            problems.append(f'{plain}: unknown task {name!r} in "tasks".{did_you_mean(name, tasks)}')
     if task in parts:
-        layers.append((f"{plain} (tasks.{task})", parts[task]))
+        layers.append(Layer(f"{plain} (tasks.{task})", parts[task]))
     return layers
 
 
-def _merge(
-    layers: Sequence[tuple[str, Mapping[str, Any]]], task: str, problems: list[str]
-) -> tuple[dict[str, Any], dict[str, str]]:
-    """Effective values and the source of each; files are held to JSON's types, the command line's strings are converted."""
-    values: dict[str, Any] = {}
+def _merge(layers: Sequence[Layer], task: str, problems: list[str]) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return the effective values, defaults included, and the source of every value that is not a default.
+
+    Values in files must have the right JSON type; the strings of the command line are converted.
+    """
+    values = {name: field.default for name, field in Settings.model_fields.items() if not field.is_required()}
     sources: dict[str, str] = {}
     for source, layer in layers:
         if "model_name_or_path" in layer:
             for name in MODEL_SETTINGS:
-                values.pop(name, None)
+                values[name] = default_of(name)
                 sources.pop(name, None)
         for written, value in layer.items():
             name = ALIASES.get(written, written)
-            field = Settings.model_fields.get(name)
-            if field is None:
-                near = did_you_mean(written, [*Settings.model_fields, *ALIASES])
-                problems.append(f"{source}: {written!r} is no setting.{near}")
+            if name not in Settings.model_fields:
+                problems.append(f"{source}: unknown setting {written!r}.{did_you_mean(written, NAMES)}")
                 continue
             if written != name and layer.get(name, value) != value:
-                problems.append(f"{source}: {written!r} and {name!r} name one setting but differ: {value!r}, {layer[name]!r}")
+                problems.append(f"{source}: {written!r} is an alias of {name!r}, but they differ: {value!r}, {layer[name]!r}")
             try:
-                values[name] = _convert(field, value, from_strings=source == COMMAND_LINE)
+                values[name] = _convert(name, value, from_string=source == COMMAND_LINE)
                 sources[name] = source
             except ValidationError as error:
-                allowed = " or ".join(detail["msg"] for detail in error.errors()[:2])  # two where there are two types
-                problems.append(f"{source}: {written} = {json.dumps(value, ensure_ascii=False)}: {allowed}")
+                reasons = " or ".join(detail["msg"] for detail in error.errors()[:2])  # two if there are two types
+                problems.append(f"{source}: {written} = {json.dumps(value, ensure_ascii=False)}: {reasons}")
         if layer.get("task", task) != task:
             problems.append(f"{source}: is for task {layer['task']!r}, not {task!r}")
     return values, sources
 
 
-def _convert(field: FieldInfo, value: Any, *, from_strings: bool) -> Any:
-    if from_strings and value in ("null", "none", "None") and type(None) in _types(field):
+def _convert(name: str, value: Any, *, from_string: bool) -> Any:
+    if from_string and value in ("null", "none", "None") and type(None) in _types(name):
         return None
+    field: FieldInfo = Settings.model_fields[name]
     adapter: TypeAdapter[Any] = TypeAdapter(Annotated[field.annotation, field])  # type: ignore[arg-type]
-    return adapter.validate_strings(value) if from_strings else adapter.validate_python(value, strict=True)
+    return adapter.validate_strings(value) if from_string else adapter.validate_python(value, strict=True)
 
 
 def _derive(values: dict[str, Any], sources: dict[str, str]) -> None:
-    """Fill in model_type and output_dir where no layer gives them."""
-    stem = Path(values.get("config_file", Settings.model_fields["config_file"].default)).stem
-    if not values.get("model_type"):
+    """Fill in model_type and output_dir if no layer sets them."""
+    stem = Path(values["config_file"]).stem
+    if not values["model_type"]:
         values["model_type"], sources["model_type"] = stem, DERIVED
-    if not values.get("output_dir"):
+    if not values["output_dir"]:
         if sources.get("model_name_or_path") == COMMAND_LINE:
             stem = Path(values["model_name_or_path"]).absolute().name
         values["output_dir"], sources["output_dir"] = f"{stem}-{values['task']}-ckpt", DERIVED
 
 
-def _cross_check(values: dict[str, Any], sources: dict[str, str]) -> list[str]:
-    """Problems that show only when several settings are seen together."""
+def _check(values: dict[str, Any], sources: dict[str, str]) -> list[str]:
+    """Return the problems that the types do not express: missing settings, unusable values and conflicts."""
 
-    def origin(name: str) -> str:
-        return sources.get(name, DEFAULT)
+    def given(name: str) -> str:
+        return f"{sources.get(name, DEFAULT)}: {name} = {json.dumps(values[name])}"
 
-    problems = []
-    for name, field in Settings.model_fields.items():
-        if field.is_required() and not values.get(name):
-            problems.append(f"{name} is missing; set it in the config file or as --{name}")
-    if values.get("do_train", True) and not values.get("train_file"):
-        problems.append("train_file is given nowhere; give it in the task's file or as --train_file, or say --do_train false")
-    if values.get("dev_ratio") and values.get("dev_file"):
-        problems.append(
-            f"{origin('dev_ratio')}: dev_ratio = {values['dev_ratio']}: there is a dev_file, {values['dev_file']}; drop one"
-        )
-    if values.get("max_steps") == 0:
-        problems.append(f"{origin('max_steps')}: max_steps = 0: should be -1 (by epochs) or the number of updates")
-    if values.get("version_2_with_negative"):
-        source = origin("version_2_with_negative")
-        problems.append(f"{source}: version_2_with_negative = true: KorQuAD 1.0 has no unanswerable questions")
+    required = [name for name, field in Settings.model_fields.items() if field.is_required()]
+    problems = [f"{name} is missing; set it in the config file or as --{name}" for name in required if not values.get(name)]
+    problems += [f"{given(name)}: {reason}" for name, value in values.items() if (reason := _unusable(name, value))]
     problems += [
-        f"{origin(name)}: {name} = {json.dumps(value)}: {fault}"
-        for name, value in values.items()
-        if (fault := _fault(name, value))
+        f"{given(name)}: only allowed on the command line, as --{name}"
+        for name in COMMAND_LINE_ONLY
+        if values[name] and sources[name] != COMMAND_LINE
     ]
-    for name in COMMAND_LINE_ONLY:
-        if values.get(name) and sources[name] != COMMAND_LINE:
-            problems.append(f"{sources[name]}: {name} = true: this counts on the command line only, as --{name}")
-    overwrite = values.get("overwrite_output_dir") and sources["overwrite_output_dir"] == COMMAND_LINE
-    if overwrite and not values.get("do_train", True):
-        problems.append("--overwrite_output_dir would remove the checkpoints that --do_train false needs; drop one of them")
+    if values["do_train"] and not values["train_file"]:
+        problems.append("train_file is missing; set it in the task's file, or pass --train_file or --do_train false")
+    if values["dev_ratio"] and values["dev_file"]:
+        problems.append(f"{given('dev_ratio')}: conflicts with dev_file = {values['dev_file']}; remove one of them")
+    if values["overwrite_output_dir"] and sources["overwrite_output_dir"] == COMMAND_LINE and not values["do_train"]:
+        problems.append("--overwrite_output_dir would remove the checkpoints that --do_train false needs; remove one of them")
     return problems
 
 
-def _fault(name: str, value: Any) -> str:
-    """What is wrong with a value that has the right type; empty where nothing is."""
+def _unusable(name: str, value: Any) -> str:
+    """Return why a value of the right type cannot be used, or "" if it can."""
     if isinstance(value, int) and abs(value) > LARGEST:
-        return f"should be no more than {LARGEST:,}"
+        return f"should be at most {LARGEST:,}"
+    if name == "max_steps" and value == 0:
+        return "should be -1 (from num_train_epochs) or the number of updates"
+    if name == "version_2_with_negative" and value:
+        return "questions without an answer are not supported"
     if not isinstance(value, str):
         return ""
     if any(character == "\0" or "\ud800" <= character <= "\udfff" for character in value):
-        return "holds a character that no name and no text can have"
-    above = not Path(value).is_absolute() and ".." in Path(value).parts
-    if name == "output_dir" and (above or Path(value).name in ("", "..")):
-        return "should name a folder of its own in ckpt_dir"
-    if name in ("train_file", "dev_file", "test_file") and above:
-        return "should name a file in <data_dir>/<task>, or be absolute"
+        return "contains a NUL or an unpaired surrogate"
+    leaves_folder = not Path(value).is_absolute() and ".." in Path(value).parts
+    if name == "output_dir" and (leaves_folder or Path(value).name in ("", "..")):
+        return "should be the name of a folder in ckpt_dir"
+    if name in ("train_file", "dev_file", "test_file") and leaves_folder:
+        return "should be a file in <data_dir>/<task>, or an absolute path"
     return ""

@@ -1,4 +1,4 @@
-"""The device: accelerate's set-up, random seeds, peak memory, and the record of what a run ran on."""
+"""The device: setup of accelerate, random seeds, compilation, peak memory, and a record of the environment."""
 
 import logging
 import os
@@ -24,13 +24,13 @@ RECORDED_PACKAGES = ("torch", "transformers", "tokenizers", "accelerate", "numpy
 
 
 def start_device(settings: Settings) -> Accelerator:
-    """Accelerate for one device, with the random states seeded. Raises ConfigError where a CPU is to compute in fp16."""
+    """Seed all random states and return the Accelerator for the device. Raises ConfigError for fp16 on a CPU."""
     on_cpu = settings.no_cuda or not torch.cuda.is_available()
     precision = settings.mixed_precision
     if precision == "auto":
         precision = "bf16" if not on_cpu and torch.cuda.is_bf16_supported(including_emulation=False) else "no"
     if precision == "fp16" and on_cpu:
-        raise ConfigError(f"mixed_precision = fp16 ({settings.layer_of('mixed_precision')}) needs a GPU; say no, bf16 or auto.")
+        raise ConfigError(f"mixed_precision = fp16 ({settings.layer_of('mixed_precision')}) needs a GPU; use no, bf16 or auto.")
     accelerator = Accelerator(cpu=on_cpu, mixed_precision=precision)
     set_seed(settings.seed)
     logger.info("device: %s, mixed_precision: %s, seed: %d", device_name(accelerator.device), precision, settings.seed)
@@ -38,30 +38,31 @@ def start_device(settings: Settings) -> Accelerator:
 
 
 def compile_layers(model: nn.Module, wanted: bool | Literal["auto"], device: torch.device) -> None:
-    """Compile the layers of the model's encoder, in place, each kind of them once for batches of every shape.
+    """Compile the encoder's layers in place, for batches of any shape.
 
-    Small batches of short rows leave a GPU waiting for one kernel after the other; compiled, a layer takes a few. "auto": on a
-    GPU, and where it cannot compile the run goes on without.
+    With small batches of short rows a GPU mostly waits for kernels to be launched; a compiled layer launches fewer.
+    "auto" compiles on a GPU only, and continues without compilation if it fails.
     """
     if wanted is True or (wanted == "auto" and device.type == "cuda"):
         torch._dynamo.config.suppress_errors = wanted == "auto"
-        # Kinds: training or not, padding or none, global or local attention, one row or more. Beyond the limit none is compiled.
+        # There are variants for training or not, padding or none, global or local attention, one row or more: beyond the default
+        # limit of 8, nothing would be compiled.
         torch._dynamo.config.recompile_limit = 64
         if wanted is True and "TORCH_LOGS" not in os.environ:
-            torch._logging.set_logs(all=logging.ERROR)  # a failure raises: no need to print it with all its frames
+            torch._logging.set_logs(all=logging.ERROR)  # no warnings with all their frames: a failure raises
         for layer in max((part for part in model.modules() if isinstance(part, nn.ModuleList)), key=len, default=()):
             layer.compile(dynamic=True)
 
 
 def device_name(device: torch.device) -> str:
-    """A name for people: the GPU's, or the number of CPU threads."""
+    """Return the GPU's name, or "cpu" with the number of threads."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     return f"{device.type}, {torch.get_num_threads()} threads"
 
 
 def peak_memory(device: torch.device) -> int:
-    """Bytes: on a GPU the most that was allocated there, on a CPU the largest resident size of this process."""
+    """Return in bytes the most memory allocated on the GPU, or on a CPU the largest resident size of this process."""
     if device.type == "cuda":
         return torch.cuda.max_memory_allocated(device)
     kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -69,7 +70,7 @@ def peak_memory(device: torch.device) -> int:
 
 
 def describe_environment(accelerator: Accelerator) -> dict[str, Any]:
-    """Versions, git revision, device and precision, as settings.json holds them."""
+    """Return versions, git revision, device and precision, as recorded in settings.json."""
     versions = {"python": platform.python_version()} | {package: version(package) for package in RECORDED_PACKAGES}
     return {
         "versions": versions,
@@ -80,7 +81,7 @@ def describe_environment(accelerator: Accelerator) -> dict[str, Any]:
 
 
 def _git_revision() -> str | None:
-    """Commit of this project's checkout, with `+` where files differ from it; None outside a checkout."""
+    """Return the commit of this checkout, with `+` if tracked files have changed, or None outside a checkout."""
     root = Path(__file__).resolve().parent.parent
     if not (root / ".git").exists():
         return None

@@ -1,4 +1,4 @@
-"""Errors a user meets, each with the exit code of the command it ends, and hints towards the right name."""
+"""The errors that end a command with one message and an exit code, and helpers to phrase messages."""
 
 import difflib
 import signal
@@ -8,13 +8,16 @@ MAX_PROBLEMS_SHOWN = 10
 
 
 class BenchmarkError(Exception):
-    """Base of every error that ends a command with one clear message. `exit_code`: 2 the user's mistake, 1 the environment."""
+    """Base of all errors that end a command with one clear message.
+
+    `exit_code` is 2 if the user can correct the cause, 1 if it is the environment.
+    """
 
     exit_code = 2
 
 
 class ConfigError(BenchmarkError):
-    """A setting, a config file or a command line is wrong."""
+    """A setting, a config file or a command line is invalid."""
 
 
 class DataError(BenchmarkError):
@@ -22,27 +25,27 @@ class DataError(BenchmarkError):
 
 
 class ModelError(BenchmarkError):
-    """A model or tokenizer cannot be loaded, or does not fit the settings."""
+    """A model or tokenizer cannot be loaded or does not fit the settings."""
 
 
 class CheckpointError(BenchmarkError):
-    """A run's folder does not hold what was asked of it."""
+    """A run's folder or a checkpoint lacks what the command needs, or is damaged."""
 
 
 class EnvironmentFailure(BenchmarkError):
-    """The machine failed: disk, network, device."""
+    """The disk, the network or the device failed."""
 
     exit_code = 1
 
 
 class NumbersError(BenchmarkError):
-    """A loss, a gradient or a prediction is not a finite number."""
+    """A loss, a gradient or a prediction is not finite."""
 
     exit_code = 1
 
 
 class Interrupted(BenchmarkError):
-    """A signal asked the command to end. `exit_code`: 130 for Ctrl-C, 143 for SIGTERM."""
+    """A signal asked the command to stop. `exit_code` is 130 for Ctrl-C and 143 for SIGTERM; `kept`: what has been saved."""
 
     def __init__(self, number: int, kept: str = "") -> None:
         super().__init__(f"interrupted by {signal.Signals(number).name}{kept and f'; {kept}'}")
@@ -50,14 +53,14 @@ class Interrupted(BenchmarkError):
 
 
 def did_you_mean(name: str, choices: Iterable[str]) -> str:
-    """` Did you mean 'x'?` for the choice nearest to `name`, or an empty string where none is near."""
-    near = difflib.get_close_matches(name, list(choices), n=1, cutoff=0.6)
-    return f" Did you mean {near[0]!r}?" if near else ""
+    """Return " Did you mean 'x'?" for the choice most similar to `name`, or "" if none is similar."""
+    matches = difflib.get_close_matches(name, list(choices), n=1, cutoff=0.6)
+    return f" Did you mean {matches[0]!r}?" if matches else ""
 
 
 def list_problems(title: str, problems: Sequence[str]) -> str:
-    """One message of many problems: the title, then a line each, at most MAX_PROBLEMS_SHOWN of them."""
-    shown = [f"  - {problem}" for problem in problems[:MAX_PROBLEMS_SHOWN]]
+    """Return one message: the title, then one line per problem, at most MAX_PROBLEMS_SHOWN of them."""
+    lines = [f"  - {problem}" for problem in problems[:MAX_PROBLEMS_SHOWN]]
     if len(problems) > MAX_PROBLEMS_SHOWN:
-        shown.append(f"  ... and {len(problems) - MAX_PROBLEMS_SHOWN} more")
-    return "\n".join([title, *shown])
+        lines.append(f"  ... and {len(problems) - MAX_PROBLEMS_SHOWN} more")
+    return "\n".join([title, *lines])

@@ -19,7 +19,7 @@ from src.dropout import use_cheap_dropout
 from src.errors import EnvironmentFailure
 from src.evaluate import Scorer
 from src.heads import HEADS, TaskModel
-from src.models import load_model, load_tokenizer, model_revision, uses_segments
+from src.models import load_checkpoint_model, load_checkpoint_tokenizer, load_tokenizer, model_revision, new_model, uses_segments
 from src.progress import STARTED, log_to
 from src.run_folder import RunFolder
 from src.settings import Settings
@@ -43,9 +43,12 @@ def prepare(run: RunFolder, task: Task) -> Components:
     settings = run.settings
     accelerator = start_device(settings)
     checkpoint = run.checkpoint_folder(run.checkpoints()[-1]) if run.has_checkpoints else None
-    tokenizer = load_tokenizer(settings, checkpoint, word_level=HEADS[task.kind].word_level)
+    word_level = HEADS[task.kind].word_level
+    tokenizer = (
+        load_checkpoint_tokenizer(checkpoint, settings, word_level) if checkpoint else load_tokenizer(settings, word_level)
+    )
     trains = settings.do_train and not run.has_checkpoints
-    model = load_model(settings, task.kind, task.labels) if trains else None
+    model = new_model(settings, task.kind, task.labels) if trains else None
     return Components(accelerator, tokenizer, model)
 
 
@@ -55,8 +58,8 @@ def load_checkpoint(settings: Settings, task: Task, checkpoint: Path) -> tuple[A
     # Compiling would take longer than a few predictions.
     settings = settings.model_copy(update={"no_cuda": False, "mixed_precision": precision, "torch_compile": False})
     accelerator = start_device(settings)
-    tokenizer = load_tokenizer(settings, checkpoint, word_level=HEADS[task.kind].word_level)
-    model = load_model(settings, task.kind, task.labels, checkpoint)
+    tokenizer = load_checkpoint_tokenizer(checkpoint, settings, HEADS[task.kind].word_level)
+    model = load_checkpoint_model(checkpoint, task.kind, settings)
     return tokenizer, wrap_model(accelerator.prepare_model(model, evaluation_mode=True), settings, task, accelerator)
 
 
@@ -110,7 +113,7 @@ def score_checkpoints(task: Task, accelerator: Accelerator, scorer: Scorer) -> N
     while unscored := run.unscored():
         step, names = unscored[0]
         accelerator.free_memory()  # accelerate keeps a reference to every model it has prepared
-        model = load_model(settings, task.kind, task.labels, run.checkpoint_folder(step))
+        model = load_checkpoint_model(run.checkpoint_folder(step), task.kind, settings)
         model = accelerator.prepare_model(model, evaluation_mode=True)
         scorer.score(wrap_model(model, settings, task, accelerator), step, names)
     if run.state != "score":  # a training that resumes prunes by itself

@@ -1,4 +1,4 @@
-"""What comes out of a model: the heads as a table, their losses, and what is kept of their logits."""
+"""The heads of the models as a table with one row per kind of task, their losses, and how predictions follow from logits."""
 
 from collections.abc import Callable, Mapping
 from contextlib import nullcontext
@@ -17,56 +17,57 @@ from src.unpadding import Layout, using_layout
 
 @dataclass(frozen=True)
 class Head:
-    """How one kind of output is modelled."""
+    """The head for one kind of task."""
 
-    auto_class: str  # the class of transformers that carries the head
-    summed_loss: Callable[[Tensor, Tensor], Tensor]  # logits, labels -> the sum over items
-    logits: Callable[[Any, Batch], Tensor] = lambda output, batch: output.logits
-    postprocess: Callable[[Tensor, Batch, Settings], Tensor] = lambda logits, batch, settings: logits
+    auto_class: str  # class of transformers that adds the head to an encoder
+    summed_loss: Callable[[Tensor, Tensor], Tensor]  # logits, labels -> sum of the losses of all items, a scalar
+    logits: Callable[[Any, Batch], Tensor] = lambda output, batch: output.logits  # output of the transformers model -> logits
+    postprocess: Callable[[Tensor, Batch, Settings], Tensor] = lambda logits, batch, settings: logits  # what evaluation keeps
+    per_token: bool = False  # postprocess returns one row per real token, not one per row of the batch
     labels: LabelLayout = "rows"  # how the collator lays out labels
-    problem_type: str | None = None
-    outputs: tuple[str, ...] = ()  # their names, where they are no labels
-    per_token: bool = False  # a label for every token is kept, not something for every row
-    word_level: bool = False  # what it says is about words: byte-level pieces must not depend on what stands before a word
+    problem_type: str | None = None  # entry of the config
+    outputs: tuple[str, ...] = ()  # names of the outputs, if the task has no labels
+    word_level: bool = False  # the task labels words, so the ids of a word must not depend on whether a space precedes it
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Sum over items of the cross entropy; a scalar. logits float [..., C], labels int64 [...], where -100 is no item."""
+    """Return the summed cross entropy, a scalar. logits float [..., C], labels int64 [...] with IGNORE_INDEX for no item."""
     return functional.cross_entropy(logits.flatten(0, -2), labels.flatten(), reduction="sum", ignore_index=IGNORE_INDEX)
 
 
 def squared_error(logits: Tensor, labels: Tensor) -> Tensor:
-    """Sum over rows of the squared error. logits float [B, 1], labels float [B]; a scalar."""
+    """Return the summed squared error, a scalar. logits float [B, 1], labels float [B]."""
     return functional.mse_loss(logits.squeeze(-1), labels, reduction="sum")
 
 
 def span_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Sum over rows of the mean cross entropy of first and last token. logits float [B, L, 2], labels int64 [B, 2]; a scalar."""
+    """Return the mean cross entropy of first and last token, summed over rows. logits float [B, L, 2], labels int64 [B, 2]."""
     return functional.cross_entropy(logits, labels, reduction="sum") / 2
 
 
 def span_logits(output: Any, batch: Batch) -> Tensor:
-    """Logits of the first and of the last token, float32 [B, L, 2]; -inf at padding, which has no share in any softmax."""
+    """Return the logits of first and last token, float32 [B, L, 2], with -inf at padding to exclude it from every softmax."""
     logits = torch.stack([output.start_logits, output.end_logits], dim=-1).float()
     return logits.masked_fill(batch.inputs["attention_mask"].unsqueeze(-1) == 0, -torch.inf)
 
 
 def best_labels(logits: Tensor, batch: Batch, settings: Settings) -> Tensor:
-    """The best label id of every real token, int64 [tokens], row after row. logits float [B, L, C]."""
+    """Return the most likely label id of each real token, int64 [tokens], row after row. logits float [B, L, C]."""
     return logits.argmax(dim=-1)[batch.inputs["attention_mask"] > 0]
 
 
 def best_spans(logits: Tensor, batch: Batch, settings: Settings) -> Tensor:
-    """The `n_best_size` best spans of each row, best first: float32 [B, n_best_size, 4] of first and last token and their logits.
+    """Return the `n_best_size` best spans of each row, best first: float32 [B, n_best_size, 4].
 
-    A span's score is the sum of its two logits. Those that leave the context, are longer than `max_answer_length` tokens or begin
-    where another window shows more context do not count; where there are fewer spans, the rest have logits of -inf.
+    The four values are first token, last token, and their logits, whose sum is the score of the span. logits float [B, L, 2].
+    Spans start at a token marked MAX_CONTEXT, end in the context and have at most `max_answer_length` tokens. If there are fewer
+    than `n_best_size`, the logits of the remaining ones are -inf.
     """
     assert batch.context_marks is not None
     start = logits[..., 0].masked_fill(batch.context_marks < MAX_CONTEXT, -torch.inf)
     end = logits[..., 1].masked_fill(batch.context_marks < IN_CONTEXT, -torch.inf)
     longest = min(settings.max_answer_length, start.shape[1])
-    # [B, L, longest]: the logits of the ends of all spans that begin at a token
+    # [B, L, longest]: for each first token, the end logits of the spans of 1 to `longest` tokens
     ends = functional.pad(end, (0, longest - 1), value=-torch.inf).unfold(1, longest, 1)
     scores = (start.unsqueeze(-1) + ends).flatten(1)
     scores = functional.pad(scores, (0, max(0, settings.n_best_size - scores.shape[1])), value=-torch.inf)
@@ -74,55 +75,61 @@ def best_spans(logits: Tensor, batch: Batch, settings: Settings) -> Tensor:
     first = (best.indices // longest).clamp(max=start.shape[1] - 1)
     last = (first + best.indices % longest).clamp(max=start.shape[1] - 1)
     is_span = best.values > -torch.inf
-    found = [values.gather(1, places).masked_fill(~is_span, -torch.inf) for values, places in ((start, first), (end, last))]
-    return torch.stack([first, last, *found], dim=-1).float()
+    first_logits, last_logits = (
+        values.gather(1, tokens).masked_fill(~is_span, -torch.inf) for values, tokens in ((start, first), (end, last))
+    )
+    return torch.stack([first, last, first_logits, last_logits], dim=-1).float()
 
 
+# Keyed by src.data.Task.kind.
 HEADS: Mapping[str, Head] = {
     "classification": Head(
-        "AutoModelForSequenceClassification", cross_entropy, problem_type="single_label_classification"
+        auto_class="AutoModelForSequenceClassification",
+        summed_loss=cross_entropy,
+        problem_type="single_label_classification",
     ),
     "regression": Head(
-        "AutoModelForSequenceClassification", squared_error, problem_type="regression", outputs=("score",)
+        auto_class="AutoModelForSequenceClassification",
+        summed_loss=squared_error,
+        problem_type="regression",
+        outputs=("score",),
     ),
     "tagging": Head(
-        "AutoModelForTokenClassification",
-        cross_entropy,
+        auto_class="AutoModelForTokenClassification",
+        summed_loss=cross_entropy,
         labels="tokens",
         postprocess=best_labels,
         per_token=True,
         word_level=True,
     ),
     "span": Head(
-        "AutoModelForQuestionAnswering",
-        span_cross_entropy,
+        auto_class="AutoModelForQuestionAnswering",
+        summed_loss=span_cross_entropy,
         labels="spans",
         logits=span_logits,
         postprocess=best_spans,
         outputs=("start", "end"),
         word_level=True,
     ),
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True)
 class TaskModel:
-    """A model on its device, with how its batches are made and what its head makes of them."""
+    """A model on its device with everything needed to train and evaluate it: its batches and its head."""
 
     model: nn.Module
     collate: Collator
     head: Head
     settings: Settings
-    unpads: bool = False  # whether its encoder runs on real tokens alone
+    unpadded: bool = False  # the encoder runs without padding (src.unpadding)
 
     def logits(self, batch: Batch) -> Tensor:
-        """Logits of a batch: float [B, C]; [B, L, C] where tokens have outputs.
-
-        Training and evaluation come through here and nowhere else.
-        """
-        with using_layout(Layout.of(batch.inputs["attention_mask"], batch.places)) if self.unpads else nullcontext():
+        """Run the model: float [B, C], or [B, L, C] if each token has outputs. The only place that does, in training, too."""
+        layout = using_layout(Layout.of(batch.inputs["attention_mask"], batch.places)) if self.unpadded else nullcontext()
+        with layout:
             return self.head.logits(self.model(**batch.inputs), batch)
 
     def postprocess(self, logits: Tensor, batch: Batch) -> Tensor:
-        """What evaluation keeps of the logits: a row for each row of the batch, or for each real token."""
+        """Return what evaluation keeps of the logits: one entry per row of the batch, or per real token."""
         return self.head.postprocess(logits.float(), batch, self.settings)

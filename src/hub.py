@@ -1,4 +1,4 @@
-"""The files of a model from the Hugging Face hub: asked once, one commit, then a folder like any other."""
+"""Fetch a model's files from the Hugging Face hub: one request for the current commit, the files from the cache."""
 
 import errno
 import logging
@@ -7,7 +7,7 @@ from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
-import httpx2  # what huggingface_hub speaks with
+import httpx2  # the HTTP client of huggingface_hub
 from huggingface_hub import HfApi, hf_hub_download, snapshot_download
 from huggingface_hub.errors import (
     GatedRepoError,
@@ -24,67 +24,66 @@ from huggingface_hub.utils import logging as hub_logging
 from src.errors import EnvironmentFailure, ModelError
 
 logger = logging.getLogger(__name__)
-hub_logging.set_verbosity_error()  # what matters is said here
+hub_logging.set_verbosity_error()  # this module logs what matters
 
-SECONDS_TO_ANSWER = 5.0
-TEXT_FILES = re.compile(r"[^/]+\.(json|txt|model)")  # configs and vocabularies, right in the repository
+TIMEOUT = 5.0  # seconds
+DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
+TEXT_FILES = re.compile(r"[^/]+\.(json|txt|model)")  # configs and vocabularies, at the top of the repository
 CODE = re.compile(r"(\w+/)*\w+\.py")
-SAFE_WEIGHTS = re.compile(r"model[^/]*\.safetensors")
-OLD_WEIGHTS = re.compile(r"pytorch_model[^/]*\.bin")  # read by torch's safe unpickler
+SAFETENSORS = re.compile(r"model[^/]*\.safetensors")
+PICKLED_WEIGHTS = re.compile(r"pytorch_model[^/]*\.bin")  # read with torch's safe unpickler
 
 
 @cache
 def fetch_model(repository: str, revision: str | None, with_code: bool = False) -> Path:
-    """The folder of a hub id's files, whose name is their commit; from the cache where the hub is out of reach.
+    """Return the cached folder of a hub id, named by its commit; if the hub cannot be reached, that of an earlier download.
 
-    `with_code`: its Python files, too. Raises ModelError where there is no such id or revision, or it may not be read,
-    EnvironmentFailure where the hub cannot be reached and the cache does not have it.
+    `with_code`: fetch Python files, too. Raises ModelError if the id or revision does not exist or is not accessible,
+    EnvironmentFailure if the hub cannot be reached and the model is not in the cache.
     """
-    logger.info("%s: looking it up on the hub", repository)
+    logger.info("%s: checking for the current version on the hub", repository)
     try:
-        info = HfApi().model_info(repository, revision=revision, timeout=SECONDS_TO_ANSWER)
-        for name in _wanted([sibling.rfilename for sibling in info.siblings or ()], with_code):
+        info = HfApi().model_info(repository, revision=revision, timeout=TIMEOUT)
+        for name in _needed([sibling.rfilename for sibling in info.siblings or ()], with_code):
             hf_hub_download(repository, name, revision=info.sha)
-        # Last, and by the name of the revision: only now the cache takes that name for the commit that is whole.
+        # By the name of the revision, and last: this makes the cache map that name to the commit, which is complete by now.
         return Path(hf_hub_download(repository, "config.json", revision=revision or "main")).parent
     except HFValidationError:
         raise ModelError(f"{repository!r} is neither a folder nor a hub id. A hub id is owner/name.") from None
     except GatedRepoError:
-        raise ModelError(f"{repository!r} asks for consent: give it on its page, then log in with `hf auth login`.") from None
+        raise ModelError(f"{repository!r} is gated: accept its terms on its page, then log in with `hf auth login`.") from None
     except RevisionNotFoundError:
         raise ModelError(f"{repository!r} has no revision {revision!r}. Its page lists branches, tags and commits.") from None
     except RepositoryNotFoundError:
         raise ModelError(
-            f"{repository!r} is not on the hub, or not for everybody. Check how it is written, or log in with `hf auth login`."
+            f"{repository!r} is not on the hub, or is private. Check the spelling, or log in with `hf auth login`."
         ) from None
     except RemoteEntryNotFoundError:
-        raise ModelError(f"{repository!r} has no config.json: it is no model of transformers. Choose another.") from None
+        raise ModelError(f"{repository!r} has no config.json, so transformers cannot load it. Choose another model.") from None
     except (httpx2.TransportError, OfflineModeIsEnabled, HfHubHTTPError, OSError) as error:
-        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
-            raise  # the disk, which a copy in the cache would not cure
-        return _from_cache(repository, revision, error)
+        if isinstance(error, OSError) and error.errno in DISK_ERRORS:
+            raise
+        return _cached_model(repository, revision, error)
 
 
-def _wanted(names: list[str], with_code: bool) -> list[str]:
-    safe = [name for name in names if SAFE_WEIGHTS.fullmatch(name)]
+def _needed(names: list[str], with_code: bool) -> list[str]:
+    """Return the files to download: texts, code if wanted, and weights, pickled ones only if there are no safe ones."""
+    safe = [name for name in names if SAFETENSORS.fullmatch(name)]
     texts = [name for name in names if TEXT_FILES.fullmatch(name) or (with_code and CODE.fullmatch(name))]
-    return texts + (safe or [name for name in names if OLD_WEIGHTS.fullmatch(name)])
+    return texts + (safe or [name for name in names if PICKLED_WEIGHTS.fullmatch(name)])
 
 
-def _from_cache(repository: str, revision: str | None, error: Exception) -> Path:
+def _cached_model(repository: str, revision: str | None, error: Exception) -> Path:
     reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
     folder = None
     with suppress(LocalEntryNotFoundError):
         folder = Path(snapshot_download(repository, revision=revision, local_files_only=True))
     names = [path.name for path in folder.iterdir()] if folder else []
-    if folder is None or "config.json" not in names or not any(_is_weights(name) for name in names):
+    has_weights = any(SAFETENSORS.fullmatch(name) or PICKLED_WEIGHTS.fullmatch(name) for name in names)
+    if folder is None or "config.json" not in names or not has_weights:
         raise EnvironmentFailure(
-            f"{repository!r} cannot be fetched from the hub and is not in its cache: {reason}. Check the network, or copy the "
-            "model's folder here and give that as --model_name_or_path."
+            f"{repository!r} cannot be fetched from the hub and is not in the cache: {reason}. Check the network, or copy the "
+            "model's folder to this machine and pass it as --model_name_or_path."
         ) from error
-    logger.warning("%s: the hub cannot be asked (%s); the copy in the cache is used, commit %s", repository, reason, folder.name)
+    logger.warning("%s: the hub cannot be reached (%s); using the cached commit %s", repository, reason, folder.name)
     return folder
-
-
-def _is_weights(name: str) -> bool:
-    return bool(SAFE_WEIGHTS.fullmatch(name) or OLD_WEIGHTS.fullmatch(name))

@@ -1,4 +1,4 @@
-"""A stream of inputs becomes a stream of JSON lines: read, predicted in chunks, written in the same order."""
+"""The line protocol of predict.py: each input line gives one JSON line with its result or its error, in the same order."""
 
 import contextlib
 import json
@@ -19,60 +19,65 @@ from src.errors import DataError
 
 logger = logging.getLogger(__name__)
 
-CHUNK = 1024  # inputs that are sorted by length together
+CHUNK = 1024  # lines that are predicted together, sorted by length
+
+Parse = Callable[[str], list[Any]]  # line -> values of Inputs.keys; raises ValueError
 
 
 def predict_lines(
-    lines: Iterable[Sequence[bytes]],
+    chunks: Iterable[Sequence[bytes]],
     inputs: Inputs,
     predict: Callable[[Features], np.ndarray],
     write: Callable[[str], object],
     strict: bool = False,
 ) -> None:
-    """Write a JSON line for every line: its result, or {"line", "error"}.
+    """Write one JSON line per input line: its result, or {"line": number, "error": reason} if it is invalid.
 
-    lines: chunks of the input's lines. predict: features -> outputs. Raises DataError at the first bad line where `strict`, once
-    the results before it are written.
+    chunks: the input lines in parts that are predicted together. predict: features -> model outputs.
+    Raises DataError if no line is valid, and if `strict` for the first invalid line, after writing the results before it.
     """
-    parse: Callable[[str], list[Any]] | None = None
-    number, bad, first_error = 0, 0, ""
-    for chunk in lines:
+    parse: Parse | None = None
+    lines, invalid, first_error = 0, 0, ""
+    for chunk in chunks:
         examples: list[Any] = []
-        errors: dict[int, str] = {}
+        errors: list[str | None] = []  # one per line, None if it is valid
         for line in chunk:
-            number += 1
             try:
-                text = line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
+                text = line.decode("utf-8" if lines + len(errors) else "utf-8-sig").rstrip("\r\n")
                 if not text.strip():
                     raise ValueError("the line is empty")
-                parse = parse or _format_of(text, inputs.keys)
+                parse = parse or _choose_format(text, inputs.keys)
                 examples.append(inputs.example(parse(text)))
+                errors.append(None)
             except (ValueError, RecursionError) as error:
-                errors[number] = _reason(error)
-                first_error = first_error or errors[number]
+                errors.append("not UTF-8" if isinstance(error, UnicodeDecodeError) else str(error))
                 if strict:
                     break
-        results: Iterator[dict[str, Any]] = iter(())
-        if examples:
-            features = inputs.encode(examples)
-            results = inputs.results(examples, features, predict(features))
-        first = number - len(examples) - len(errors) + 1
-        for place in range(first, number + 1):
-            result = {"line": place, "error": errors[place]} if place in errors else next(results)
-            if place in errors and strict:
-                raise DataError(f"line {place}: {errors[place]}. Mend it, or leave out --strict to go on behind such lines.")
+        results = _results(inputs, examples, predict)
+        for number, reason in enumerate(errors, start=lines + 1):
+            if reason is not None and strict:
+                raise DataError(f"line {number}: {reason}. Correct the line, or omit --strict to skip invalid lines.")
+            result = next(results) if reason is None else {"line": number, "error": reason}
             write(json.dumps(result, ensure_ascii=False) + "\n")
-        bad += len(errors)
-    if not number:
-        logger.warning("the input is empty, and so is the output")
-    elif bad == number:
-        raise DataError(f"none of the {number} lines could be used; the first: {first_error}.")
-    elif bad:
-        logger.warning("%d of %d lines could not be used; each has its error in the output", bad, number)
+        lines += len(errors)
+        invalid += len(errors) - len(examples)
+        first_error = first_error or next((reason for reason in errors if reason is not None), "")
+    if not lines:
+        logger.warning("the input is empty")
+    elif invalid == lines:
+        raise DataError(f"none of the {lines} lines is valid; the first error: {first_error}.")
+    elif invalid:
+        logger.warning("%d of %d lines are invalid; the output contains their errors", invalid, lines)
 
 
-def _format_of(first_line: str, keys: Sequence[str]) -> Callable[[str], list[Any]]:
-    """How the lines of an input are read, seen on its first: JSON objects, or TSV, where a whole object is one all the same."""
+def _results(inputs: Inputs, examples: list[Any], predict: Callable[[Features], np.ndarray]) -> Iterator[dict[str, Any]]:
+    if examples:
+        features = inputs.encode(examples)
+        yield from inputs.results(examples, features, predict(features))
+
+
+def _choose_format(first_line: str, keys: Sequence[str]) -> Parse:
+    """Return how to parse the lines: as JSON if the first one starts like an object, else as TSV, except for JSON objects."""
     if first_line.lstrip().startswith("{"):
         return lambda line: _json_values(line, keys)
     return lambda line: _json_values(line, keys) if _is_object(line) else _tsv_values(line, keys)
@@ -104,15 +109,14 @@ def _tsv_values(line: str, keys: Sequence[str]) -> list[Any]:
     return fields
 
 
-def _reason(error: Exception) -> str:
-    return "not UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)
-
-
 @contextlib.contextmanager
 def open_lines(path: Path | None) -> Iterator[Iterator[list[bytes]]]:
-    """The lines of a file in chunks of CHUNK, or those of standard input as they arrive. Raises DataError for no such file."""
+    """Yield the lines of a file in chunks of CHUNK, or those of standard input as they arrive.
+
+    Raises DataError if the input cannot be read.
+    """
     if path is None:
-        yield _arriving(sys.stdin.fileno())
+        yield _arriving_lines(sys.stdin.fileno())
         return
     try:
         stream = open(path, "rb")  # noqa: SIM115
@@ -122,14 +126,14 @@ def open_lines(path: Path | None) -> Iterator[Iterator[list[bytes]]]:
         yield iter(lambda: list(islice(stream, CHUNK)), [])
 
 
-def _arriving(descriptor: int) -> Iterator[list[bytes]]:
-    """The lines that are there, at most CHUNK at a time: who sends one and waits gets its answer at once."""
-    arrived: queue.Queue[bytes | OSError | None] = queue.Queue(maxsize=2 * CHUNK)  # None: that was all
+def _arriving_lines(descriptor: int) -> Iterator[list[bytes]]:
+    """Yield all lines that have arrived, at most CHUNK at a time, without waiting for more, so that interactive use works."""
+    arrived: queue.Queue[bytes | OSError | None] = queue.Queue(maxsize=2 * CHUNK)  # None or an error ends the input
 
     def read() -> None:
         end = None
         try:
-            # A stream of its own: Python, when it ends, waits for whoever holds standard input.
+            # A duplicate, because at exit Python would wait for the thread that reads sys.stdin.
             with os.fdopen(os.dup(descriptor), "rb") as stream:
                 for line in stream:
                     arrived.put(line)
@@ -154,20 +158,15 @@ def _arriving(descriptor: int) -> Iterator[list[bytes]]:
 
 @contextlib.contextmanager
 def open_output(path: Path | None) -> Iterator[Callable[[str], object]]:
-    """A function that writes a line to standard output, or to a file, which has its name only once it is whole.
+    """Yield a function that writes a line to standard output, flushed immediately, or to a file.
 
-    A file that was not finished stays as <name>.partial.
+    A file is written as <name>.partial and renamed when it is complete. Raises DataError if it cannot be written.
     """
     if path is None:
         sys.stdout.reconfigure(encoding="utf-8")  # type: ignore[union-attr]
-
-        def write(line: str) -> None:
-            sys.stdout.write(line)
-            sys.stdout.flush()
-
-        yield write
+        yield lambda line: print(line, end="", flush=True)
         return
-    in_place = path.exists() and not path.is_file()  # a pipe or a device takes the lines as they come
+    in_place = path.exists() and not path.is_file()  # a pipe or a device
     partial = path if in_place else path.with_name(f"{path.name}.partial")
     try:
         stream = open(partial, "w", encoding="utf-8", newline="\n")  # noqa: SIM115

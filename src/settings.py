@@ -1,19 +1,29 @@
-"""The schema of the settings: every name with its type, default, meaning, limits, and whether it can change a score."""
+"""The schema of the settings: each one's type, default, limits, meaning, and which results depend on it."""
 
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
-# Where a value can come from besides a file.
+from src.data import Kind
+
+# What depends on the value of a setting:
+#   training  the trained weights, or the steps at which they are scored and saved: an interrupted run cannot be resumed with
+#             another value, but its checkpoints can be scored
+#   scores    training, and also the scores of a given checkpoint: checkpoints cannot be scored with another value either
+#   outputs   only how answers are derived from a model's outputs: a finished run is scored again with the new value
+#   nothing   no result
+Affects = Literal["training", "scores", "outputs", "nothing"]
+
+# Where a value comes from, if not from a file.
 COMMAND_LINE = "command line"
 DEFAULT = "default"
 DERIVED = "derived"
 
-# Settings by which a user takes a risk: no file may take it for them.
+# Settings with which a user accepts a risk. In a file they are an error.
 COMMAND_LINE_ONLY = ("trust_native_code", "trust_remote_code")
 
-# Settings that describe the model of their layer: a higher layer that names another model sets them back.
+# Settings that describe model_name_or_path: a layer that names another model resets them.
 MODEL_SETTINGS = ("revision", "from_scratch", "do_lower_case", "tokenizer")
 
 ALIASES = {
@@ -23,145 +33,121 @@ ALIASES = {
 }
 
 
-def _setting(default: Any, help: str, *, affects: str = "training", only: str = "", **constraints: Any) -> Any:
-    """A field. `affects`: "training" what is learned, "scores" also what a model says, "outputs" only what is made of that.
-
-    `only`: the one output mode for which it counts.
-    """
-    return Field(default, description=help, json_schema_extra={"affects": affects, "only": only}, **constraints)
+def _setting(affects: Affects, default: Any, help: str, *, kind: Kind | None = None, **constraints: Any) -> Any:
+    """Return a pydantic field. The default `...` makes it required; `kind` is the only kind of task that uses it, None all."""
+    return Field(default, description=help, json_schema_extra={"affects": affects, "kind": kind}, **constraints)
 
 
 class Settings(BaseModel):
-    """The effective settings of one run. Immutable; `layer_of` says which layer each value came from."""
+    """The effective settings of one run. Immutable; `layer_of` returns where a value comes from."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
     # What to run
-    task: str = _setting(..., "the task to run", affects="scores")
-    config_file: str = _setting("koelectra-base-v3.json", "the model's file in config_dir", affects="nothing")
-    config_dir: str = _setting("config", "folder of the config files", affects="nothing")
+    task: str = _setting("scores", ..., "task to run")
+    config_file: str = _setting("nothing", "koelectra-base-v3.json", "the model's file in config_dir")
+    config_dir: str = _setting("nothing", "config", "folder of the config files")
 
     # Model
-    model_name_or_path: str = _setting(..., "hub id or local folder of the encoder", min_length=1)
-    revision: str | None = _setting(None, "branch, tag or commit of the hub id")
-    from_scratch: bool = _setting(False, "start from random weights; model_name_or_path is a folder with config.json")
-    model_type: str = _setting("", "name of the model, for the record only", affects="nothing")
-    tokenizer: Literal["kobert", "hanbert"] | None = _setting(None, "the model's tokenizer where its files do not say it")
-    trust_native_code: bool = _setting(
-        False, "load HanBERT's analyser, a native library; counts on the command line only", affects="nothing"
+    model_name_or_path: str = _setting("training", ..., "hub id or local folder of the encoder", min_length=1)
+    revision: str | None = _setting("training", None, "branch, tag or commit of the hub id")
+    from_scratch: bool = _setting("training", False, "start from random weights; needs a folder with config.json and vocabulary")
+    model_type: str = _setting("nothing", "", "name of the model, only recorded")
+    tokenizer: Literal["kobert", "hanbert"] | None = _setting(
+        "training", None, "tokenizer, if the model's files do not define it"
     )
-    trust_remote_code: bool = _setting(
-        False, "run Python code of the model's repository; counts on the command line only", affects="nothing"
-    )
-    do_lower_case: bool | None = _setting(None, "lower-case the text; null: as the tokenizer's own files say")
+    trust_native_code: bool = _setting("nothing", False, "load HanBERT's native library; only on the command line")
+    trust_remote_code: bool = _setting("nothing", False, "run the model's Python code; only on the command line")
+    do_lower_case: bool | None = _setting("training", None, "lower-case the text; null: as defined by the tokenizer's files")
 
     # Data
-    data_dir: str = _setting("data", "folder of the tasks' data folders", affects="nothing")
-    train_file: str = _setting("", "training file in <data_dir>/<task>")
-    dev_file: str = _setting("", "development file there; empty: none", affects="scores")
-    dev_ratio: float = _setting(
-        0.0, "where there is no dev_file: hold out this share of train as dev", affects="scores", ge=0, lt=1
-    )
-    test_file: str = _setting(..., "test file there (alias: predict_file)", min_length=1, affects="scores")
-    download: bool = _setting(True, "fetch published files that are missing, if data_dir is the default", affects="nothing")
-    data_url: str | None = _setting(
-        None, "address or folder to fetch them from, not the original's repository", affects="nothing"
-    )
-    feature_cache_dir: str = _setting("data/cache", "folder of the cached features", affects="nothing")
-    max_seq_len: int = _setting(
-        128, "longest input in tokens, special tokens included (alias: max_seq_length)", ge=8, affects="scores"
-    )
-    doc_stride: int = _setting(
-        128, "korquad: step between windows over a context, in tokens", gt=0, only="span", affects="scores"
-    )
-    max_query_length: int = _setting(64, "korquad: longest question, in tokens", gt=0, only="span", affects="scores")
-    max_answer_length: int = _setting(30, "korquad: longest answer, in tokens", gt=0, only="span", affects="outputs")
-    n_best_size: int = _setting(20, "korquad: number of candidate answers kept", gt=0, only="span", affects="outputs")
-
+    data_dir: str = _setting("nothing", "data", "folder with one data folder per task")
+    train_file: str = _setting("training", "", "training file in <data_dir>/<task>")
+    dev_file: str = _setting("scores", "", "development file in <data_dir>/<task>; empty: none")
+    dev_ratio: float = _setting("scores", 0.0, "share of train to hold out as dev, if there is no dev_file", ge=0, lt=1)
+    test_file: str = _setting("scores", ..., "test file in <data_dir>/<task> (alias: predict_file)", min_length=1)
+    download: bool = _setting("nothing", True, "download missing published files, if data_dir is the default")
+    data_url: str | None = _setting("nothing", None, "address or folder to download from, instead of the original repository")
+    feature_cache_dir: str = _setting("nothing", "data/cache", "folder of the cached features")
+    max_seq_len: int = _setting("scores", 128, "maximum tokens of an input, special ones included (alias: max_seq_length)", ge=8)
+    doc_stride: int = _setting("scores", 128, "step between the windows over a context, in tokens", gt=0, kind="span")
+    max_query_length: int = _setting("scores", 64, "maximum length of a question, in tokens", gt=0, kind="span")
+    max_answer_length: int = _setting("outputs", 30, "maximum length of an answer, in tokens", gt=0, kind="span")
+    n_best_size: int = _setting("outputs", 20, "number of candidate answers per window", gt=0, kind="span")
     answer_text: Literal["offsets", "legacy"] = _setting(
+        "outputs",
         "offsets",
-        "korquad: answers by their characters, or joined from pieces as published scores were",
-        only="span",
-        affects="outputs",
+        "offsets: cut answers from the context; legacy: join word pieces, as for published scores",
+        kind="span",
     )
-    strict_data: bool = _setting(
-        True, "korquad: false goes on where ids or answer positions are wrong", only="span", affects="scores"
-    )
+    strict_data: bool = _setting("scores", True, "stop at duplicate ids and wrong answer positions; false: log them", kind="span")
 
     # Training
-    do_train: bool = _setting(True, "fine-tune", affects="nothing")
-    train_batch_size: int = _setting(32, "rows in a batch", gt=0)
+    do_train: bool = _setting("nothing", True, "fine-tune the model")
+    train_batch_size: int = _setting("training", 32, "rows per batch", gt=0)
     padding: Literal["none", "longest", "max_length"] = _setting(
-        "none", "none: the encoder sees real tokens alone; longest: rows are as long as their batch's longest"
+        "training", "none", "none: process real tokens only; longest: pad to the longest row of the batch"
     )
     batching: Literal["shuffled", "bucketed"] = _setting(
-        "shuffled", "bucketed: rows of like length meet, in as many batches of the same size"
+        "training", "shuffled", "bucketed: batch rows of similar length together, in as many batches of the same size"
     )
-    gradient_accumulation_steps: int = _setting(1, "batches in one update", gt=0)
-    num_train_epochs: float = _setting(10, "passes over the training file", gt=0, allow_inf_nan=False)
-    max_steps: int = _setting(-1, "number of updates; -1: by num_train_epochs", ge=-1)
-    learning_rate: float = _setting(5e-5, "peak learning rate", gt=0, allow_inf_nan=False)
-    warmup_proportion: float = _setting(0.0, "share of the updates over which the learning rate rises", ge=0, le=1)
-    weight_decay: float = _setting(0.0, "AdamW's decay, not applied to biases and norms", ge=0, allow_inf_nan=False)
-    adam_epsilon: float = _setting(1e-8, "AdamW's epsilon", gt=0, allow_inf_nan=False)
-    max_grad_norm: float = _setting(1.0, "gradients are clipped to this norm", gt=0)
-    seed: int = _setting(42, "seed of the head's weights, the shuffles and dropout", ge=0, le=2**32 - 1)
-    mixed_precision: Literal["auto", "no", "bf16", "fp16"] = _setting("auto", "auto: bf16 on a GPU that has it, else no")
-    torch_compile: Literal["auto"] | bool = _setting("auto", "compile the encoder's layers; auto: on a GPU, not on a CPU")
+    gradient_accumulation_steps: int = _setting("training", 1, "batches per update", gt=0)
+    num_train_epochs: float = _setting("training", 10, "passes over the training file", gt=0, allow_inf_nan=False)
+    max_steps: int = _setting("training", -1, "number of updates; -1: from num_train_epochs", ge=-1)
+    learning_rate: float = _setting("training", 5e-5, "peak learning rate", gt=0, allow_inf_nan=False)
+    warmup_proportion: float = _setting("training", 0.0, "share of the updates with a rising learning rate", ge=0, le=1)
+    weight_decay: float = _setting("training", 0.0, "weight decay, except for biases and norms", ge=0, allow_inf_nan=False)
+    adam_epsilon: float = _setting("training", 1e-8, "epsilon of AdamW", gt=0, allow_inf_nan=False)
+    max_grad_norm: float = _setting("training", 1.0, "norm at which gradients are clipped", gt=0)
+    seed: int = _setting("training", 42, "seed of the new head, the order of the rows and dropout", ge=0, le=2**32 - 1)
+    mixed_precision: Literal["auto", "no", "bf16", "fp16"] = _setting("training", "auto", "auto: bf16 if the GPU supports it")
+    torch_compile: Literal["auto"] | bool = _setting("training", "auto", "compile the encoder's layers; auto: on a GPU only")
     on_nonfinite: Literal["stop", "skip"] = _setting(
-        "stop", "an update whose loss or gradient is no finite number never counts; skip: go on, until ten in a row"
+        "training", "stop", "on a non-finite loss or gradient: stop, or skip the update (stops after 10 in a row)"
     )
-    no_cuda: bool = _setting(False, "stay on the CPU")
+    no_cuda: bool = _setting("training", False, "use the CPU even if there is a GPU")
 
     # Evaluation
-    do_eval: bool = _setting(True, "score the checkpoints on the test file", affects="nothing")
-    eval_batch_size: int = _setting(
-        64, "rows of max_seq_len tokens in a batch of an evaluation; of shorter rows more", gt=0, affects="nothing"
-    )
-    logging_steps: int = _setting(1000, "score every so many updates", gt=0)
+    do_eval: bool = _setting("nothing", True, "score the checkpoints on the test file")
+    eval_batch_size: int = _setting("nothing", 64, "rows per evaluation batch at max_seq_len; more if they are shorter", gt=0)
+    logging_steps: int = _setting("training", 1000, "updates between two scorings", gt=0)
     evaluate_test_during_training: bool = _setting(
-        False, "score test too, not only dev, every logging_steps (alias: evaluate_during_training)"
+        "training", False, "score test as well as dev every logging_steps (alias: evaluate_during_training)"
     )
-    eval_all_checkpoints: bool = _setting(
-        True, "score test at every checkpoint; false: at the selected and the last", affects="nothing"
-    )
-    log_every: int = _setting(50, "write a line to log.jsonl every so many updates", affects="nothing", gt=0)
+    eval_all_checkpoints: bool = _setting("nothing", True, "score every checkpoint on test; false: the selected and the last")
+    log_every: int = _setting("nothing", 50, "updates between two lines in log.jsonl", gt=0)
 
     # Output
-    ckpt_dir: str = _setting("ckpt", "folder of all runs", affects="nothing")
-    output_dir: str = _setting("", "the run's folder in ckpt_dir; not given: <config file's stem>-<task>-ckpt", affects="nothing")
-    save_steps: int = _setting(1000, "write a checkpoint every so many updates", gt=0)
+    ckpt_dir: str = _setting("nothing", "ckpt", "folder of all runs")
+    output_dir: str = _setting("nothing", "", "the run's folder in ckpt_dir; empty: <stem of config_file>-<task>-ckpt")
+    save_steps: int = _setting("training", 1000, "updates between two checkpoints", gt=0)
     save_total_limit: int = _setting(
-        0, "keep this many checkpoints where more than last, selected and best_on_test; -1: all", affects="nothing", ge=-1
+        "nothing", 0, "checkpoints to keep; last, selected and best_on_test always are; -1: all", ge=-1
     )
-    save_optimizer: bool = _setting(False, "put the optimizer's state into every checkpoint", affects="nothing")
-    resume: bool = _setting(True, "false: never continue an earlier run, put it aside", affects="nothing")
-    overwrite_output_dir: bool = _setting(
-        False, "start afresh in place of an earlier run; counts on the command line only", affects="nothing"
-    )
+    save_optimizer: bool = _setting("nothing", False, "save the optimizer's state with every checkpoint")
+    resume: bool = _setting("nothing", True, "continue or reuse an earlier run; false: set it aside and start over")
+    overwrite_output_dir: bool = _setting("nothing", False, "remove an earlier run and start over; ignored in files")
 
-    # Accepted from the original's files, without effect
-    threads: int = _setting(4, "inert: features are built by the Rust tokenizer", affects="nothing")
-    verbose_logging: bool = _setting(False, "inert", affects="nothing")
-    null_score_diff_threshold: float = _setting(0.0, "inert: KorQuAD 1.0 has an answer to every question", affects="nothing")
-    version_2_with_negative: bool = _setting(
-        False, "must be false: KorQuAD 1.0 has an answer to every question", affects="scores"
-    )
+    # Accepted because the original's files contain them; without effect
+    threads: int = _setting("nothing", 4, "no effect: the Rust tokenizer builds the features")
+    verbose_logging: bool = _setting("nothing", False, "no effect")
+    null_score_diff_threshold: float = _setting("nothing", 0.0, "no effect: every question has an answer")
+    version_2_with_negative: bool = _setting("scores", False, "must be false: every question has an answer")
 
     _layers: dict[str, str] = PrivateAttr(default_factory=dict)
 
     def layer_of(self, name: str) -> str:
-        """Where the value of setting `name` came from: "default", "derived", "command line" or a file's path."""
+        """Return where the value of setting `name` comes from: "default", "derived", "command line" or a file's path."""
         return self._layers.get(name, DEFAULT)
 
     @property
     def run_folder(self) -> Path:
-        """Where the run's results land."""
+        """The folder of the run's results."""
         return Path(self.ckpt_dir) / self.output_dir
 
     @property
     def features_only(self) -> bool:
-        """Whether every split's features are wanted and nothing else."""
+        """Whether the command only builds the features of every split."""
         return not self.do_train and not self.do_eval
 
     @property
@@ -176,7 +162,7 @@ class Settings(BaseModel):
 
     @property
     def evaluation_budget(self) -> int:
-        """How many tokens, padding included, a batch of an evaluation may hold."""
+        """Maximum number of tokens in an evaluation batch, padding included."""
         return self.eval_batch_size * self.max_seq_len
 
     @property
@@ -188,17 +174,27 @@ class Settings(BaseModel):
         return {split: Path(self.data_dir) / self.task / name for split, name in names.items() if name}
 
 
-def affects(name: str) -> str:
-    """Return what a change of setting `name` affects: "training", "scores" (and training), "outputs" or "nothing"."""
-    return _about(name, "affects")
+def default_of(name: str) -> Any:
+    """Return the default of setting `name`, which must not be a required one."""
+    return Settings.model_fields[name].default
+
+
+def affects(name: str) -> Affects:
+    """Return which results depend on setting `name`."""
+    return _extra(name)["affects"]
+
+
+def kind_of(name: str) -> Kind | None:
+    """Return the only kind of task that uses setting `name`, or None if all kinds do."""
+    return _extra(name)["kind"]
 
 
 def counts_for(name: str, kind: str) -> bool:
-    """Whether setting `name` counts for tasks of an output mode at all."""
-    return _about(name, "only") in ("", kind)
+    """Return whether tasks of this kind use setting `name`."""
+    return kind_of(name) in (None, kind)
 
 
-def _about(name: str, what: str) -> str:
+def _extra(name: str) -> dict[str, Any]:
     extra = Settings.model_fields[name].json_schema_extra
     assert isinstance(extra, dict)
-    return str(extra[what])
+    return extra

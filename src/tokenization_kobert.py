@@ -1,9 +1,9 @@
-"""KoBERT's tokenizer on the Rust library: the ids of the original Python class, with character offsets, and no code of its own.
+"""KoBERT's tokenizer on the Rust library: the ids of the original Python class, and character offsets.
 
-The original (monologg/KoBERT-Transformers) cleans a text in Python, lets SentencePiece normalise and cut it, and looks the pieces
-up in vocab.txt. Here the same steps are a normalizer, a pre-tokenizer and a Unigram model of the tokenizers library. What it
-cannot express: of two segmentations with the same score SentencePiece prefers one by the rounding of 32-bit sums; and the
-original cuts a piece like "1," once more, into "1" and ",".
+The original (monologg/KoBERT-Transformers) cleans a text in Python, normalizes and segments it with SentencePiece, and looks the
+pieces up in vocab.txt. Here a normalizer, a pre-tokenizer and a Unigram model of the tokenizers library do the same. Two details
+cannot be reproduced: of two segmentations with equal scores SentencePiece prefers the one favoured by rounding to 32 bits; and
+the original splits a piece such as "1," again, into "1" and ",".
 """
 
 import sys
@@ -27,30 +27,30 @@ SPECIAL_TOKENS = {
     "mask_token": "[MASK]",
 }
 T = TypeVar("T", bound=PreTrainedTokenizerFast)
-SPACE = "▁"  # how SentencePiece writes one
+SPACE = "▁"  # SentencePiece's symbol for a space
 
 
 def load_kobert_tokenizer(model_file: Path, vocab_file: Path) -> PreTrainedTokenizerFast:
-    """The tokenizer of KoBERT and DistilKoBERT from its SentencePiece model and vocab.txt, whose line numbers are the ids.
+    """Return the tokenizer of KoBERT and DistilKoBERT for a SentencePiece model and vocab.txt, whose line numbers are the ids.
 
-    Raises ModelError where the model is none of the Unigram kind, or the files are not of one vocabulary.
+    Raises ModelError if the model is not a Unigram model or the two files do not belong together.
     """
-    from sentencepiece import sentencepiece_model_pb2  # with protobuf a third of a second, for two models
+    from sentencepiece import sentencepiece_model_pb2  # here, as it takes 0.3 s and only two models need it
 
     proto = sentencepiece_model_pb2.ModelProto()
     try:
         proto.ParseFromString(model_file.read_bytes())
     except Exception as error:  # protobuf has no public class for it
-        raise ModelError(f"{model_file} is no SentencePiece model: {error}. Fetch it again.") from None
+        raise ModelError(f"{model_file} is not a SentencePiece model: {error}. Download it again.") from None
     if proto.trainer_spec.model_type != proto.trainer_spec.UNIGRAM:
-        raise ModelError(f"{model_file} is no SentencePiece model of the Unigram kind, as KoBERT's is.")
+        raise ModelError(f"{model_file} is not a Unigram model, as KoBERT's is.")
     scores = {piece.piece: piece.score for piece in proto.pieces if piece.type == piece.NORMAL}
     vocab = [line.strip("\n") for line in vocab_file.read_text(encoding="utf-8").rstrip("\n").split("\n")]
     if missing := list(dict.fromkeys([*SPECIAL_TOKENS.values(), *scores]).keys() - set(vocab)):
         raise ModelError(
-            f"{vocab_file} lacks {len(missing)} pieces of {model_file.name}, such as {missing[0]!r}: they are not of one model."
+            f"{vocab_file} lacks {len(missing)} pieces of {model_file.name}, such as {missing[0]!r}: they do not belong together."
         )
-    # A special token that stands in a text is taken out before the model sees it: its score is never looked at.
+    # Special tokens get any score: they are cut out of the text before the Unigram model sees it.
     unigram = models.Unigram([(piece, scores.get(piece, 0.0)) for piece in vocab], unk_id=vocab.index("[UNK]"))
     backend = Tokenizer(unigram)
     backend.normalizer = _normalizer(proto.normalizer_spec.precompiled_charsmap)
@@ -60,7 +60,7 @@ def load_kobert_tokenizer(model_file: Path, vocab_file: Path) -> PreTrainedToken
 
 
 def as_bert_tokenizer(tokenizer_class: type[T], backend: Tokenizer) -> T:
-    """A tokenizer of transformers around one of the Rust library: BERT's special tokens and segments."""
+    """Return a transformers tokenizer for a Rust one, with the special tokens and segments of BERT."""
     backend.post_processor = processors.TemplateProcessing(
         single="[CLS] $A [SEP]",
         pair="[CLS] $A [SEP] $B:1 [SEP]:1",
@@ -71,14 +71,14 @@ def as_bert_tokenizer(tokenizer_class: type[T], backend: Tokenizer) -> T:
 
 
 def _normalizer(charsmap: bytes) -> normalizers.Normalizer:
-    """What the original does in Python, then SentencePiece's own normalisation, rule by rule."""
+    """Return the steps of the original in Python, followed by SentencePiece's normalization, whose table is `charsmap`."""
     steps = [
-        normalizers.Replace(Regex(f"[{_characters(str.isspace)}]+"), " "),
+        normalizers.Replace(Regex(f"[{_character_class(str.isspace)}]+"), " "),
         normalizers.Replace("``", '"'),
         normalizers.Replace("''", '"'),
         normalizers.NFKD(),
-        normalizers.Replace(Regex(f"[{_characters(unicodedata.combining)}]"), ""),
-        # SentencePiece's table puts the letters of a syllable together; the Rust library's reading of it cannot.
+        normalizers.Replace(Regex(f"[{_character_class(unicodedata.combining)}]"), ""),
+        # SentencePiece's table also composes letters into syllables, but the Rust library applies it without that: hence NFC.
         *([normalizers.NFC(), normalizers.Precompiled(charsmap)] if charsmap else []),
         normalizers.Replace(Regex(" {2,}"), " "),
         normalizers.Strip(),
@@ -86,10 +86,15 @@ def _normalizer(charsmap: bytes) -> normalizers.Normalizer:
     return normalizers.Sequence(steps)
 
 
-def _characters(chosen: Callable[[str], object]) -> str:
-    """The chosen ones of all characters, as ranges of a regular expression: Rust's own classes differ from Python's."""
+def _character_class(contains: Callable[[str], object]) -> str:
+    r"""Return all characters for which `contains` is true as ranges for a regular expression, such as \x{9}-\x{D}.
+
+    Classes such as \s would not do: they contain other characters in Rust than in Python.
+    """
     ranges: list[list[int]] = []
-    for code in filter(lambda code: chosen(chr(code)), range(sys.maxunicode + 1)):
+    for code in range(sys.maxunicode + 1):
+        if not contains(chr(code)):
+            continue
         if ranges and ranges[-1][1] == code - 1:
             ranges[-1][1] = code
         else:

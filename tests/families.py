@@ -1,4 +1,4 @@
-"""A tiny model folder of every family, with the files of published models but no weights."""
+"""Folders of tiny models, one per family, with the files of published models except for weights."""
 
 import json
 import shutil
@@ -18,15 +18,18 @@ def _write(folder: Path, name: str, content: object) -> None:
     (folder / name).write_text(text, encoding="utf-8")
 
 
-def _word_pieces(folder: Path) -> int:
-    """BERT's tokenizer."""
+# Each function writes the files of a tokenizer and returns the size of its vocabulary.
+
+
+def _wordpiece(folder: Path) -> int:
+    """Write the vocabulary of a BERT tokenizer."""
     shutil.copy(SAMPLE / "tiny-electra" / "vocab.txt", folder)
     _write(folder, "tokenizer_config.json", {"tokenizer_class": "BertTokenizer", "do_lower_case": False})
     return len(WORDPIECES)
 
 
-def _bytes(folder: Path) -> int:
-    """Byte-level BPE: vocab.json and merges.txt."""
+def _byte_level(folder: Path) -> int:
+    """Write vocab.json and merges.txt of a byte-level BPE tokenizer."""
     from tokenizers import pre_tokenizers
 
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
@@ -38,7 +41,7 @@ def _bytes(folder: Path) -> int:
 
 
 def _unigram(folder: Path, tokenizer_class: str, before: str, after: str, pad: str, unk: str) -> int:
-    """A SentencePiece model as tokenizer.json."""
+    """Write tokenizer.json of a Unigram tokenizer. before, after: the special tokens around a text."""
     from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
 
     special = [before, pad, after, unk, "<mask>" if before == "<s>" else "[MASK]"]
@@ -70,7 +73,7 @@ def _deberta(folder: Path) -> int:
 
 
 def _kobert(folder: Path) -> int:
-    """A SentencePiece model and vocab.txt."""
+    """Write a SentencePiece model and vocab.txt."""
     import sentencepiece
 
     text = folder / "text"
@@ -92,8 +95,8 @@ def _kobert(folder: Path) -> int:
 ANALYSER = r"""
 #include <stdio.h>
 #include <string.h>
-/* Like the published analyser: a space between morphemes, "~~" before one that continues a word. Here words are cut after their
-   second syllable, and "했" becomes "하" and "~~았". */
+/* Like the published analyser: spaces between morphemes, "~~" before a morpheme that continues a word. Splits words after two
+   syllables and turns "했" into "하" and "~~았". */
 static int opened = 0;
 void MorAn16_open_dbs(void) { opened++; }
 void MorAn_close_dbs(void) { opened--; }
@@ -127,7 +130,7 @@ char* Moran4match(char* text, char* tokens, char* out, int size) {
 
 
 def build_analyser(folder: Path, source: str = ANALYSER) -> None:
-    """Compile the library into `folder`; needs gcc."""
+    """Compile the library into `folder` with gcc."""
     (folder / "moran.c").write_text(source, encoding="utf-8")
     command = ["gcc", "-shared", "-fPIC", "-o", str(folder / "libmoran4dnlp.so"), str(folder / "moran.c")]
     subprocess.run(command, check=True, capture_output=True)
@@ -135,26 +138,26 @@ def build_analyser(folder: Path, source: str = ANALYSER) -> None:
 
 
 def _hanbert(folder: Path) -> int:
-    """A vocabulary and a native analyser."""
+    """Write a vocabulary and a native analyser."""
     build_analyser(folder)
-    joined = [f"~~{character}" for character in CHARACTERS]
-    _write(folder, "vocab_54k.txt", "".join(f"{piece}\n" for piece in [*WORDPIECES, *joined]))
-    return len(WORDPIECES) + len(joined)
+    continuations = [f"~~{character}" for character in CHARACTERS]
+    _write(folder, "vocab_54k.txt", "".join(f"{piece}\n" for piece in [*WORDPIECES, *continuations]))
+    return len(WORDPIECES) + len(continuations)
 
 
 NO_SEGMENTS = {"type_vocab_size": 1, "max_position_embeddings": 514}
 DISTIL = {"dim": 16, "n_layers": 2, "n_heads": 2, "hidden_dim": 32}
 RELATIVE = {"relative_attention": True, "position_biased_input": False, "pos_att_type": ["p2c", "c2p"], "type_vocab_size": 0}
 
-# name: (model_type in the config, writer of the tokenizer's files, other values in the config, the setting `tokenizer`)
+# name: (model_type, function that writes the tokenizer, other entries of config.json, setting `tokenizer`)
 FAMILIES: dict[str, tuple[str, Callable[[Path], int], dict[str, object], str | None]] = {
-    "bert": ("bert", _word_pieces, {}, None),
-    "electra": ("electra", _word_pieces, {"embedding_size": 8}, None),
-    "distilbert": ("distilbert", _word_pieces, DISTIL, None),
-    "albert": ("albert", _word_pieces, {"embedding_size": 8, "max_position_embeddings": 256}, None),
-    "roberta": ("roberta", _bytes, NO_SEGMENTS | {"pad_token_id": 1}, None),
-    # A RoBERTa with BERT's tokenizer: segment 1 would be outside its table of one row.
-    "klue-roberta": ("roberta", _word_pieces, NO_SEGMENTS, None),
+    "bert": ("bert", _wordpiece, {}, None),
+    "electra": ("electra", _wordpiece, {"embedding_size": 8}, None),
+    "distilbert": ("distilbert", _wordpiece, DISTIL, None),
+    "albert": ("albert", _wordpiece, {"embedding_size": 8, "max_position_embeddings": 256}, None),
+    "roberta": ("roberta", _byte_level, NO_SEGMENTS | {"pad_token_id": 1}, None),
+    # A RoBERTa with BERT's tokenizer: segment 1 would be outside the embeddings.
+    "klue-roberta": ("roberta", _wordpiece, NO_SEGMENTS, None),
     "xlm-roberta": ("xlm-roberta", _xlm_roberta, NO_SEGMENTS | {"pad_token_id": 1}, None),
     "deberta-v2": ("deberta-v2", _deberta, RELATIVE | {"pad_token_id": 1}, None),
     "modernbert": ("modernbert", _deberta, {"max_position_embeddings": 1024, "pad_token_id": 1}, None),
@@ -165,15 +168,15 @@ FAMILIES: dict[str, tuple[str, Callable[[Path], int], dict[str, object], str | N
 
 
 def make_family(name: str, folder: Path) -> dict[str, object]:
-    """Write the folder of a family; return the settings of its model."""
-    model_type, tokenizer, changes, setting = FAMILIES[name]
+    """Write the model of a family to `folder` and return the settings for it."""
+    model_type, write_tokenizer, changes, tokenizer = FAMILIES[name]
     folder.mkdir()
-    size = tokenizer(folder)
+    size = write_tokenizer(folder)
     base = {"model_type": model_type, "vocab_size": size, "max_position_embeddings": 512, "type_vocab_size": 2, "pad_token_id": 0}
     _write(folder, "config.json", base | SHAPE | changes)
     given: dict[str, object] = {"model_name_or_path": folder, "from_scratch": True, "output_dir": name}
-    if setting:
-        given["tokenizer"] = setting
-    if setting == "hanbert":
+    if tokenizer:
+        given["tokenizer"] = tokenizer
+    if tokenizer == "hanbert":
         given["trust_native_code"] = True
     return given

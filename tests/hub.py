@@ -1,4 +1,4 @@
-"""A small stand-in for the Hugging Face hub on the loopback address: model folders served as repositories of one commit."""
+"""A small stand-in for the Hugging Face hub on the loopback address: serves folders as repositories with one commit each."""
 
 import hashlib
 import json
@@ -14,15 +14,15 @@ COMMIT = "c0ffee" + "0" * 34
 
 
 class Hub(ThreadingHTTPServer):
-    """Serves `folder`/<owner>/<name>/ as <owner>/<name>; `asked` holds the method and path of every request."""
+    """Serves `folder`/<owner>/<name>/ as <owner>/<name> and records method and path of every request."""
 
     daemon_threads = True
 
     def __init__(self, folder: Path) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)
         self.folder = folder
-        self.asked: list[str] = []
-        self.cut_off: set[str] = set()  # files whose transfer breaks in the middle
+        self.requests: list[str] = []
+        self.broken: set[str] = set()  # names of files whose transfer stops halfway
 
     @property
     def url(self) -> str:
@@ -37,57 +37,60 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
     def do_HEAD(self) -> None:
-        self._answer(with_body=False)
+        self._respond()
 
     def do_GET(self) -> None:
-        self._answer(with_body=True)
+        self._respond()
 
-    def _answer(self, with_body: bool) -> None:
+    def _respond(self) -> None:
         path = unquote(urlsplit(self.path).path)
-        self.server.asked.append(f"{self.command} {path}")
+        self.server.requests.append(f"{self.command} {path}")
         if match := re.fullmatch(r"/api/models/([^/]+/[^/]+)(/tree/[^/]+(?:/.*)?|/revision/[^/]+)?", path):
-            repository = self.server.folder / match[1]
-            if not repository.is_dir():
-                return self._refuse("RepoNotFound", "Repository not found", with_body)
-            names = sorted(each.name for each in repository.iterdir())
-            if (match[2] or "").startswith("/tree"):
-                sizes = {name: (repository / name).stat().st_size for name in names}
-                content = [{"type": "file", "path": name, "size": sizes[name], "oid": "0" * 40} for name in names]
-                return self._send(json.dumps(content).encode(), with_body)
-            info = {"id": match[1], "modelId": match[1], "sha": COMMIT, "siblings": [{"rfilename": name} for name in names]}
-            return self._send(json.dumps(info | {"private": False, "tags": [], "downloads": 0}).encode(), with_body)
-        if match := re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path):
-            repository = self.server.folder / match[1]
-            if not repository.is_dir():
-                return self._refuse("RepoNotFound", "Repository not found", with_body)
-            if match[2] not in ("main", COMMIT):
-                return self._refuse("RevisionNotFound", "Revision not found", with_body)
-            file = repository / match[3]
-            if not file.is_file():
-                return self._refuse("EntryNotFound", "Entry not found", with_body)
-            content = file.read_bytes()
-            headers = {"ETag": f'"{hashlib.sha256(content).hexdigest()}"', "X-Repo-Commit": COMMIT}
-            return self._send(content, with_body, headers, cut_off=match[3] in self.server.cut_off)
-        return self._refuse("NotFound", "no such address", with_body)
+            self._send_info(match[1], tree=(match[2] or "").startswith("/tree"))
+        elif match := re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path):
+            self._send_file(match[1], match[2], match[3])
+        else:
+            self._send_error("NotFound", "no such address")
 
-    def _refuse(self, code: str, message: str, with_body: bool) -> None:
-        self._send(b"{}", with_body, {"X-Error-Code": code, "X-Error-Message": message}, status=404)
+    def _send_info(self, name: str, tree: bool) -> None:
+        repository = self.server.folder / name
+        if not repository.is_dir():
+            return self._send_error("RepoNotFound", "Repository not found")
+        files = sorted(repository.iterdir())
+        if tree:
+            entries = [{"type": "file", "path": file.name, "size": file.stat().st_size, "oid": "0" * 40} for file in files]
+            return self._send(json.dumps(entries).encode())
+        info = {"id": name, "modelId": name, "sha": COMMIT, "siblings": [{"rfilename": file.name} for file in files]}
+        return self._send(json.dumps(info | {"private": False, "tags": [], "downloads": 0}).encode())
 
-    def _send(
-        self, content: bytes, with_body: bool, headers: dict[str, str] | None = None, status: int = 200, cut_off: bool = False
-    ) -> None:
+    def _send_file(self, name: str, revision: str, path: str) -> None:
+        repository = self.server.folder / name
+        if not repository.is_dir():
+            return self._send_error("RepoNotFound", "Repository not found")
+        if revision not in ("main", COMMIT):
+            return self._send_error("RevisionNotFound", "Revision not found")
+        if not (repository / path).is_file():
+            return self._send_error("EntryNotFound", "Entry not found")
+        content = (repository / path).read_bytes()
+        headers = {"ETag": f'"{hashlib.sha256(content).hexdigest()}"', "X-Repo-Commit": COMMIT}
+        return self._send(content, headers, broken=path in self.server.broken)
+
+    def _send_error(self, code: str, message: str) -> None:
+        self._send(b"{}", {"X-Error-Code": code, "X-Error-Message": message}, status=404)
+
+    def _send(self, content: bytes, headers: dict[str, str] | None = None, status: int = 200, broken: bool = False) -> None:
         self.send_response(status)
         for name, value in {"Content-Length": str(len(content)), "Accept-Ranges": "bytes", **(headers or {})}.items():
             self.send_header(name, value)
         self.end_headers()
-        if with_body:
-            self.wfile.write(content[: len(content) // 2] if cut_off else content)
-            self.close_connection = cut_off
+        if self.command == "GET":
+            self.wfile.write(content[: len(content) // 2] if broken else content)
+            self.close_connection = broken
 
 
 @contextmanager
 def serve(folder: Path) -> Iterator[Hub]:
-    """A hub of the repositories in `folder`, until the block ends."""
+    """Serve the repositories in `folder` until the block ends."""
     hub = Hub(folder)
     thread = Thread(target=hub.serve_forever, args=(0.05,), daemon=True)
     thread.start()

@@ -11,7 +11,7 @@ from processor import TASKS
 from processor.data_files import describe_files
 from processor.kinds import load_split
 from src.errors import BenchmarkError, DataError
-from src.models import load_model, load_tokenizer
+from src.models import load_checkpoint_model, load_tokenizer, new_model
 from tests.conftest import SAMPLE
 from tests.generated import VALUES, check_generated, damaged, few_or_many, places_in, replaced
 
@@ -23,7 +23,7 @@ FILES = {"nsmc": "ratings_test.txt", "korsts": "sts-test.tsv", "naver-ner": "tes
 def read(settings, tmp_path):
     """read(task, content) loads a file with this content: returns the split or raises DataError."""
     chosen = {task: settings(task, feature_cache_dir=os.devnull) for task in FILES}
-    tokenizers = {task: load_tokenizer(chosen[task], None, word_level=True) for task in FILES}
+    tokenizers = {task: load_tokenizer(chosen[task], word_level=True) for task in FILES}
 
     def load(task, content):
         path = tmp_path / "file"
@@ -38,7 +38,7 @@ def read(settings, tmp_path):
 def cached(settings, tmp_path):
     """The cache file of the sample's features, and a function that loads them."""
     chosen = settings("nsmc")
-    tokenizer = load_tokenizer(chosen, None)
+    tokenizer = load_tokenizer(chosen)
     file = describe_files({"test": SAMPLE / "nsmc" / FILES["nsmc"]})["test"]
 
     def load():
@@ -186,9 +186,11 @@ def test_a_pickle_in_the_feature_cache_is_not_loaded(cached, poison):
 @pytest.mark.parametrize("name", ["model.safetensors", "pytorch_model.bin"])
 def test_a_pickle_in_a_model_folder_is_not_loaded(settings, tmp_path, poison, name):
     folder = tmp_path / "model"
-    load_model(settings(), "classification", {"0": "0", "1": "1"}).save_pretrained(folder)
+    labels = {"0": "0", "1": "1"}
+    new_model(settings(), "classification", labels).save_pretrained(folder)
     (folder / "model.safetensors").unlink()
     (folder / name).write_bytes(poison)
-    for chosen, checkpoint in ((settings(from_scratch=False, model_name_or_path=folder), None), (settings(), folder)):
-        with pytest.raises(BenchmarkError):
-            load_model(chosen, "classification", {"0": "0", "1": "1"}, checkpoint)
+    with pytest.raises(BenchmarkError):
+        new_model(settings(from_scratch=False, model_name_or_path=folder), "classification", labels)
+    with pytest.raises(BenchmarkError):
+        load_checkpoint_model(folder, "classification", settings())

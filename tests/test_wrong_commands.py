@@ -13,7 +13,7 @@ from tests.commands import run_forked
 SAMPLE = ["--data_dir", "data/sample"]
 TINY = ["--config_file", "tiny.json", *SAMPLE]
 MISTAKES = [
-    ("run_seq_cls.py", ["--task", "naver-ner"], "naver-ner.*run_seq_cls.py.*nsmc"),
+    ("run_seq_cls.py", ["--task", "naver-ner"], "run_seq_cls.py.*naver-ner.*nsmc"),
     ("run_seq_cls.py", ["--task", "paws", "--dev_ratio", "0.1"], "dev_ratio = 0.1.*dev_2k.tsv"),
     ("run_seq_cls.py", ["--task", "nsmc", "--learningrate", "1"], "learningrate.*learning_rate"),
     ("run_seq_cls.py", ["--task", "nsmc", "--data_dir", "no/such"], "no/such/nsmc/ratings_train.txt"),
@@ -26,8 +26,8 @@ MISTAKES = [
     ("run_seq_cls.py", ["--task", "nsmc", *TINY, "--train_file", "../../etc/passwd"], r"train_file = .*<data_dir>/<task>"),
     ("run_seq_cls.py", ["--task", "nsmc", *TINY, "--config_dir", "no/such"], "no/such"),
     ("run_seq_cls.py", ["--task", "nsmc", *TINY, "--train_batch_size", str(10**30)], f"train_batch_size = {10**30}"),
-    ("run_ner.py", ["--task", "nsmc"], "nsmc.*run_ner.py.*naver-ner"),
-    ("run_squad.py", ["--task", "nsmc"], "nsmc.*run_squad.py.*korquad"),
+    ("run_ner.py", ["--task", "nsmc"], "run_ner.py.*nsmc.*naver-ner"),
+    ("run_squad.py", ["--task", "nsmc"], "run_squad.py.*nsmc.*korquad"),
     ("run_squad.py", [*TINY, "--max_seq_len", "128"], "doc_stride = 128 .*max_seq_len = 128 .*max_query_length = 64 .*3 special"),
     ("run_squad.py", [*TINY, "--version_2_with_negative", "true"], "version_2_with_negative"),
     ("run_squad.py", [*TINY, "--answer_text", "old"], "answer_text"),

@@ -9,14 +9,14 @@ from tests.conftest import ROOT
 from tests.src.helpers import small_model
 
 
-def test_a_cpu_computes_in_float32(settings):
+def test_a_cpu_uses_float32_and_rejects_fp16(settings):
     accelerator = start_device(settings(no_cuda=True))
     assert (accelerator.device.type, accelerator.mixed_precision) == ("cpu", "no")
-    with pytest.raises(ConfigError, match=r"fp16 \(command line\) needs a GPU"):
+    with pytest.raises(ConfigError, match=r"mixed_precision = fp16 \(command line\).*GPU"):
         start_device(settings(no_cuda=True, mixed_precision="fp16"))
 
 
-def test_the_seed_sets_the_random_state(settings):
+def test_the_seed_determines_the_random_state(settings):
     draws = []
     for seed in (1, 1, 2):
         start_device(settings(seed=seed))
@@ -24,7 +24,7 @@ def test_the_seed_sets_the_random_state(settings):
     assert draws[0] == draws[1] != draws[2]
 
 
-def test_what_a_run_records(settings):
+def test_describes_versions_precision_and_commit(settings):
     record = describe_environment(start_device(settings()))
     assert record["versions"]["torch"] == torch.__version__
     assert record["mixed_precision"] == "no"
@@ -41,7 +41,7 @@ def test_peak_memory_is_in_bytes():
     ("wanted", "device", "compiles"),
     [("auto", "cpu", False), ("auto", "cuda", True), (True, "cpu", True), (False, "cuda", False)],
 )
-def test_what_is_compiled(wanted, device, compiles, monkeypatch):
+def test_auto_compiles_the_layers_on_a_gpu_only(wanted, device, compiles, monkeypatch):
     model, compiled = small_model(), []
     monkeypatch.setattr(torch.nn.Module, "compile", lambda layer, **options: compiled.append(layer))
     compile_layers(model, wanted, torch.device(device))

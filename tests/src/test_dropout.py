@@ -9,33 +9,33 @@ from tests.src.helpers import small_model
 
 
 @pytest.mark.parametrize("p", [0.1, 0.5, 0.9])
-def test_as_many_are_dropped_as_should_be_and_the_mean_stays(p):
-    """Of a million; the standard deviation of the share is 0.0005 at most."""
+def test_drops_the_right_share_and_keeps_the_mean(p):
+    """Of a million elements, so the standard deviation of the share is at most 0.0005."""
     torch.manual_seed(0)
-    found = cheap_dropout(torch.ones(1000, 1001), p)
-    assert (found == 0).float().mean().item() == pytest.approx(p, abs=0.002)
-    assert found.mean().item() == pytest.approx(1, abs=0.01 if p < 0.9 else 0.02)
-    assert found.unique().tolist() == pytest.approx([0, 1 / (1 - p)], rel=1e-3)
-    # Neighbours, which come of one draw, know nothing of each other.
-    kept = (found != 0).float().flatten()
+    output = cheap_dropout(torch.ones(1000, 1001), p)
+    assert (output == 0).float().mean().item() == pytest.approx(p, abs=0.002)
+    assert output.mean().item() == pytest.approx(1, abs=0.01 if p < 0.9 else 0.02)
+    assert output.unique().tolist() == pytest.approx([0, 1 / (1 - p)], rel=1e-3)
+    # Neighbours come from one random number, but must be independent.
+    kept = (output != 0).float().flatten()
     for distance in (1, 2, 3, 4):
         assert abs(torch.corrcoef(torch.stack([kept[distance:], kept[:-distance]]))[0, 1]) < 0.005
 
 
-def test_nothing_or_all():
+def test_drops_nothing_or_everything():
     values = torch.randn(3, 5)
     assert torch.equal(cheap_dropout(values, 0.0), values)
     assert torch.equal(cheap_dropout(values, 1.0), torch.zeros(3, 5))
 
 
-def test_the_gradient_is_of_what_was_kept():
+def test_the_gradient_is_that_of_the_kept_values():
     values = torch.randn(7, 3, requires_grad=True)
-    found = cheap_dropout(values, 0.5)
-    found.sum().backward()
-    assert torch.equal(values.grad, (found != 0) * 2.0)
+    output = cheap_dropout(values, 0.5)
+    output.sum().backward()
+    assert torch.equal(values.grad, (output != 0) * 2.0)
 
 
-def test_it_follows_torch_s_generator():
+def test_draws_from_the_generator_of_torch():
     draws = []
     for seed in (1, 1, 2):
         torch.manual_seed(seed)
@@ -44,7 +44,7 @@ def test_it_follows_torch_s_generator():
     assert not torch.equal(draws[0], draws[2])
 
 
-def test_a_model_drops_in_training_alone_and_is_saved_as_ever(tmp_path):
+def test_a_model_drops_only_in_training_and_is_saved_unchanged(tmp_path):
     model = small_model(dropout=0.5)
     plain = copy.deepcopy(model)
     use_cheap_dropout(model)

@@ -1,59 +1,19 @@
-import errno
-import os
 import signal
-from pathlib import Path
 
-import pytest
-
-from src.cli import run_command
-from src.errors import MAX_PROBLEMS_SHOWN, ConfigError, EnvironmentFailure, Interrupted, did_you_mean, list_problems
+from src.errors import MAX_PROBLEMS_SHOWN, Interrupted, did_you_mean, list_problems
 
 
-def test_the_nearest_name():
+def test_suggests_the_most_similar_name():
     assert did_you_mean("nsmcc", ["paws", "nsmc"]) == " Did you mean 'nsmc'?"
     assert did_you_mean("xyz", ["paws", "nsmc"]) == ""
 
 
-def test_a_long_list_is_cut_and_counted():
+def test_cuts_long_lists_and_counts_the_rest():
     lines = list_problems("title:", [str(number) for number in range(MAX_PROBLEMS_SHOWN + 5)]).splitlines()
     assert (len(lines), lines[0], lines[-1]) == (MAX_PROBLEMS_SHOWN + 2, "title:", "  ... and 5 more")
 
 
-@pytest.mark.parametrize(
-    ("error", "code", "message"),
-    [
-        (ConfigError("wrong"), 2, "error: wrong"),
-        (EnvironmentFailure("no network"), 1, "error: no network"),
-        (Interrupted(signal.SIGINT), 130, "interrupted by SIGINT"),
-        (Interrupted(signal.SIGTERM, "step 5 is saved"), 143, "interrupted by SIGTERM; step 5 is saved"),
-        (OSError(errno.ENAMETOOLONG, "File name too long", "ckpt/xxx"), 1, "error: File name too long: ckpt/xxx."),
-        (OSError(errno.ENOSPC, "No space left on device", "ckpt/x"), 1, "error: No space left on device: ckpt/x."),
-    ],
-)
-def test_errors_end_the_command_with_one_message(error, code, message, caplog):
-    def main():
-        raise error
-
-    with pytest.raises(SystemExit) as caught:
-        run_command(main)
-    assert caught.value.code == code
-    assert len(caplog.messages) == 1
-    assert caplog.messages[0].startswith(message)
-    assert caplog.records[0].exc_info is None
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_the_command_with_one_line(number, caplog):
-    before = signal.getsignal(number)
-    with pytest.raises(SystemExit) as caught:
-        run_command(lambda: os.kill(os.getpid(), number))
-    assert caught.value.code == 128 + number
-    assert caplog.messages == [f"interrupted by {number.name}"]
-    assert signal.getsignal(number) is before
-
-
-def test_a_bug_keeps_its_traceback():
-    with pytest.raises(ZeroDivisionError):
-        run_command(lambda: 1 // 0)
-    with pytest.raises(FileNotFoundError):
-        run_command(lambda: Path("no/such/file").read_text())
+def test_interrupted_names_signal_exit_code_and_what_is_saved():
+    assert (str(Interrupted(signal.SIGINT)), Interrupted(signal.SIGINT).exit_code) == ("interrupted by SIGINT", 130)
+    error = Interrupted(signal.SIGTERM, "step 5 is saved")
+    assert (str(error), error.exit_code) == ("interrupted by SIGTERM; step 5 is saved", 143)

@@ -23,10 +23,10 @@ TASK = TASKS["nsmc"]
 def saved_models(monkeypatch):
     """Load checkpoints of the small model, whose vocabulary fits no tokenizer, without the checks of src.models."""
 
-    def load(settings, kind, labels, path=None):
-        return type(small_model()).from_pretrained(path) if path else small_model()
+    def load(checkpoint, kind, settings):
+        return type(small_model()).from_pretrained(checkpoint)
 
-    monkeypatch.setattr(finetune, "load_model", load)
+    monkeypatch.setattr(finetune, "load_checkpoint_model", load)
 
 
 def test_wraps_a_model_with_its_own_pad_id_and_segments_if_it_has_them():
@@ -111,7 +111,7 @@ def train_and_score_small(settings, monkeypatch, model, **changes):
 
 
 def test_frees_the_trained_model_before_checkpoints_are_scored(settings, monkeypatch, saved_models):
-    models, load = [small_model()], finetune.load_model
+    models, load = [small_model()], finetune.load_checkpoint_model
     trained, freed = weakref.ref(models[0]), []
 
     def load_and_look(*arguments):
@@ -119,7 +119,7 @@ def test_frees_the_trained_model_before_checkpoints_are_scored(settings, monkeyp
         freed.append(trained() is None)
         return load(*arguments)
 
-    monkeypatch.setattr(finetune, "load_model", load_and_look)
+    monkeypatch.setattr(finetune, "load_checkpoint_model", load_and_look)
     run = train_and_score_small(settings, monkeypatch, models.pop())
     assert freed == [True]
     assert run.history.has(5, "test")

@@ -1,23 +1,31 @@
-"""The real way of a model from the hub to a run, with a small hub on the loopback address."""
+"""Models from a small hub on the loopback address."""
 
 import json
 import shutil
 import socket
+import time
+from pathlib import Path
 
 import pytest
 import torch
-from transformers import ElectraConfig, ElectraForPreTraining, ElectraForSequenceClassification
+from transformers import ElectraConfig, ElectraForPreTraining
 
+from src.errors import EnvironmentFailure, ModelError
+from src.hub import fetch_model
+from src.models import load_tokenizer, new_model
 from tests.conftest import SAMPLE
 from tests.hub import COMMIT, serve
 
+UNREACHABLE = "http://127.0.0.1:9"
+LABELS = {"0": "negative", "1": "positive"}
 
-def publish(folder, model=ElectraForPreTraining, **changes):
-    """A repository as KoELECTRA's are: .bin weights with the head of pre-training, an old config, no tokenizer.json."""
+
+def publish(folder):
+    """Write a repository like those of KoELECTRA: .bin weights with the pre-training head, an old config, no tokenizer.json."""
     folder.mkdir(parents=True)
-    config = json.loads((SAMPLE / "tiny-electra" / "config.json").read_text()) | {"architectures": [model.__name__]}
+    config = json.loads((SAMPLE / "tiny-electra" / "config.json").read_text()) | {"architectures": ["ElectraForPreTraining"]}
     torch.manual_seed(1)
-    weights = model(ElectraConfig(**config, **changes)).state_dict()
+    weights = ElectraForPreTraining(ElectraConfig(**config)).state_dict()
     torch.save(weights, folder / "pytorch_model.bin")
     (folder / "config.json").write_text(json.dumps(config))
     shutil.copy(SAMPLE / "tiny-electra" / "vocab.txt", folder)
@@ -26,150 +34,203 @@ def publish(folder, model=ElectraForPreTraining, **changes):
     return weights
 
 
+@pytest.fixture(scope="module")
+def published(tmp_path_factory):
+    """The folder of a hub with the repository org/model."""
+    folder = tmp_path_factory.mktemp("hub")
+    publish(folder / "org" / "model")
+    return folder
+
+
 @pytest.fixture
-def hub(tmp_path):
-    (tmp_path / "hub").mkdir()
-    with serve(tmp_path / "hub") as found:
-        yield found
+def hub(published, tmp_path):
+    """A hub with the repository org/model."""
+    with serve(Path(shutil.copytree(published, tmp_path / "hub"))) as served:
+        yield served
+
+
+@pytest.fixture
+def connect(tmp_path, monkeypatch):
+    """connect(url) lets this process use the hub at `url`, with an empty cache at first."""
+    from huggingface_hub import constants
+
+    def change(url, offline=False):  # huggingface_hub reads the environment once, when it is imported
+        monkeypatch.setattr(constants, "ENDPOINT", url)
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", url + "/{repo_id}/resolve/{revision}/{filename}")
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "home" / "hub"))
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", offline)
+        fetch_model.cache_clear()
+
+    yield change
+    fetch_model.cache_clear()
 
 
 @pytest.fixture
 def run(command, tmp_path):
-    """run(url, "owner/name") fine-tunes for a step with that hub; the process that has ended, and its results."""
+    """run(url, "owner/name") fine-tunes for one step with the hub at `url` and returns the finished process."""
 
     def start(url, repository, *arguments, **env):
-        places = [
-            "--data_dir",
-            "data/sample",
-            "--ckpt_dir",
-            str(tmp_path / "ckpt"),
-            "--feature_cache_dir",
-            str(tmp_path / "cache"),
-        ]
         model = ["--config_file", "auto.json", "--model_name_or_path", repository, "--output_dir", "run", "--max_steps", "1"]
+        folders = ["--ckpt_dir", str(tmp_path / "ckpt"), "--feature_cache_dir", str(tmp_path / "cache")]
         environment = {"HF_ENDPOINT": url, "HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "0", **env}
-        return command("run_seq_cls.py", "--task", "nsmc", *model, *places, *arguments, env=environment)
+        arguments = ["--task", "nsmc", "--data_dir", "data/sample", *model, *folders, *arguments]
+        return command("run_seq_cls.py", *arguments, env=environment)
 
     return start
 
 
-def record(tmp_path):
-    return json.loads((tmp_path / "ckpt" / "run" / "settings.json").read_text())
+def load_from_hub(settings, **changes):
+    chosen = settings(model_name_or_path="org/model", from_scratch=False, **changes)
+    return load_tokenizer(chosen), new_model(chosen, "classification", LABELS)
 
 
-def test_downloaded_once_then_cached_then_offline(hub, run, tmp_path):
-    publish(hub.folder / "monologg" / "electra")
-    (hub.folder / "monologg" / "electra" / "tf_model.h5").write_bytes(b"of another library")
-    done = run(hub.url, "monologg/electra")
+def downloads(hub):
+    """Return the names of the downloaded files."""
+    return {path.rsplit("/", 1)[1] for path in hub.requests if path.startswith("GET") and "/resolve/" in path}
+
+
+def test_a_run_downloads_the_model_and_records_its_commit(hub, run, tmp_path):
+    done = run(hub.url, "org/model")
     assert done.returncode == 0, done.stderr
-    assert "monologg/electra: new weights, to be learned: classifier.dense.bias, classifier.dense.weight" in done.stderr
+    assert "org/model: new weights, to be learned: classifier.dense.bias, classifier.dense.weight" in done.stderr
     assert done.stderr.count("new weights") == 1
-    assert "discriminator_predictions" not in done.stderr  # the head of pre-training is nobody's loss
-    assert record(tmp_path)["model_revision"] == COMMIT
-    fetched = {path.rsplit("/", 1)[1] for path in hub.asked if path.startswith("GET") and "/resolve/" in path}
-    assert fetched == {"config.json", "pytorch_model.bin", "tokenizer_config.json", "vocab.txt"}
+    assert "discriminator_predictions" not in done.stderr  # nobody misses the head of pre-training
+    assert json.loads((tmp_path / "ckpt" / "run" / "settings.json").read_text())["model_revision"] == COMMIT
 
-    hub.asked.clear()
-    assert run(hub.url, "monologg/electra", "--seed", "2").returncode == 0
-    # Which commit it is now, and nothing in the background.
-    assert hub.asked == ["GET /api/models/monologg/electra", "HEAD /monologg/electra/resolve/main/config.json"]
+    again = run(UNREACHABLE, "org/model")  # a finished run does not need the hub
+    assert (again.returncode, again.stdout) == (0, done.stdout)
 
-    hub.asked.clear()
-    offline = run(hub.url, "monologg/electra", "--seed", "3", HF_HUB_OFFLINE="1")
+
+@pytest.mark.long
+def test_runs_use_the_cache_and_work_offline(hub, run, tmp_path):
+    assert run(hub.url, "org/model").returncode == 0
+    hub.requests.clear()
+    assert run(hub.url, "org/model", "--seed", "2").returncode == 0
+    # Nothing else in the background, either.
+    assert hub.requests == ["GET /api/models/org/model", "HEAD /org/model/resolve/main/config.json"]
+    hub.requests.clear()
+    offline = run(hub.url, "org/model", "--seed", "3", HF_HUB_OFFLINE="1")
     assert offline.returncode == 0, offline.stderr
-    assert f"the copy in the cache is used, commit {COMMIT}" in offline.stderr
-    assert hub.asked == []
-    assert record(tmp_path)["model_revision"] == COMMIT
-
-    again = run("http://127.0.0.1:9", "monologg/electra", "--seed", "3")  # a finished run needs no hub at all
-    assert again.returncode == 0
-    assert again.stdout == offline.stdout
+    assert COMMIT in offline.stderr
+    assert hub.requests == []
+    assert json.loads((tmp_path / "ckpt" / "run" / "settings.json").read_text())["model_revision"] == COMMIT
 
 
-def test_a_pinned_revision(hub, run, tmp_path):
-    publish(hub.folder / "org" / "model")
-    assert run(hub.url, "org/model", "--revision", COMMIT).returncode == 0
-    assert record(tmp_path)["model_revision"] == COMMIT
-    missing = run(hub.url, "org/model", "--revision", "v9")
-    assert missing.returncode == 2
-    assert "'org/model' has no revision 'v9'" in missing.stderr
+@pytest.mark.long
+@pytest.mark.parametrize(("damage", "code"), [("truncated", 2), ("broken", 1)])
+def test_a_run_with_bad_weights_ends_with_one_message_and_no_folder(hub, run, tmp_path, damage, code):
+    weights = hub.folder / "org" / "model" / "pytorch_model.bin"
+    if damage == "truncated":
+        weights.write_bytes(weights.read_bytes()[:1000])
+    else:
+        hub.broken = {weights.name}
+    done = run(hub.url, "org/model")
+    assert (done.returncode, "Traceback" in done.stderr) == (code, False)
+    assert "error: " in done.stderr and "'org/model'" in done.stderr
+    assert not (tmp_path / "ckpt").exists()
+
+
+def test_downloads_once_then_asks_for_the_commit_only(hub, connect, settings, caplog):
+    (hub.folder / "org" / "model" / "tf_model.h5").write_bytes(b"of another library")
+    connect(hub.url)
+    load_from_hub(settings)
+    assert downloads(hub) == {"config.json", "pytorch_model.bin", "tokenizer_config.json", "vocab.txt"}
+    hub.requests.clear()
+    connect(hub.url)
+    load_from_hub(settings)
+    assert hub.requests == ["GET /api/models/org/model", "HEAD /org/model/resolve/main/config.json"]
+    hub.requests.clear()
+    for url, offline in ((hub.url, True), (UNREACHABLE, False)):
+        caplog.clear()
+        connect(url, offline=offline)
+        load_from_hub(settings)
+        assert f"using the cached commit {COMMIT}" in caplog.text
+    assert hub.requests == []
+
+
+def test_fetches_python_code_only_if_trusted(hub, connect):
+    (hub.folder / "org" / "model" / "modeling.py").write_text("")
+    connect(hub.url)
+    assert not (fetch_model("org/model", None) / "modeling.py").exists()
+    assert (fetch_model("org/model", None, with_code=True) / "modeling.py").exists()
+
+
+def test_fetches_a_pinned_revision(hub, connect):
+    connect(hub.url)
+    assert fetch_model("org/model", COMMIT).name == COMMIT
+    with pytest.raises(ModelError, match=r"'org/model' has no revision 'v9'"):
+        fetch_model("org/model", "v9")
 
 
 @pytest.mark.parametrize(
     ("repository", "expected"),
     [
-        ("org/none", "'org/none' is not on the hub, or not for everybody. Check how it is written"),
-        ("org/empty", "'org/empty' has no config.json"),
-        ("org/na me", "is neither a folder nor a hub id"),
+        ("org/none", "'org/none' is not on the hub"),
+        ("org/empty", r"'org/empty' has no config\.json"),
+        ("org/na me", "'org/na me' is neither a folder nor a hub id"),
     ],
 )
-def test_ids_that_name_no_model(hub, run, repository, expected):
+def test_rejects_ids_that_are_not_models(hub, connect, repository, expected):
     (hub.folder / "org" / "empty").mkdir(parents=True)
     (hub.folder / "org" / "empty" / "README.md").write_text("nothing")
-    done = run(hub.url, repository)
-    assert done.returncode == 2
-    assert expected in done.stderr
-    assert "Traceback" not in done.stderr
+    connect(hub.url)
+    with pytest.raises(ModelError, match=expected):
+        fetch_model(repository, None)
 
 
-def test_no_network_is_said_before_the_command_times_out(run):
-    """Not after the minutes that the library's own attempts add up to."""
+def test_reports_a_missing_network_within_the_timeout(connect, monkeypatch):
+    """Not after the minutes that the library's own attempts take together."""
+    monkeypatch.setattr("src.hub.TIMEOUT", 0.5)
     with socket.socket() as silent:
         silent.bind(("127.0.0.1", 0))
         silent.listen()
-        for url in ("http://127.0.0.1:9", f"http://127.0.0.1:{silent.getsockname()[1]}"):  # nobody there; nobody answers
-            done = run(url, "org/model")
-            assert done.returncode == 1
-            assert "'org/model' cannot be fetched from the hub and is not in its cache" in done.stderr
-            assert "Check the network, or copy the model's folder here" in done.stderr
+        for url in (UNREACHABLE, f"http://127.0.0.1:{silent.getsockname()[1]}"):  # nothing listens; nothing answers
+            connect(url)
+            started = time.monotonic()
+            with pytest.raises(EnvironmentFailure, match=r"'org/model' .* not in the cache"):
+                fetch_model("org/model", None)
+            assert time.monotonic() - started < 5
 
 
-def test_weights_that_are_cut_off(hub, run, tmp_path):
-    publish(hub.folder / "org" / "model")
+def test_rejects_truncated_weights(hub, connect, settings):
     weights = hub.folder / "org" / "model" / "pytorch_model.bin"
     weights.write_bytes(weights.read_bytes()[:1000])
-    done = run(hub.url, "org/model")
-    assert done.returncode == 2
-    assert "error: the model of 'org/model' cannot be loaded" in done.stderr
-    assert not (tmp_path / "ckpt").exists()
+    connect(hub.url)
+    with pytest.raises(ModelError, match="the model of 'org/model' cannot be loaded"):
+        load_from_hub(settings)
 
 
-def test_a_transfer_that_breaks_is_not_kept(hub, run):
-    publish(hub.folder / "org" / "model")
-    hub.cut_off = {"pytorch_model.bin"}
-    done = run(hub.url, "org/model")
-    assert done.returncode == 1
-    assert "'org/model' cannot be fetched from the hub and is not in its cache" in done.stderr
-    assert "Traceback" not in done.stderr
-    hub.cut_off = set()
-    assert run(hub.url, "org/model").returncode == 0
+def test_a_broken_transfer_is_repeated_by_the_next_run(hub, connect, settings):
+    hub.broken = {"pytorch_model.bin"}
+    connect(hub.url)
+    with pytest.raises(EnvironmentFailure, match=r"'org/model' .* not in the cache"):
+        load_from_hub(settings)
+    hub.broken = set()
+    connect(hub.url)
+    assert load_from_hub(settings)
 
 
-def test_a_head_of_another_size_is_drawn_anew(hub, run):
-    publish(hub.folder / "org" / "model", ElectraForSequenceClassification, num_labels=3)
-    done = run(hub.url, "org/model")
-    assert done.returncode == 0, done.stderr
-    assert "new weights, to be learned: classifier.out_proj.bias, classifier.out_proj.weight" in done.stderr
-
-
-def test_safe_weights_are_preferred(hub, run):
+def test_prefers_safetensors(hub, connect, settings):
     from safetensors.torch import save_file
 
     folder = hub.folder / "org" / "model"
-    save_file(publish(folder), folder / "model.safetensors", metadata={"format": "pt"})
-    (folder / "pytorch_model.bin").write_bytes(b"not to be read")
-    done = run(hub.url, "org/model")
-    assert done.returncode == 0, done.stderr
-    assert not any("pytorch_model.bin" in path for path in hub.asked)
+    weights = torch.load(folder / "pytorch_model.bin")
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    connect(hub.url)
+    _, model = load_from_hub(settings)
+    name = "electra.encoder.layer.0.intermediate.dense.weight"
+    assert torch.equal(model.state_dict()[name], weights[name])
+    assert "model.safetensors" in downloads(hub)
+    assert "pytorch_model.bin" not in downloads(hub)
 
 
-def test_pickled_code_is_not_run(hub, run, tmp_path):
+def test_pickled_code_is_not_run(hub, connect, settings, tmp_path):
     class Evil:
         def __reduce__(self):
             return (open, (str(tmp_path / "proof"), "w"))
 
-    publish(hub.folder / "org" / "model")
     torch.save({"electra.embeddings": Evil()}, hub.folder / "org" / "model" / "pytorch_model.bin")
-    done = run(hub.url, "org/model")
-    assert done.returncode == 2
+    connect(hub.url)
+    with pytest.raises(ModelError):
+        load_from_hub(settings)
     assert not (tmp_path / "proof").exists()

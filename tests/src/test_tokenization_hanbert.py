@@ -1,4 +1,4 @@
-"""With a small library of the published functions: it cuts words behind two syllables, and turns 했 into 하 and ~~았."""
+"""With a small native library that splits words after two syllables and turns 했 into 하 and ~~았."""
 
 import json
 import shutil
@@ -7,11 +7,18 @@ import sys
 
 import pytest
 
+import predict
+from processor import TASKS
+from processor.download import find_files
+from processor.kinds import load_split
 from src.errors import ModelError
-from src.tokenization_hanbert import BUFFER_BYTES, TEXT_BYTES, align, load_hanbert_tokenizer, parts_of
+from src.models import load_tokenizer
+from src.pipeline import run_task
+from src.tokenization_hanbert import BUFFER_BYTES, TEXT_BYTES, align, load_hanbert_tokenizer, split_text
+from tests.conftest import ROOT
 from tests.families import build_analyser, make_family
 
-needs_gcc = pytest.mark.skipif(not shutil.which("gcc"), reason="needs gcc, to build a stand-in for HanBERT's native analyser")
+needs_gcc = pytest.mark.skipif(not shutil.which("gcc"), reason="needs gcc to build a stand-in for HanBERT's native analyser")
 
 
 @pytest.fixture
@@ -26,19 +33,19 @@ def tokenizer(folder):
 
 
 @needs_gcc
-def test_morphemes_become_pieces_with_offsets(tokenizer):
+def test_splits_morphemes_into_pieces_with_offsets(tokenizer):
     text = "서울에서  말했다.\x01"
     row = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-    # The analyser says: 서울 ~~에서 말 ~~하 ~~았 다 ~~. , of which ~~에서 is no piece as a whole
-    places = [text[start:end] for start, end in row["offset_mapping"]]
+    # The analyser returns 서울 ~~에서 말 ~~하 ~~았 다 ~~. , and ~~에서 is not in the vocabulary.
+    surfaces = [text[start:end] for start, end in row["offset_mapping"]]
     assert row.tokens()[0] == "서울"
-    assert "".join(dict.fromkeys(places)) == "서울에서말했다."
-    assert [place for token, place in zip(row.tokens(), places, strict=True) if token in ("하", "~~하", "~~았")] == ["했", "했"]
+    assert "".join(dict.fromkeys(surfaces)) == "서울에서말했다."
+    assert [part for token, part in zip(row.tokens(), surfaces, strict=True) if token in ("하", "~~하", "~~았")] == ["했", "했"]
     assert row.word_ids()[:2] == [0, 1]
 
 
 @needs_gcc
-def test_pieces_are_joined_to_text(tokenizer):
+def test_decodes_pieces_to_text(tokenizer):
     from processor.squad_answers import legacy_text
 
     text = "서울에서 말한다"
@@ -48,40 +55,44 @@ def test_pieces_are_joined_to_text(tokenizer):
 
 
 @needs_gcc
-def test_pairs_words_and_many_threads(tokenizer):
+def test_tokenizes_pairs(tokenizer):
     row = tokenizer("서울", "부산")
     assert row["token_type_ids"] == [0] * row["token_type_ids"].index(1) + [1] * row["token_type_ids"].count(1)
     assert row["input_ids"][0] == tokenizer.cls_token_id
+
+
+@needs_gcc
+def test_tokenizes_split_words(tokenizer):
     words = tokenizer(["서울에서", "살았다"], is_split_into_words=True, add_special_tokens=False)
     assert set(words.word_ids()) == {0, 1}
+
+
+@needs_gcc
+def test_many_threads_compute_the_ids_of_one(tokenizer):
     texts = [f"{number}번 손님이 말했다" for number in range(3000)]
-    together = tokenizer(texts)["input_ids"]
-    assert together == [tokenizer(text)["input_ids"] for text in texts]
+    assert tokenizer(texts)["input_ids"] == [tokenizer(text)["input_ids"] for text in texts]
 
 
 @needs_gcc
 @pytest.mark.long
-def test_a_text_longer_than_the_buffers(tokenizer):
+def test_tokenizes_texts_longer_than_the_buffer(tokenizer):
     text = "서울에서 말했다 " * 20_000
     assert len(text.encode()) > BUFFER_BYTES
     one = tokenizer(text[:9], add_special_tokens=False)["input_ids"]
     row = tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
     assert row["input_ids"] == one * 20_000
     assert text[slice(*row["offset_mapping"][-1])] == "다"
-    unbroken = "가" * 50_000
-    assert (
-        tokenizer(unbroken, add_special_tokens=False, return_offsets_mapping=True, verbose=False)["offset_mapping"][-1][1]
-        == 50_000
-    )
+    row = tokenizer("가" * 50_000, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
+    assert row["offset_mapping"][-1][1] == 50_000
 
 
-def test_parts_are_cut_at_spaces_and_never_inside_a_character():
+def test_splits_long_texts_at_spaces_and_never_inside_a_character():
     text = "한국어 " * 5000 + "가" * 20_000
-    parts = list(parts_of(text))
+    parts = list(split_text(text))
     assert "".join(parts) == text
     assert max(len(part.encode()) for part in parts) <= TEXT_BYTES
     assert parts[0].endswith(" ")
-    assert list(parts_of("짧다")) == ["짧다"]
+    assert list(split_text("짧다")) == ["짧다"]
 
 
 @pytest.mark.parametrize(
@@ -90,96 +101,108 @@ def test_parts_are_cut_at_spaces_and_never_inside_a_character():
         ("나는 간다", ["나", "~~는", "간", "~~다"], ["나", "는", "간", "다"]),
         ("했다", ["하", "~~았", "~~다"], ["했", "했", "다"]),
         ("말했다 또", ["말", "~~하", "~~았", "~~다", "또"], ["말", "했", "했", "다", "또"]),
-        ("가다", ["가", "~~다", "~~요"], ["가", "다", "다"]),  # one more than the text has
+        ("가다", ["가", "~~다", "~~요"], ["가", "다", "다"]),  # one morpheme more than in the text
         ("ㅋㅋ 가", ["크", "가"], ["ㅋㅋ", "가"]),
         ("~~ 가", ["~~", "가"], ["~~", "가"]),
         ("", ["가"], [""]),
     ],
 )
-def test_where_morphemes_stand(text, morphemes, expected):
+def test_aligns_morphemes_with_the_text(text, morphemes, expected):
     assert [text[start:end] for start, end in align(text, morphemes)] == expected
 
 
 @needs_gcc
-def test_a_checkpoint_says_where_the_analyser_lies(tokenizer, folder, tmp_path):
+def test_a_checkpoint_contains_the_path_of_the_analyser(tokenizer, folder, tmp_path):
     checkpoint = tmp_path / "checkpoint"
     checkpoint.mkdir()
     tokenizer.save_pretrained(checkpoint)
     assert sorted(path.name for path in checkpoint.iterdir()) == ["tokenizer_config.json", "vocab_54k.txt"]
-    again = load_hanbert_tokenizer(checkpoint, trusted=True)
-    assert again("서울에서 말했다") == tokenizer("서울에서 말했다")
-    assert again.identity() == tokenizer.identity()
+    loaded = load_hanbert_tokenizer(checkpoint, trusted=True)
+    assert loaded("서울에서 말했다") == tokenizer("서울에서 말했다")
+    assert loaded.identity() == tokenizer.identity()
     shutil.rmtree(folder)
-    with pytest.raises(ModelError, match=r"needs .*han/libmoran4dnlp\.so\. Unpack HanBert"):
+    with pytest.raises(ModelError, match=r"han/libmoran4dnlp\.so.*HanBert-54kN-torch\.zip"):
         load_hanbert_tokenizer(checkpoint, trusted=True)
 
 
 @needs_gcc
-def test_native_code_is_loaded_only_where_the_user_trusts_it(folder, monkeypatch):
+def test_loads_native_code_only_if_trusted(folder, monkeypatch):
     import ctypes
 
-    monkeypatch.setattr(ctypes, "PyDLL", lambda path: pytest.fail("it was loaded"))
-    with pytest.raises(ModelError, match=r"runs native code, .*which can do whatever you can.*--trust_native_code"):
+    monkeypatch.setattr(ctypes, "PyDLL", lambda path: pytest.fail("the library was loaded"))
+    with pytest.raises(ModelError, match=r"libmoran4dnlp\.so.*--trust_native_code"):
         load_hanbert_tokenizer(folder, trusted=False)
 
 
-def test_files_that_are_not_there(tmp_path):
-    with pytest.raises(ModelError, match=r"vocab_54k\.txt and .*libmoran4dnlp\.so\. Unpack"):
+def test_names_missing_files(tmp_path):
+    with pytest.raises(ModelError, match=r"vocab_54k\.txt and .*libmoran4dnlp\.so"):
         load_hanbert_tokenizer(tmp_path, trusted=True)
 
 
 @needs_gcc
-def test_another_system_and_libraries_that_are_none(folder, monkeypatch):
-    library = folder / "libmoran4dnlp.so"
-    with monkeypatch.context() as patch:
-        patch.setattr(sys, "platform", "darwin")
-        with pytest.raises(ModelError, match="is a library for Linux; HanBERT cannot be used on darwin"):
-            load_hanbert_tokenizer(folder, trusted=True)
-    (folder / "vocab_54k.txt").write_text("가\n")
-    with pytest.raises(ModelError, match=r"vocab_54k\.txt lacks \[UNK\]"):
+def test_rejects_other_operating_systems(folder, monkeypatch):
+    monkeypatch.setattr(sys, "platform", "darwin")
+    with pytest.raises(ModelError, match=r"libmoran4dnlp\.so.*darwin"):
         load_hanbert_tokenizer(folder, trusted=True)
-    make_family("hanbert", folder.parent / "other")
-    shutil.copy(folder.parent / "other" / "vocab_54k.txt", folder)
-    library.unlink()
-    build_analyser(folder, "int nothing(void) { return 0; }")
-    with pytest.raises(ModelError, match=r"cannot be loaded on this machine: .*undefined symbol: Moran4dnlp"):
-        load_hanbert_tokenizer(folder, trusted=True)
-    elf = bytearray((folder.parent / "other" / "libmoran4dnlp.so").read_bytes())
-    elf[18] = 0x28  # the machine of the header: 32-bit ARM
-    for name, content in (("arm", elf), ("text", b"no library")):
-        bad = folder.parent / name
-        bad.mkdir()
-        shutil.copy(folder / "vocab_54k.txt", bad)
-        (bad / library.name).write_bytes(content)
-        with pytest.raises(ModelError, match="cannot be loaded on this machine"):
-            load_hanbert_tokenizer(bad, trusted=True)
 
 
 @needs_gcc
-def test_an_analyser_that_gives_no_answer(tokenizer, monkeypatch):
-    monkeypatch.setattr(tokenizer.morphemes.analyser, "_analyse", lambda *arguments: None)
-    with pytest.raises(ModelError, match="HanBERT's analyser gave no answer to '좋다'"):
+def test_rejects_a_vocabulary_without_special_tokens(folder):
+    (folder / "vocab_54k.txt").write_text("가\n")
+    with pytest.raises(ModelError, match=r"vocab_54k\.txt lacks \[UNK\]"):
+        load_hanbert_tokenizer(folder, trusted=True)
+
+
+@needs_gcc
+@pytest.mark.parametrize("damage", ["other functions", "other machine", "not a library"])
+def test_rejects_libraries_that_cannot_be_loaded(folder, damage):
+    library = folder / "libmoran4dnlp.so"
+    if damage == "other functions":
+        library.unlink()
+        build_analyser(folder, "int nothing(void) { return 0; }")
+    else:
+        content = bytearray(library.read_bytes())
+        content[18] = 0x28  # in the ELF header: 32-bit ARM
+        library.unlink()  # a new file: this process may have loaded the old one
+        library.write_bytes(content if damage == "other machine" else b"no library")
+    with pytest.raises(ModelError, match=rf"{library} cannot be loaded on this machine"):
+        load_hanbert_tokenizer(folder, trusted=True)
+
+
+@needs_gcc
+def test_an_analyser_without_a_result_is_an_error(tokenizer, monkeypatch):
+    monkeypatch.setattr(tokenizer.splitter.analyser, "_analyse", lambda *arguments: None)
+    with pytest.raises(ModelError, match="'좋다'"):
         tokenizer(["좋다", "좋다"])
 
 
 @needs_gcc
-def test_the_commands(command, folder, tmp_path):
-    """A run needs the flag; so does predict.py, whatever the checkpoint says; a file cannot give it."""
-    model = ["--model_name_or_path", str(folder), "--from_scratch", "--output_dir", "han", "--max_steps", "2"]
-    places = ["--data_dir", "data/sample", "--ckpt_dir", str(tmp_path / "ckpt"), "--feature_cache_dir", str(tmp_path / "cache")]
-    arguments = ["--task", "nsmc", "--config_file", "hanbert.json", *model, *places]
-    assert (refused := command("run_seq_cls.py", *arguments, "--tokenizer", "hanbert")).returncode == 2
-    assert "--trust_native_code" in refused.stderr
-    done = command("run_seq_cls.py", *arguments, "--tokenizer", "hanbert", "--trust_native_code")
+def test_runs_and_predictions_require_the_flag(settings, folder, tmp_path, monkeypatch):
+    """A prediction, too, although the checkpoint's settings contain the flag."""
+    given = {"model_name_or_path": folder, "tokenizer": "hanbert", "max_steps": 2}
+    with pytest.raises(ModelError, match="--trust_native_code"):
+        load_tokenizer(settings(**given))
+    chosen = settings(**given, trust_native_code=True)
+    run_task(chosen, TASKS["nsmc"], find_files(chosen), load_split)
+    checkpoint, inputs = chosen.run_folder / "checkpoint-2", tmp_path / "inputs"
+    assert json.loads((checkpoint / "settings.json").read_text())["settings"]["trust_native_code"] is True
+    inputs.write_text("좋다\n")
+    arguments = ["predict.py", "--checkpoint", str(checkpoint), "--input", str(inputs)]
+    with monkeypatch.context() as patch:
+        patch.setattr(sys, "argv", [*arguments, "--output", str(tmp_path / "outputs")])
+        patch.setattr(predict, "start_logging", lambda: None)
+        with pytest.raises(ModelError, match="--trust_native_code"):
+            predict.main()
+    done = subprocess.run([sys.executable, *arguments, "--trust_native_code"], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
-    for flags, code in (((), 2), (("--trust_native_code",), 0)):
-        predict = [sys.executable, "predict.py", "--checkpoint", str(tmp_path / "ckpt" / "han" / "checkpoint-2"), *flags]
-        found = subprocess.run(predict, input="좋다\n", capture_output=True, text=True)
-        assert found.returncode == code, found.stderr
-    assert json.loads(found.stdout)["label"] in ("0", "1")
-    (tmp_path / "mine.json").write_text(
-        json.dumps({"model_name_or_path": str(folder), "tokenizer": "hanbert", "trust_native_code": True})
-    )
-    in_a_file = command("run_seq_cls.py", "--task", "nsmc", "--config_file", str(tmp_path / "mine.json"), *places)
-    assert in_a_file.returncode == 2
-    assert "trust_native_code = true: this counts on the command line only" in in_a_file.stderr
+    assert json.loads(done.stdout)["label"] in TASKS["nsmc"].labels
+
+
+@needs_gcc
+@pytest.mark.long
+def test_the_command_requires_the_flag(tiny, folder):
+    arguments = ["--config_file", "hanbert.json", "--model_name_or_path", str(folder), "--from_scratch", "--tokenizer", "hanbert"]
+    refused = tiny(*arguments, "--max_steps", "2")
+    assert (refused.returncode, "--trust_native_code" in refused.stderr) == (2, True)
+    done = tiny(*arguments, "--max_steps", "2", "--trust_native_code")
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,53 @@
+import errno
+import os
+import signal
+from pathlib import Path
+
+import pytest
+
+from src.cli import Parser, run_command
+from src.errors import ConfigError, EnvironmentFailure, Interrupted
+
+
+def test_a_wrong_command_line_is_a_config_error():
+    with pytest.raises(ConfigError, match=r"--nonsense.*See --help"):
+        Parser().parse_args(["--nonsense"])
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "message"),
+    [
+        (ConfigError("wrong"), 2, "error: wrong"),
+        (EnvironmentFailure("no network"), 1, "error: no network"),
+        (Interrupted(signal.SIGINT), 130, "interrupted by SIGINT"),
+        (OSError(errno.ENAMETOOLONG, "File name too long", "ckpt/xxx"), 1, "error: File name too long: ckpt/xxx."),
+        (OSError(errno.ENOSPC, "No space left on device", "ckpt/x"), 1, "error: No space left on device: ckpt/x."),
+    ],
+)
+def test_errors_end_the_command_with_one_message(error, code, message, caplog):
+    def main():
+        raise error
+
+    with pytest.raises(SystemExit) as caught:
+        run_command(main)
+    assert caught.value.code == code
+    assert len(caplog.messages) == 1
+    assert caplog.messages[0].startswith(message)
+    assert caplog.records[0].exc_info is None
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_command_with_one_message(number, caplog):
+    before = signal.getsignal(number)
+    with pytest.raises(SystemExit) as caught:
+        run_command(lambda: os.kill(os.getpid(), number))
+    assert caught.value.code == 128 + number
+    assert caplog.messages == [f"interrupted by {number.name}"]
+    assert signal.getsignal(number) is before
+
+
+def test_a_bug_keeps_its_traceback():
+    with pytest.raises(ZeroDivisionError):
+        run_command(lambda: 1 // 0)
+    with pytest.raises(FileNotFoundError):
+        run_command(lambda: Path("no/such/file").read_text())
