@@ -17,7 +17,6 @@ from src.progress import start_logging
 from src.settings import Settings
 
 ROOT = Path(__file__).resolve().parent
-CKPT_DIR = Settings.model_fields["ckpt_dir"].default
 PUBLISHED = ROOT / "processor" / "published_scores.json"
 RUN_EPILOG = """
 All other flags are settings of the runs, such as --max_steps 100 --data_dir data/sample (see python3 run_seq_cls.py --help).
@@ -92,8 +91,9 @@ def make_parser() -> Parser:
     comparer.add_argument("models", nargs=2, metavar="MODEL", help="name of a model in the table")
     comparer.add_argument("--tasks", default="all", help="comma-separated list; default: all on which both models have runs")
     comparer.add_argument("--view", choices=VIEWS, default=VIEWS[0], help="which checkpoints to compare; default: %(default)s")
+    ckpt_dir = Path(Settings.model_fields["ckpt_dir"].default)
     for command in (reporter, comparer):
-        command.add_argument("--ckpt_dir", type=Path, default=Path(CKPT_DIR), help="folder of all runs; default: %(default)s")
+        command.add_argument("--ckpt_dir", type=Path, default=ckpt_dir, help="folder of all runs; default: %(default)s")
     return parser
 
 

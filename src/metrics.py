@@ -129,7 +129,7 @@ def weighted_macro_f1(columns: Columns) -> WeightedScore:
 
     def score(weights: np.ndarray) -> np.ndarray:
         total = weights @ sizes  # of each class: gold rows + predicted rows
-        f1 = np.divide(2 * (weights @ hits), total, out=np.zeros_like(total), where=total > 0)
+        f1 = _divide(2 * (weights @ hits), total)
         return f1.sum(axis=1) / (total > 0).sum(axis=1)
 
     return score
@@ -147,11 +147,7 @@ def weighted_entity_f1(columns: Columns) -> WeightedScore:
         counts.append((2 * len(gold & predicted), len(gold) + len(predicted)))
     hits, sizes = np.array(counts, float).T
 
-    def score(weights: np.ndarray) -> np.ndarray:
-        total = weights @ sizes
-        return np.divide(weights @ hits, total, out=np.zeros_like(total), where=total > 0)
-
-    return score
+    return lambda weights: _divide(weights @ hits, weights @ sizes)
 
 
 def weighted_spearman(columns: Columns) -> WeightedScore:
@@ -163,7 +159,7 @@ def weighted_spearman(columns: Columns) -> WeightedScore:
         x, y = (ranks(weights) for ranks in (gold, preds))
         x, y = (values - (weights * values).sum(axis=1, keepdims=True) / total for values in (x, y))
         scale = np.sqrt((weights * x * x).sum(axis=1) * (weights * y * y).sum(axis=1))
-        return np.divide((weights * x * y).sum(axis=1), scale, out=np.zeros_like(scale), where=scale > 0)
+        return _divide((weights * x * y).sum(axis=1), scale)
 
     return score
 
@@ -180,6 +176,11 @@ def _ranks(values: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
         return (np.cumsum(equal, axis=1) - equal + (equal + 1) / 2)[:, group_of]
 
     return ranks
+
+
+def _divide(numerators: np.ndarray, denominators: np.ndarray) -> np.ndarray:
+    """Return the quotients, and 0 if the denominator is 0."""
+    return np.divide(numerators, denominators, out=np.zeros_like(denominators), where=denominators > 0)
 
 
 def _weighted_mean(values: np.ndarray) -> WeightedScore:
@@ -205,20 +206,18 @@ class Metric:
 
 
 METRICS: Mapping[str, Metric] = {
-    "accuracy": Metric(accuracy, {"acc": "acc"}, {"acc": weighted_accuracy}),
-    "macro_f1": Metric(
-        macro_f1, {"f1": "F1", "precision": "precision", "recall": "recall"}, {"f1": weighted_macro_f1}
-    ),
+    "accuracy": Metric(accuracy, {}, {"acc": weighted_accuracy}),
+    "macro_f1": Metric(macro_f1, {"f1": "F1"}, {"f1": weighted_macro_f1}),
     "correlation": Metric(
         correlation,
-        {"spearmanr": "spearman", "pearson": "pearson", "corr": "corr"},
+        {"spearmanr": "spearman"},
         {"spearmanr": weighted_spearman},
         rounding=1e-3,  # predictions are written with six digits, which creates ties
     ),
     # Compared by the score over all words: which words `f1` leaves out depends on the model's tokenizer.
     "entity_f1": Metric(
         entity_f1,
-        {"f1": "F1", "precision": "precision", "recall": "recall", "f1_full": "F1 (all words)"},
+        {"f1": "F1", "f1_full": "F1 (all words)"},
         {"f1_full": weighted_entity_f1},
     ),
     "answer_f1": Metric(

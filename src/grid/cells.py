@@ -1,5 +1,6 @@
 """The cells of the grid. A cell is one run of a model on a task with a seed: its command, and its status on disk."""
 
+import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -10,8 +11,8 @@ from typing import Any, Literal
 from src.config import config_files, load_settings, parse_command_line
 from src.data import DataFile, Tasks
 from src.errors import BenchmarkError, ConfigError, did_you_mean, list_problems
-from src.files import digest_folder, read_json
-from src.run_folder import SETTINGS, State
+from src.files import digest_folder
+from src.run_folder import State
 from src.run_status import find_run
 from src.settings import COMMAND_LINE, Settings
 
@@ -29,7 +30,7 @@ SET_BY_GRID = {
     "overwrite_output_dir": "unfinished runs always resume. To start over, move runs away or use another --ckpt_dir",
     "print_settings": "use it with run_seq_cls.py, run_ner.py or run_squad.py",
 }
-MAX_SEED_DIGITS = 10  # int() rejects numbers of thousands of digits, and no seed is that long
+SEED = re.compile(r"[0-9]{1,10}")  # int() rejects numbers of thousands of digits, and no seed is that long
 
 # "damaged": the folder cannot be read, or the run cannot start, which its own process will report.
 Status = State | Literal["finished", "damaged"]
@@ -95,7 +96,7 @@ def make_cells(models: str, tasks: str, seeds: str, rest: Sequence[str], all_tas
         if task not in all_tasks
     ]
     seed_texts = split_list(seeds)
-    problems += [f"--seeds: {seed!r} is not a non-negative integer" for seed in seed_texts if not _is_seed(seed)]
+    problems += [f"--seeds: {seed!r} is not a non-negative integer" for seed in seed_texts if not SEED.fullmatch(seed)]
     if given.get("do_train") == given.get("do_eval") == "false":
         problems.append("--do_train false --do_eval false: nothing to report. Use the run scripts to build features")
     for flag, values in {"--models": model_flags, "--tasks": task_names, "--seeds": seed_texts}.items():
@@ -124,10 +125,6 @@ def _load_cells(
     if problems:
         raise ConfigError("\n".join(f"{cell}: {problem}" for problem, cell in problems.items()))
     return cells
-
-
-def _is_seed(text: str) -> bool:
-    return text.isascii() and text.isdigit() and len(text) <= MAX_SEED_DIGITS
 
 
 def split_list(text: str) -> list[str]:
@@ -181,16 +178,11 @@ def cell_statuses(cells: Sequence[Cell], tasks: Tasks, find_files: FindFiles) ->
             statuses[cell] = ("damaged", str(error))
             continue
         if run.state == "replace":
-            _require_same_model(cell)
+            earlier = run.contents.record["settings"].get("model_name_or_path")
+            if earlier != cell.settings.model_name_or_path:
+                raise ConfigError(
+                    f"{cell.folder} holds a run of {earlier}, another model named {cell.model!r}. Write a config file with "
+                    "another name for one of them, or move the earlier runs away."
+                )
         statuses[cell] = ("finished" if run.complete else run.state, run.reason)
     return statuses
-
-
-def _require_same_model(cell: Cell) -> None:
-    """Raise ConfigError if the run that would be replaced is of another model that happens to have the same name."""
-    earlier = read_json(cell.folder / SETTINGS)["settings"].get("model_name_or_path")
-    if earlier != cell.settings.model_name_or_path:
-        raise ConfigError(
-            f"{cell.folder} holds a run of {earlier}, another model named {cell.model!r}. Write a config file with another name "
-            "for one of them, or move the earlier runs away."
-        )

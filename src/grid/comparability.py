@@ -9,7 +9,7 @@ from typing import Any
 from src.config import load_settings
 from src.data import Tasks
 from src.grid.published import Published
-from src.grid.record import ModelAndTask, Record, affecting_scores
+from src.grid.record import ModelAndTask, Record, affecting_scores, group
 
 # Settings that change how something is computed, not what; the published runs used yet another implementation. `answer_text` is
 # here because both of its values are compared; a note in the report says which one the published runs used.
@@ -65,7 +65,7 @@ def find_differences(records: Sequence[Record], tasks: Tasks) -> tuple[dict[str,
         column = [record for record in records if record.task == task]
         between_models = _differences(column, _facts_of_column)
         differences = list(between_models.items())
-        for runs in _by_model(column).values():
+        for runs in group((record.model, record) for record in column).values():
             for name, runs_by_value in _differences(runs, _facts_of_model).items():
                 if not _varies_within(runs[0].model, between_models.get(name, {})):  # else it is described already
                     differences.append((name, runs_by_value))
@@ -90,11 +90,9 @@ def _facts_of_model(record: Record) -> dict[str, Any]:
 
 def _differences(records: Iterable[Record], facts: Facts) -> Differences:
     """Return the facts that have more than one value. A run without a fact does not count as different."""
-    values: Differences = defaultdict(lambda: defaultdict(list))
-    for record in records:
-        for name, value in facts(record).items():
-            values[name][str(value)].append(record)
-    return {name: runs_by_value for name, runs_by_value in values.items() if len(runs_by_value) > 1}
+    values = group((name, (str(value), record)) for record in records for name, value in facts(record).items())
+    runs_by_value = {name: group(pairs) for name, pairs in values.items()}
+    return {name: runs for name, runs in runs_by_value.items() if len(runs) > 1}
 
 
 def _varies_within(model: str, runs_by_value: Mapping[str, Sequence[Record]]) -> bool:
@@ -108,14 +106,7 @@ def _minority(runs_by_value: Mapping[str, Sequence[Record]]) -> list[Record]:
     return [record for runs in runs_by_value.values() if not (has_majority and len(runs) == most) for record in runs]
 
 
-def _by_model(records: Iterable[Record]) -> dict[str, list[Record]]:
-    runs: dict[str, list[Record]] = defaultdict(list)
-    for record in records:
-        runs[record.model].append(record)
-    return runs
-
-
 def _name_runs(records: Iterable[Record]) -> str:
     """Return `tiny seed 1 2, kobert seed 1`."""
-    seeds = {model: sorted(record.seed for record in runs) for model, runs in _by_model(records).items()}
-    return ", ".join(f"{model} seed {' '.join(map(str, numbers))}" for model, numbers in seeds.items())
+    seeds = group((record.model, record.seed) for record in records)
+    return ", ".join(f"{model} seed {' '.join(map(str, sorted(numbers)))}" for model, numbers in seeds.items())

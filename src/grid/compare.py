@@ -15,7 +15,7 @@ from src.grid.comparability import find_differences
 from src.grid.read_runs import read_grid
 from src.grid.record import Record
 from src.metrics import METRICS, Columns, WeightedScore
-from src.run_folder import prediction_file
+from src.run_files import prediction_file
 
 logger = logging.getLogger(__name__)
 

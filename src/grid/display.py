@@ -6,7 +6,12 @@ import sys
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from contextlib import suppress
-from typing import TYPE_CHECKING
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Column, Table
+from rich.text import Text
 
 from src.data import Tasks
 from src.errors import BenchmarkError
@@ -14,14 +19,11 @@ from src.files import DAMAGE, read_json
 from src.grid.cells import Cell
 from src.grid.estimate import Estimate
 from src.grid.pool import Outcome, Pool, Running
-from src.grid.read_runs import tail
+from src.grid.read_runs import last_line
 from src.grid.record import ModelAndTask
 from src.metrics import in_percent
 from src.progress import format_seconds
-from src.run_folder import RESULTS
-
-if TYPE_CHECKING:
-    from rich.console import Group
+from src.run_files import RESULTS
 
 logger = logging.getLogger(__name__)
 
@@ -38,9 +40,9 @@ class LineDisplay:
         """Log what has changed. `outcomes`: the cells that have just ended."""
         for outcome in outcomes:
             self._log_end(outcome, pool)
-        if pool.stop_signal and not self.is_stopping:
+        if pool.signals and not self.is_stopping:
             self.is_stopping = True
-            logger.info("%s", stopping_message(pool))
+            logger.info("%s", _stopping_message(pool))
         for running in pool.running:
             if running.cell not in self.started:
                 self.started.add(running.cell)
@@ -69,9 +71,6 @@ class LiveDisplay(LineDisplay):
     """Redraw a table of models and tasks in place, and below it the running cells."""
 
     def __init__(self, cells: Sequence[Cell], tasks: Tasks, estimate: Estimate) -> None:
-        from rich.console import Console
-        from rich.live import Live
-
         super().__init__(cells, tasks, estimate)
         self.live = Live(console=Console(file=sys.stderr), auto_refresh=False)
 
@@ -81,32 +80,27 @@ class LiveDisplay(LineDisplay):
         self.live.update(self.render(pool), refresh=True)
 
     def close(self) -> None:
-        """Stop redrawing."""
         with suppress(OSError):  # the terminal may be closed
             self.live.stop()
 
-    def render(self, pool: Pool) -> "Group":
+    def render(self, pool: Pool) -> Group:
         """Return the table: finished and all runs of each cell, how many are running and how many failed."""
-        from rich.box import SIMPLE_HEAD
-        from rich.console import Group
-        from rich.table import Column, Table
-        from rich.text import Text
-
         states = dict.fromkeys(self.cells, "done") | dict.fromkeys(pool.waiting, "waiting")
         states |= {running.cell: "running" for running in pool.running} | {outcome.cell: outcome.end for outcome in pool.ended}
         counts: dict[ModelAndTask, Counter[str]] = defaultdict(Counter)
         for cell, state in states.items():
             counts[cell.model, cell.task]["failed" if state == "busy" else state] += 1
         tasks = list(dict.fromkeys(task for _, task in counts))
-        columns = [Column("", no_wrap=True), *(Column(task, overflow="fold") for task in tasks)]
-        table = Table(*columns, box=SIMPLE_HEAD, pad_edge=False)
+        columns = [Column(task, overflow="fold") for task in tasks]
+        table = Table(Column("", no_wrap=True), *columns, box=SIMPLE_HEAD, pad_edge=False)
         for model in dict.fromkeys(model for model, _ in counts):
             table.add_row(model, *(Text(_format_counts(counts[model, task])) for task in tasks))
         lines = [Text(_describe_running(running), no_wrap=True, overflow="ellipsis") for running in pool.running]
         total = sum(counts.values(), Counter())
-        parts = [f"{total['done']} of {len(self.cells)} done", f"{total['failed']} failed" if total["failed"] else ""]
-        summary = ", ".join(part for part in [*parts, self.estimate.remaining(pool)] if part)
-        return Group(table, *lines, Text(stopping_message(pool) if pool.stop_signal else summary))
+        failed = f"{total['failed']} failed" if total["failed"] else ""
+        parts = [f"{total['done']} of {len(self.cells)} done", failed, self.estimate.remaining(pool)]
+        summary = ", ".join(part for part in parts if part)
+        return Group(table, *lines, Text(_stopping_message(pool) if pool.signals else summary))
 
 
 def _format_counts(counts: Counter[str]) -> str:
@@ -115,8 +109,7 @@ def _format_counts(counts: Counter[str]) -> str:
     return f"{counts['done']}/{counts.total()}{running}{failed}"
 
 
-def stopping_message(pool: Pool) -> str:
-    """Return what is shown after the first Ctrl-C."""
+def _stopping_message(pool: Pool) -> str:
     return f"stopping: {len(pool.running)} runs are saving their state; press Ctrl-C again to stop now"
 
 
@@ -125,12 +118,12 @@ def _on_device(running: Running) -> str:
 
 
 def _describe_running(running: Running) -> str:
-    return f"▶ {running.cell.name}{_on_device(running)} {format_seconds(running.seconds)}  {last_line(running.cell)}"
+    return f"▶ {running.cell.name}{_on_device(running)} {format_seconds(running.seconds)}  {_last_message(running.cell)}"
 
 
-def last_line(cell: Cell) -> str:
-    """Return the last line of a running cell's output, without the time of day."""
-    line = next((line for line in reversed(tail(cell.output)) if line.strip()), "")
+def _last_message(cell: Cell) -> str:
+    """Return the last line of a cell's output, without the time of day."""
+    line = last_line(cell.output)
     time_of_day, _, message = line.partition(" ")
     return message if time_of_day.count(":") == 2 else line
 

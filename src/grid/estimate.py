@@ -27,9 +27,8 @@ class Estimate:
         estimate = cls()
         for record in records:
             key = (record.model, record.task)
-            if key in settings_of and _affecting_time(settings_of[key], record) == _affecting_time(
-                record.origin.settings, record
-            ):
+            settings = record.origin.settings
+            if key in settings_of and _affecting_time(settings_of[key], record) == _affecting_time(settings, record):
                 estimate.seconds[key].append(record.seconds)
                 estimate.bytes_on_disk[key].append(record.bytes_on_disk)
                 estimate.devices.add(record.origin.device)

@@ -7,7 +7,7 @@ from typing import get_args
 
 from src.data import Task
 from src.grid.read_runs import NotReportedKind
-from src.grid.record import VIEWS, Record, shorten_digest
+from src.grid.record import VIEWS, Record, group, shorten_digest
 from src.grid.table import COSTS, Table, Value, mean_cost
 from src.metrics import display_name
 from src.progress import format_seconds
@@ -150,9 +150,8 @@ def _line(cells: Iterable[str]) -> str:
 
 
 def _not_reported(table: Table) -> Iterator[str]:
-    places: dict[tuple[str, str], list[str]] = defaultdict(list)
-    for run in sorted(table.not_reported, key=lambda run: (KINDS.index(run.kind), run.place)):
-        places[run.kind, run.reason].append(f"`{run.place}`")
+    runs = sorted(table.not_reported, key=lambda run: (KINDS.index(run.kind), run.place))
+    places = group(((run.kind, run.reason), f"`{run.place}`") for run in runs)
     yield from (f"{kind}: {', '.join(names)}: {reason}" for (kind, reason), names in places.items())
     tasks = {record.task for record in table.records}
     if empty := [task.title for name, task in table.tasks.items() if name not in tasks]:
@@ -160,10 +159,8 @@ def _not_reported(table: Table) -> Iterator[str]:
 
 
 def _not_comparable(table: Table) -> Iterator[str]:
-    cells: dict[str, list[str]] = defaultdict(list)
-    for (model, task), reasons in table.not_comparable.items():
-        for reason in dict.fromkeys(reasons):
-            cells[reason].append(f"`{model}/{task}`")
+    items = table.not_comparable.items()
+    cells = group((reason, f"`{model}/{task}`") for (model, task), reasons in items for reason in dict.fromkeys(reasons))
     yield from (f"{reason}: {', '.join(names)}" for reason, names in cells.items())
 
 
@@ -182,10 +179,7 @@ def _environment(table: Table) -> Iterator[str]:
         "revision of this project": lambda record: [shorten_digest(record.origin.git_revision)],
     }
     for name, values_of in facts.items():
-        runs_by_value: dict[str, list[Record]] = defaultdict(list)
-        for record in table.records:
-            for value in values_of(record):
-                runs_by_value[value].append(record)
+        runs_by_value = group((value, record) for record in table.records for value in values_of(record))
         if runs_by_value:
             yield f"{name}: " + "; ".join(value + _share(runs, table.records) for value, runs in runs_by_value.items())
 

@@ -10,13 +10,12 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import FrameType
 from typing import Literal
 
 from src.errors import CheckpointError, ConfigError, Interrupted
 from src.files import hold
 from src.grid.cells import Cell
-from src.grid.read_runs import last_message, tail
+from src.grid.read_runs import last_line, last_message
 from src.signals import SIGNALS, handling
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -36,7 +35,7 @@ def parse_devices(text: str) -> list[Device]:
 
     Numbers count the GPUs that this process may use. Raises ConfigError for a device that does not exist.
     """
-    names = [name for part in text.split(",") if (name := part.strip())]
+    names = [name for part in text.split(",") if (name := part.strip())]  # split_list would drop repetitions
     if not names:
         return [Device("", {})]
     gpus = _visible_gpus() if any(name != "cpu" for name in names) else []
@@ -103,8 +102,7 @@ class Pool:
     devices: list[Device]
     running: list[Running] = field(default_factory=list)
     ended: list[Outcome] = field(default_factory=list)
-    stop_signal: int = 0  # the first signal received; 0: none
-    signals_received: int = 0
+    signals: list[int] = field(default_factory=list)  # numbers of the signals received; no cell starts after the first
     signals_forwarded: int = 0
 
     def run(self, update: Callable[["Pool", Sequence[Outcome]], None]) -> None:
@@ -115,13 +113,14 @@ class Pool:
         """
         # Closing the terminal ends the pool, too, unless it was started with nohup.
         hangup = [] if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN else [signal.SIGHUP]
-        with handling([*SIGNALS, *hangup], self._note_signal):
+        # Only note a signal: it may arrive between the start of a process and its place in `running`.
+        with handling([*SIGNALS, *hangup], lambda number, frame: self.signals.append(number)):
             try:
-                while self.running or (self.waiting and not self.stop_signal):
+                while self.running or (self.waiting and not self.signals):
                     before = len(self.ended)
                     self._collect_ended()
                     self._start_waiting()
-                    if self.signals_forwarded < self.signals_received:
+                    if self.signals_forwarded < len(self.signals):
                         self._terminate_all()
                     with suppress(OSError):  # the terminal may be closed
                         update(self, self.ended[before:])
@@ -131,15 +130,15 @@ class Pool:
                     self._terminate_all()
                 for running in self.running:
                     running.process.wait()
-        if self.stop_signal:
-            raise Interrupted(self.stop_signal, "rerun the same command to resume")
+        if self.signals:
+            raise Interrupted(self.signals[0], "rerun the same command to resume")
 
     def _start_waiting(self) -> None:
         free = list(self.devices)
         for running in self.running:
             free.remove(running.device)
         for device in free:
-            if self.waiting and not self.stop_signal:
+            if self.waiting and not self.signals:
                 cell = self.waiting.popleft()
                 try:
                     self.running.append(start(cell, device))
@@ -151,7 +150,7 @@ class Pool:
     def _collect_ended(self) -> None:
         for running in [running for running in self.running if running.process.poll() is not None]:
             cell, code = running.cell, running.process.returncode
-            end: End = "done" if code == 0 else "interrupted" if self.stop_signal else "failed"
+            end: End = "done" if code == 0 else "interrupted" if self.signals else "failed"
             if end == "failed" and not last_message(cell.output):
                 with suppress(OSError), open(cell.output, "a", encoding="utf-8") as output:
                     print(f"error: {_describe_end(code, cell.output)}", file=output)
@@ -166,17 +165,12 @@ class Pool:
             if running.process.poll() is None:
                 running.process.send_signal(signal.SIGTERM)
 
-    def _note_signal(self, number: int, frame: FrameType | None) -> None:
-        # Only note it: the signal may arrive between the start of a process and its place in `running`.
-        self.stop_signal, self.signals_received = self.stop_signal or number, self.signals_received + 1
-
 
 def _describe_end(code: int, output: Path) -> str:
     """Describe the end of a process that did not log its error: killed, or, after a bug, the last line of its traceback."""
     if code == -signal.SIGKILL:
         return "killed by SIGKILL, possibly out of memory"
-    last_line = next((line.strip() for line in reversed(tail(output)) if line.strip()), "no output")
-    return f"ended by signal {-code}" if code < 0 else f"exit code {code}: {last_line}"
+    return f"ended by signal {-code}" if code < 0 else f"exit code {code}: {last_line(output) or 'no output'}"
 
 
 def start(cell: Cell, device: Device) -> Running:

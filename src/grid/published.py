@@ -40,8 +40,7 @@ class Published:
     @classmethod
     def read(cls, path: Path) -> "Published":
         """Read the tables from a JSON file."""
-        content = json.loads(path.read_text(encoding="utf-8"))
-        return cls(content["models"], content["sources"], content["spread"], content["spread_of"], content["notes"])
+        return cls(**json.loads(path.read_text(encoding="utf-8")))
 
     def scores(self, model: str) -> Mapping[str, Mapping[str, str]]:
         """Return the published scores of a model: task -> score -> text. Empty for other models."""

@@ -10,17 +10,17 @@ from typing import Literal
 
 from pydantic import ValidationError
 
-from src.data import Task, Tasks
+from src.data import Tasks
 from src.errors import CheckpointError
 from src.files import DAMAGE, read_json
 from src.grid.cells import GRID, REPORTS, model_name, output_file
 from src.grid.record import VIEWS, Cost, Origin, Record, Results
-from src.run_folder import COST, LOG_LINES, RESULTS, SETTINGS
-from src.run_status import stage_of
+from src.run_files import COST, LOG_LINES, RESULTS, SETTINGS, stage_of
 
 MAX_REASON = 300  # characters
 TAIL_BYTES = 65_536  # how much of the end of an output is searched for an error
-SEED = re.compile(r"seed-(0|[1-9][0-9]*)")
+# Entries of a task folder: a run (seed-1), the output of its process (seed-1.log), an earlier run (seed-1.1).
+ENTRY = re.compile(r"seed-(?:0|[1-9][0-9]*)(\.log|\.[0-9]+)?")
 
 # missing: other cells of the grid have runs with this seed; failed: the last process ended with an error; unfinished: it did not
 # end, or left no test scores; damaged: the files cannot be used; ignored: not a run of the grid.
@@ -55,7 +55,8 @@ def read_grid(ckpt_dir: Path, tasks: Tasks) -> tuple[list[Record], list[NotRepor
             others.append(run)
             continue
         records.append(run)
-        if failure := _failure_since(run):
+        output, results = output_file(run.folder), run.folder / RESULTS
+        if output.is_file() and output.stat().st_mtime > results.stat().st_mtime and (failure := _failure(run.folder)):
             others.append(NotReported("failed", place, f"{failure} (the table shows the earlier, finished run)"))
     return records, others
 
@@ -98,60 +99,49 @@ def _find_runs(root: Path, tasks: Tasks) -> tuple[list[str], list[NotReported]]:
                 ignore(folder, f"not a task folder; the tasks are {', '.join(tasks)}")
                 continue
             for path in list_folder(folder):
-                kind = _entry_kind(path)
-                if kind == "run" or (kind == "output" and not path.with_suffix("").is_dir()):
-                    places.append(str(path.relative_to(root)).removesuffix(".log"))
-                elif kind == "earlier run":
-                    ignore(path, f"an earlier run of {path.stem}")
-                elif kind == "other":
+                entry = ENTRY.fullmatch(path.name)
+                is_output = entry is not None and entry[1] == ".log"
+                if not entry or path.is_dir() == is_output:
                     ignore(path, "not a run; run folders are named seed-<n>")
+                elif entry[1] and not is_output:
+                    ignore(path, f"an earlier run of {path.stem}")
+                elif not is_output or not path.with_suffix("").is_dir():
+                    places.append(str(path.relative_to(root).with_suffix("")))
     return places, others
-
-
-def _entry_kind(path: Path) -> Literal["run", "output", "earlier run", "other"]:
-    """Return what an entry of a task folder is: seed-1, seed-1.log, seed-1.1, or anything else."""
-    seed, _, suffix = path.name.partition(".")
-    if not SEED.fullmatch(seed):
-        return "other"
-    if path.is_dir():
-        return "run" if not suffix else "earlier run" if suffix.isdigit() else "other"
-    return "output" if suffix == "log" else "other"
 
 
 def _read_run(folder: Path, place: str, tasks: Tasks) -> Record | NotReported:
     """Return the record of a run if it is finished. Raises one of DAMAGE or CheckpointError if its files cannot be used."""
-    stage = stage_of(folder)
+    stage, failure = stage_of(folder), _failure(folder)
     settings, results, cost = (read_json(folder / name) for name in (SETTINGS, RESULTS, COST))
     if stage in ("absent", "foreign"):
-        if failure := _failure(folder):
+        if failure:
             return NotReported("failed", place, failure)
         if stage == "absent":
             return NotReported("unfinished", place, "it has just started")
         return NotReported("ignored", place, f"not a run: {SETTINGS} is missing")
     model, task, seed = place.split("/")
-    number = int(seed.removeprefix("seed-"))
+    number = _seed_number(seed)
     origin = Origin(**settings)
     expected = {"task": task, "seed": number, "output_dir": f"{GRID}/{place}", "model": model}
     actual = origin.settings | {"model": model_name(origin.settings, origin.layers)}
     if mismatches := [f"{name} {actual.get(name)!r}" for name, value in expected.items() if actual.get(name) != value]:
         return NotReported("ignored", place, f"its {SETTINGS} has {mismatches[0]}")
     if stage == "unfinished":
-        failure = _failure(folder)
         return NotReported("failed", place, failure) if failure else NotReported("unfinished", place, _progress(folder))
     if not all((results.get(view) or {}).get("test") for view in VIEWS):
         return NotReported("unfinished", place, "no test scores. Rerun the same command without --do_eval false to add them")
     record = Record(model, task, tasks[task].kind, number, folder, origin, Results(**results), Cost(**cost))
-    _require_scores(record, tasks[task])
-    return record
-
-
-def _require_scores(record: Record, task: Task) -> None:
-    """Raise CheckpointError if the results lack what the report needs."""
     for choice in (record.choice(view) for view in VIEWS):
-        if missing := [name for name in task.scores if name not in choice.test]:
+        if missing := [name for name in tasks[task].scores if name not in choice.test]:
             raise CheckpointError(f"{RESULTS} has no {missing[0]}")
         if record.results.scores.get(str(choice.step), {}).get("test") != choice.test:
             raise CheckpointError(f"{RESULTS} chooses a checkpoint whose scores differ or are missing")
+    return record
+
+
+def _seed_number(name: str) -> int:
+    return int(name.removeprefix("seed-"))
 
 
 def _progress(folder: Path) -> str:
@@ -165,20 +155,14 @@ def missing_runs(records: Sequence[Record], others: Sequence[NotReported], tasks
     """Return the seeds that each model lacks on each task of the grid: those that other models or tasks have."""
     started = [run.place for run in others if run.kind in ("failed", "unfinished", "damaged") and run.place.count("/") == 2]
     runs = {*started, *(record.name for record in records)}
-    models, used_tasks, seeds = ({run.split("/")[part] for run in runs} for part in range(3))
-    numbers = sorted(int(seed.removeprefix("seed-")) for seed in seeds)
+    models, used_tasks, seeds = (sorted({run.split("/")[part] for run in runs}) for part in range(3))
+    seeds.sort(key=_seed_number)
     missing = []
-    for model in sorted(models):
+    for model in models:
         for task in (task for task in tasks if task in used_tasks):
-            if absent := [str(number) for number in numbers if f"{model}/{task}/seed-{number}" not in runs]:
+            if absent := [seed.removeprefix("seed-") for seed in seeds if f"{model}/{task}/{seed}" not in runs]:
                 missing.append(NotReported("missing", f"{model}/{task}", f"seed {', '.join(absent)}"))
     return missing
-
-
-def _failure_since(record: Record) -> str:
-    """Return the error of an attempt after the run was finished; empty if there was none."""
-    output, results = output_file(record.folder), record.folder / RESULTS
-    return _failure(record.folder) if output.is_file() and output.stat().st_mtime > results.stat().st_mtime else ""
 
 
 def _failure(folder: Path) -> str:
@@ -194,6 +178,11 @@ def last_message(output: Path) -> str:
     if errors:
         return shorten(" ".join([lines[errors[-1]].removeprefix("error: "), *lines[errors[-1] + 1 :]]))
     return lines[-1] if lines and lines[-1].startswith("interrupted by") else ""
+
+
+def last_line(output: Path) -> str:
+    """Return the last line of a text file that is not blank; empty if there is none."""
+    return next((line.strip() for line in reversed(tail(output)) if line.strip()), "")
 
 
 def tail(path: Path) -> list[str]:

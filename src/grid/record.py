@@ -1,9 +1,10 @@
 """The record of a finished run: its settings, scores and cost, as its JSON files hold them."""
 
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, FiniteFloat
 
@@ -14,6 +15,8 @@ AFFECT_BEST_ON_TEST = ("eval_all_checkpoints",)  # changes no score, but the num
 DIGEST_DIGITS = 12
 
 ModelAndTask = tuple[str, str]
+Key = TypeVar("Key")
+Value = TypeVar("Value")
 
 
 class _JsonObject(BaseModel):
@@ -149,6 +152,14 @@ def affecting_scores(settings: Mapping[str, Any], kind: str) -> dict[str, Any]:
         for name, value in settings.items()
         if name in names and counts_for(name, kind) and (affects(name) != "nothing" or name in AFFECT_BEST_ON_TEST)
     }
+
+
+def group(pairs: Iterable[tuple[Key, Value]]) -> dict[Key, list[Value]]:
+    """Return the values of each key."""
+    groups = defaultdict(list)
+    for key, value in pairs:
+        groups[key].append(value)
+    return dict(groups)
 
 
 def shorten_digest(digest: str | None) -> str:

@@ -1,7 +1,6 @@
 """The numbers of the report: mean scores over seeds beside the published ones, and mean costs."""
 
 import statistics
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -9,7 +8,7 @@ from src.data import Task, Tasks
 from src.grid.comparability import PublishedSettings
 from src.grid.published import Published, PublishedScore
 from src.grid.read_runs import NotReported
-from src.grid.record import ModelAndTask, Record
+from src.grid.record import ModelAndTask, Record, group
 from src.metrics import in_percent
 
 SMALL = 300 * 2**20  # bytes of weights; the published tables call models of up to 213M small and those from 351M on base
@@ -80,16 +79,14 @@ class Table:
 
 def make_rows(records: Iterable[Record], published: Published, settings: PublishedSettings) -> list[Row]:
     """Return one row per model, base models first, in the order of the published tables and then by name."""
-    by_model: dict[str, dict[str, list[Record]]] = defaultdict(lambda: defaultdict(list))
-    for record in records:
-        by_model[record.model][record.task].append(record)
     order = list(published.models)
-    rows = [_make_row(model, tasks, published, settings) for model, tasks in by_model.items()]
+    by_model = group((record.model, record) for record in records)
+    rows = [_make_row(model, runs, published, settings) for model, runs in by_model.items()]
     return sorted(rows, key=lambda row: (row.table, order.index(row.model) if row.model in order else len(order), row.model))
 
 
-def _make_row(model: str, tasks: Mapping[str, Sequence[Record]], published: Published, settings: PublishedSettings) -> Row:
-    records = [record for runs in tasks.values() for record in runs]
+def _make_row(model: str, records: Sequence[Record], published: Published, settings: PublishedSettings) -> Row:
+    tasks = group((record.task, record) for record in records)
     if all(map(settings.is_same_model, records)):
         facts = published.models[model]
         return Row(model, facts["title"], facts["table"], facts["size"], tasks)

@@ -7,7 +7,7 @@ from rich.console import Console
 
 from processor import TASKS
 from src.grid.cells import make_cells
-from src.grid.display import LineDisplay, LiveDisplay, can_redraw, last_line
+from src.grid.display import LineDisplay, LiveDisplay, can_redraw
 from src.grid.estimate import Estimate
 from src.grid.pool import Device, Outcome, Pool, Running
 from tests.src.grid.helpers import finished
@@ -60,7 +60,7 @@ def test_live_table(grid):
 def test_shows_once_that_it_is_stopping(grid, caplog):
     """Interrupted runs do not count as failed."""
     cells, pool, estimate = grid
-    pool.stop_signal = 2
+    pool.signals.append(2)
     with caplog.at_level("INFO"):
         display = LineDisplay(cells, TASKS, estimate)
         display.show(pool, []), display.show(pool, [])
@@ -76,11 +76,11 @@ def test_dumb_terminals_get_lines(monkeypatch):
         assert can_redraw() is expected
 
 
-def test_last_line_of_a_long_output(tmp_path):
-    (cell,) = make_cells("tiny", "nsmc", "1", ["--ckpt_dir", str(tmp_path)], TASKS)
-    assert last_line(cell) == ""
-    cell.output.parent.mkdir(parents=True)
-    cell.output.write_text("x" * 10_000 + "\n12:00:05 step 5\n\n")
-    assert last_line(cell) == "step 5"
-    cell.output.write_text("Traceback\nKeyError: 1\n")
-    assert last_line(cell) == "KeyError: 1"
+@pytest.mark.parametrize(
+    ("output", "shown"),
+    [("", ""), ("x" * 10_000 + "\n12:00:05 step 5\n\n", " step 5"), ("Traceback\nKeyError: 1\n", " KeyError: 1")],
+)
+def test_shows_the_last_line_of_a_running_cell(grid, output, shown):
+    cells, pool, estimate = grid
+    pool.running[0].cell.output.write_text(output)
+    assert f"▶ tiny/nsmc/seed-2 on gpu 1 0:05{shown}" in rendered(LiveDisplay(cells, TASKS, estimate), pool)
