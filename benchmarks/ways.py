@@ -168,7 +168,7 @@ def trainer(**options: Any) -> Callable[[Case, Turns], None]:
 
     def way(case: Case, turns: Turns) -> None:
         on_gpu = case.device.type == "cuda"
-        padded = DataCollatorForTokenClassification if HEADS[case.task.kind].per_token else DataCollatorWithPadding
+        padded = DataCollatorForTokenClassification if HEADS[case.task.kind].labels == "tokens" else DataCollatorWithPadding
         collator, counts = padded(case.tokenizer), []
 
         def collate(rows: list[Mapping[str, Any]]) -> Any:

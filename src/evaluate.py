@@ -56,7 +56,7 @@ def predict(task_model: TaskModel, features: Features, budget: int, progress: Pr
                 continue
             loss += batch_loss
             places, size = rows, len(features)
-            if task_model.head.per_token:
+            if task_model.head.labels == "tokens":
                 positions, real = token_positions(features, rows)
                 places, size = positions[real], len(features.tensors["input_ids"])
             if outputs is None:

@@ -23,8 +23,7 @@ class Head:
     summed_loss: Callable[[Tensor, Tensor], Tensor]  # logits, labels -> sum of the losses of all items, a scalar
     logits: Callable[[Any, Batch], Tensor] = lambda output, batch: output.logits  # output of the transformers model -> logits
     postprocess: Callable[[Tensor, Batch, Settings], Tensor] = lambda logits, batch, settings: logits  # what evaluation keeps
-    per_token: bool = False  # postprocess returns one row per real token, not one per row of the batch
-    labels: LabelLayout = "rows"  # how the collator lays out labels
+    labels: LabelLayout = "rows"  # one label per row, one per token, or a span per row; evaluation keeps as many predictions
     problem_type: str | None = None  # entry of the config
     outputs: tuple[str, ...] = ()  # names of the outputs, if the task has no labels
     word_level: bool = False  # the task labels words, so the ids of a word must not depend on whether a space precedes it
@@ -99,7 +98,6 @@ HEADS: Mapping[str, Head] = {
         summed_loss=cross_entropy,
         labels="tokens",
         postprocess=best_labels,
-        per_token=True,
         word_level=True,
     ),
     "span": Head(

@@ -23,13 +23,13 @@ def run_task(
     `files`: split -> its data file; `load_split(name, file, settings, task, tokenizer)` builds the features of a split.
     Nothing on disk but the feature cache changes before files, tokenizer and model are known to be good.
     """
+    if settings.overwrite_output_dir and not overwrites(settings):
+        source = settings.layer_of("overwrite_output_dir")
+        logger.info("%s: overwrite_output_dir has no effect in a file; pass --overwrite_output_dir to use it", source)
     run = find_run(settings, task.headline, files)
     if run.complete:
         run.remove_state()
     else:
-        if settings.overwrite_output_dir and not overwrites(settings):
-            source = settings.layer_of("overwrite_output_dir")
-            logger.info("%s: overwrite_output_dir has no effect in a file; pass --overwrite_output_dir to use it", source)
         # Imported here, so that errors in arguments and files are reported at once: importing torch takes seconds.
         from src.finetune import prepare, train_and_score
 

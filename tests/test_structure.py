@@ -15,6 +15,7 @@ ALLOWED = {
     "processor": {"processor", "src.data", "src.errors", "src.settings", "src.metrics", "src.files", "src.cli"},
     "src": {"src"},
 }
+MAX_LINES = 300
 
 
 def module_of(path: Path) -> str:
@@ -64,6 +65,12 @@ def find_circle(imports: dict[str, set[str]]) -> list[str]:
 def test_no_import_circles():
     assert find_circle({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == ["b", "c", "b"]
     assert find_circle({module: imports_of(path) for module, path in MODULES.items()}) == []
+
+
+def test_no_file_is_too_long():
+    paths = [*FILES, *(ROOT / "tests").rglob("*.py"), *(ROOT / "data" / "sample").glob("*.py")]
+    lines = {str(path.relative_to(ROOT)): len(path.read_text(encoding="utf-8").splitlines()) for path in paths}
+    assert {name: count for name, count in lines.items() if count > MAX_LINES} == {}
 
 
 @pytest.mark.parametrize(

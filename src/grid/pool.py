@@ -153,7 +153,7 @@ class Pool:
             end: End = "done" if code == 0 else "interrupted" if self.signals else "failed"
             if end == "failed" and not last_message(cell.output):
                 with suppress(OSError), open(cell.output, "a", encoding="utf-8") as output:
-                    print(f"error: {_describe_end(code, cell.output)}", file=output)
+                    print(f"\nerror: {_describe_end(code, cell.output)}", file=output)
             reason = "" if end == "done" else last_message(cell.output) or f"exit code {code}"
             self.running.remove(running)
             self.ended.append(Outcome(cell, end, reason, running.seconds))
