@@ -9,6 +9,8 @@ from processor import TASKS
 from tests.commands import ROOT, run_command, run_forked
 
 SAMPLE = ROOT / "data" / "sample"
+# The tasks that come with the project. A task that a user adds to TASKS has no sample and no published files.
+SAMPLED_TASKS = [task for task in TASKS if (SAMPLE / task).is_dir()]
 SHARED = ROOT.parent / "shared"  # real data and reference outputs, next to the checkout if they are available
 
 # Two test processes on two cores: more threads would slow each other down.

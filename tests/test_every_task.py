@@ -6,6 +6,7 @@ import pytest
 
 from processor import TASKS
 from tests.commands import run_forked
+from tests.conftest import SAMPLED_TASKS
 
 INPUTS = {
     "text": {"text": "연기가 정말 최고다"},
@@ -15,7 +16,7 @@ INPUTS = {
 }
 
 
-@pytest.mark.parametrize("task", TASKS)
+@pytest.mark.parametrize("task", SAMPLED_TASKS)
 def test_trains_scores_and_predicts(tiny, tmp_path, task):
     done = tiny("--max_steps", "4", "--save_steps", "2", "--logging_steps", "2", task=task)
     assert done.returncode == 0, done.stderr
