@@ -8,12 +8,12 @@ import numpy as np
 
 from processor import TASKS
 from processor.kinds import KINDS
-from src.checkpoint_settings import read_settings
 from src.cli import Parser, run_command
 from src.data import Features
 from src.errors import CheckpointError, NumbersError
 from src.predict_lines import open_lines, open_output, predict_lines
 from src.progress import start_logging
+from src.run_files import read_settings
 
 EPILOG = """
 An input is a line; its keys depend on the task of the checkpoint:

@@ -21,6 +21,7 @@ from src.evaluate import Scorer
 from src.heads import HEADS, TaskModel
 from src.models import load_checkpoint_model, load_checkpoint_tokenizer, load_tokenizer, model_revision, new_model, uses_segments
 from src.progress import STARTED, log_to
+from src.run_files import LOG
 from src.run_folder import RunFolder
 from src.settings import Settings
 from src.train import train
@@ -42,14 +43,12 @@ def prepare(run: RunFolder, task: Task) -> Components:
     """Load the tokenizer, that of the checkpoints if only they are to be scored, and the model to train."""
     settings = run.settings
     accelerator = start_device(settings)
-    checkpoint = run.checkpoint_folder(run.checkpoints()[-1]) if run.has_checkpoints else None
     word_level = HEADS[task.kind].word_level
-    tokenizer = (
-        load_checkpoint_tokenizer(checkpoint, settings, word_level) if checkpoint else load_tokenizer(settings, word_level)
-    )
-    trains = settings.do_train and not run.has_checkpoints
-    model = new_model(settings, task.kind, task.labels) if trains else None
-    return Components(accelerator, tokenizer, model)
+    if run.has_checkpoints:
+        checkpoint = run.checkpoint_folder(run.checkpoints()[-1])
+        return Components(accelerator, load_checkpoint_tokenizer(checkpoint, settings, word_level), None)
+    tokenizer = load_tokenizer(settings, word_level)
+    return Components(accelerator, tokenizer, new_model(settings, task.kind, task.labels) if settings.do_train else None)
 
 
 def load_checkpoint(settings: Settings, task: Task, checkpoint: Path) -> tuple[Any, TaskModel]:
@@ -59,8 +58,12 @@ def load_checkpoint(settings: Settings, task: Task, checkpoint: Path) -> tuple[A
     settings = settings.model_copy(update={"no_cuda": False, "mixed_precision": precision, "torch_compile": False})
     accelerator = start_device(settings)
     tokenizer = load_checkpoint_tokenizer(checkpoint, settings, HEADS[task.kind].word_level)
+    return tokenizer, _task_model_of(checkpoint, settings, task, accelerator)
+
+
+def _task_model_of(checkpoint: Path, settings: Settings, task: Task, accelerator: Accelerator) -> TaskModel:
     model = load_checkpoint_model(checkpoint, task.kind, settings)
-    return tokenizer, wrap_model(accelerator.prepare_model(model, evaluation_mode=True), settings, task, accelerator)
+    return wrap_model(accelerator.prepare_model(model, evaluation_mode=True), settings, task, accelerator)
 
 
 def train_and_score(run: RunFolder, task: Task, components: Components, splits: Mapping[str, Split]) -> None:
@@ -74,7 +77,7 @@ def train_and_score(run: RunFolder, task: Task, components: Components, splits: 
     if components.model is not None:
         environment["model_revision"] = model_revision(settings)
     run.start(environment, {name: split.facts for name, split in splits.items()})
-    log_to(run.log_file)
+    log_to(run.folder / LOG)
     scorer = Scorer(run, dict(splits), settings.evaluation_budget)
     with _explained_failures():
         if components.model is not None:
@@ -113,9 +116,7 @@ def score_checkpoints(task: Task, accelerator: Accelerator, scorer: Scorer) -> N
     while unscored := run.unscored():
         step, names = unscored[0]
         accelerator.free_memory()  # accelerate keeps a reference to every model it has prepared
-        model = load_checkpoint_model(run.checkpoint_folder(step), task.kind, settings)
-        model = accelerator.prepare_model(model, evaluation_mode=True)
-        scorer.score(wrap_model(model, settings, task, accelerator), step, names)
+        scorer.score(_task_model_of(run.checkpoint_folder(step), settings, task, accelerator), step, names)
     if run.state != "score":  # a training that resumes prunes by itself
         run.prune()
 

@@ -1,4 +1,4 @@
-"""The files in a run's folder, ckpt/<output_dir>/: their names, and how far a run has come as judged by them."""
+"""The files in a run's folder, ckpt/<output_dir>/: their names, and what they say about the run and its checkpoints."""
 
 import re
 from collections.abc import Mapping
@@ -6,7 +6,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
+from pydantic import ValidationError
+
+from src.errors import CheckpointError, list_problems
 from src.files import read_json
+from src.settings import Settings
 
 SETTINGS = "settings.json"
 RESULTS = "eval_results.json"
@@ -15,7 +19,7 @@ COST = "cost.json"  # written when training has made its last update, not earlie
 LOG_LINES = "log.jsonl"
 LOG = "train.log"
 RESUME = "resume"  # folder of the state that an unfinished training resumes from
-STATE = "state.safetensors"
+STATE = f"{RESUME}/state.safetensors"
 PARTIAL = ".partial"  # ends the name of a file or folder that is still being written
 CHECKPOINT = re.compile(r"checkpoint-(\d+)")
 
@@ -33,14 +37,9 @@ class Contents:
     checkpoints: list[int] = field(default_factory=list)  # steps, ascending
     has_state: bool = False  # whether there is a saved state to resume from
 
-    @property
-    def finished(self) -> bool:
-        """Whether training is finished."""
-        return self.stage == "finished"
-
 
 def stage_of(folder: Path) -> Stage:
-    """Return how far the run in `folder` has come. The one place that knows which files mark it."""
+    """Return how far the run in `folder` has come."""
     if not folder.is_dir() or all(path.name.endswith(PARTIAL) for path in folder.iterdir()):
         return "absent"
     if not (folder / SETTINGS).is_file():
@@ -50,13 +49,7 @@ def stage_of(folder: Path) -> Stage:
 
 def read_contents(folder: Path) -> Contents:
     """Return the contents of a run's folder. Raises CheckpointError if settings.json is damaged."""
-    record = read_json(folder / SETTINGS)
-    return Contents(stage_of(folder), record, checkpoints_in(folder), state_file(folder).is_file())
-
-
-def state_file(folder: Path) -> Path:
-    """Return the path of the saved state of training in a run's folder."""
-    return folder / RESUME / STATE
+    return Contents(stage_of(folder), read_json(folder / SETTINGS), checkpoints_in(folder), (folder / STATE).is_file())
 
 
 def prediction_file(folder: Path, step: int, split: str = "test", name: str = "predictions.tsv") -> Path:
@@ -70,3 +63,23 @@ def checkpoints_in(folder: Path) -> list[int]:
     if not folder.is_dir():
         return []
     return sorted(int(match[1]) for path in folder.iterdir() if (match := CHECKPOINT.fullmatch(path.name)) and path.is_dir())
+
+
+def read_settings(checkpoint: Path) -> Settings:
+    """Return the settings that the checkpoint in a folder was trained with.
+
+    Raises CheckpointError if the folder is not a checkpoint, or its settings are invalid.
+    """
+    record = read_json(checkpoint / SETTINGS)
+    if steps := checkpoints_in(checkpoint):
+        selected = read_json(checkpoint / RESULTS).get("selected") or {}
+        step = selected.get("step", steps[-1])
+        raise CheckpointError(f"{checkpoint} is the folder of a run. Name one of its checkpoints: {checkpoint}/checkpoint-{step}")
+    if "settings" not in record or not (checkpoint / "config.json").is_file():
+        raise CheckpointError(f"{checkpoint} is not a checkpoint: {SETTINGS} or config.json is missing.")
+    values = {name: value for name, value in record["settings"].items() if name in Settings.model_fields}
+    try:
+        return Settings(**values)
+    except ValidationError as error:
+        problems = [f"{'.'.join(map(str, detail['loc']))}: {detail['msg']}" for detail in error.errors()]
+        raise CheckpointError(list_problems(f"{checkpoint / SETTINGS} contains invalid settings:", problems)) from None

@@ -23,11 +23,11 @@ from src.run_files import (
     RESULTS,
     RESUME,
     SETTINGS,
+    STATE,
     Contents,
     checkpoints_in,
     prediction_file,
     read_contents,
-    state_file,
 )
 from src.scores import ScoreHistory, report
 from src.settings import COMMAND_LINE, Settings
@@ -56,7 +56,6 @@ class RunFolder:
 
     @property
     def folder(self) -> Path:
-        """Path of the folder."""
         return self.settings.run_folder
 
     @property
@@ -95,8 +94,14 @@ class RunFolder:
         if not self.has_checkpoints:
             values = self.settings.model_dump()
             layers = {name: self.settings.layer_of(name) for name in values}
-            record = {"settings": values, "layers": layers, "seed": self.settings.seed, "data": self.data}
-            write_json(self.folder / SETTINGS, {**record, "weights": self.weights, **environment})
+            record = {
+                "settings": values,
+                "layers": layers,
+                "seed": self.settings.seed,
+                "data": self.data,
+                "weights": self.weights,
+            }
+            write_json(self.folder / SETTINGS, {**record, **environment})
 
     def _lock(self) -> None:
         self.lock = hold(self.folder.with_name(f".{self.folder.name}.lock"), str(self.folder))
@@ -160,11 +165,10 @@ class RunFolder:
 
     def remove_state(self) -> None:
         """Remove the saved state of a complete run, if the process that finished it was killed before it could."""
-        if not (self.folder / RESUME).exists():
-            return
-        with suppress(CheckpointError, OSError):  # another process is about to do it, or the folder is read-only
-            self._lock()
-            remove(self.folder / RESUME)
+        if (self.folder / RESUME).exists():
+            with suppress(CheckpointError, OSError):  # another process is about to do it, or the folder is read-only
+                self._lock()
+                remove(self.folder / RESUME)
 
     def report(self) -> str:
         """Return a short table of the scores, and where the files are. Raises CheckpointError if eval_results.json is damaged."""
@@ -176,24 +180,16 @@ class RunFolder:
 
     # -- log and saved state ----------------------------------------------------------------------------------------
 
-    @property
-    def log_file(self) -> Path:
-        """Path of train.log."""
-        return self.folder / LOG
-
     def log(self, record: Mapping[str, Any]) -> None:
         """Append a line to log.jsonl. Raises EnvironmentFailure if it cannot be written."""
         path = self.folder / LOG_LINES
-        try:
-            with open(path, "a", encoding="utf-8") as stream:
-                stream.write(json.dumps(record) + "\n")
-        except OSError as error:
-            raise _write_failure(path, error) from error
+        with _explained_failures(path), open(path, "a", encoding="utf-8") as stream:
+            stream.write(json.dumps(record) + "\n")
 
     @property
     def state_file(self) -> Path:
         """Path of the saved state of training."""
-        return state_file(self.folder)
+        return self.folder / STATE
 
     @contextmanager
     def new_state(self) -> Iterator[Path]:
@@ -201,13 +197,11 @@ class RunFolder:
 
         Raises EnvironmentFailure if it cannot be written.
         """
-        try:
+        with _explained_failures(self.state_file):
             if (self.folder / LOG_LINES).exists():
                 sync(self.folder / LOG_LINES)  # lines up to this step are not written again after resuming
             with atomic_write(self.state_file) as path:
                 yield path
-        except (OSError, SafetensorError) as error:
-            raise _write_failure(self.state_file, error) from error
 
     def rewind(self, step: int, scores: Mapping[int, dict[str, Scores]]) -> None:
         """Set the scores to those saved at `step` and drop later lines from log.jsonl."""
@@ -253,26 +247,24 @@ class RunFolder:
         """
         folder = self.checkpoint_folder(step)
         partial = folder.with_name(f".{folder.name}{PARTIAL}")
-        try:
-            partial.mkdir()
-            yield partial
-            shutil.copy(self.folder / SETTINGS, partial / SETTINGS)
-            for path in [*partial.iterdir(), partial]:
-                sync(path)
-            partial.rename(folder)
-            sync(self.folder)
-        except (OSError, SafetensorError) as error:
-            remove(partial)
-            raise _write_failure(folder, error) from error
+        with _explained_failures(folder):
+            try:
+                partial.mkdir()
+                yield partial
+                shutil.copy(self.folder / SETTINGS, partial / SETTINGS)
+                for path in [*partial.iterdir(), partial]:
+                    sync(path)
+                partial.rename(folder)
+                sync(self.folder)
+            finally:
+                remove(partial)
 
     def prune(self) -> None:
         """Remove the checkpoints that save_total_limit does not keep; see ScoreHistory.kept."""
-        limit = self.settings.save_total_limit
-        if limit < 0:
+        if (limit := self.settings.save_total_limit) < 0:
             return
         steps = self.checkpoints()
-        kept = self.history.kept(steps, limit, self.settings.eval_all_checkpoints)
-        for step in sorted(set(steps) - kept):
+        for step in sorted(set(steps) - self.history.kept(steps, limit, self.settings.eval_all_checkpoints)):
             self._remove(self.checkpoint_folder(step))
 
 
@@ -289,8 +281,13 @@ def _step_of(line: str) -> int:
         return 0
 
 
-def _write_failure(path: Path, error: Exception) -> EnvironmentFailure:
-    reason = " ".join(str(error).split())
-    return EnvironmentFailure(
-        f"{path} cannot be written: {reason}. Earlier files are intact; free some space and rerun the same command."
-    )
+@contextmanager
+def _explained_failures(path: Path) -> Iterator[None]:
+    """Raise EnvironmentFailure if `path` cannot be written."""
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        reason = " ".join(str(error).split())
+        raise EnvironmentFailure(
+            f"{path} cannot be written: {reason}. Earlier files are intact; free some space and rerun the same command."
+        ) from error

@@ -7,12 +7,10 @@ from typing import Any
 from src.data import DataFile, Scores
 from src.errors import CheckpointError
 from src.files import DAMAGE, damaged, digest_folder, read_facts, read_json
-from src.run_files import RESULTS, SETTINGS, Contents, read_contents, stage_of, state_file
+from src.run_files import RESULTS, SETTINGS, STATE, Contents, read_contents
 from src.run_folder import RunFolder, State, overwrites
 from src.scores import ScoreHistory
 from src.settings import Settings, affects
-
-__all__ = ["find_run", "stage_of"]
 
 
 def find_run(
@@ -50,14 +48,14 @@ def _status(contents: Contents, settings: Settings, files: Mapping[str, DataFile
             raise CheckpointError(f"{folder} holds no checkpoint to score. Train first, or name a run with --output_dir.")
         if difference := _difference(contents, settings, files, weights):
             raise CheckpointError(f"{folder} holds a run with other settings ({difference}). Use the same, or --output_dir.")
-        return ("trained" if contents.finished else "score"), ""
+        return ("trained" if contents.stage == "finished" else "score"), ""
     if contents.stage == "absent":
         return "new", ""
     if contents.stage == "foreign" or not contents.record:
         raise CheckpointError(f"{folder} holds files, but no run ({SETTINGS} is missing). Move it away, or use --output_dir.")
     if reason := _reason_to_replace(contents, settings, files, weights):
         return "replace", reason
-    return ("trained" if contents.finished else "resume"), ""
+    return ("trained" if contents.stage == "finished" else "resume"), ""
 
 
 def _reason_to_replace(contents: Contents, settings: Settings, files: Mapping[str, DataFile], weights: str | None) -> str:
@@ -68,7 +66,7 @@ def _reason_to_replace(contents: Contents, settings: Settings, files: Mapping[st
         return "holds an earlier run (--resume false)"
     if difference := _difference(contents, settings, files, weights):
         return f"holds a run with other settings ({difference})"
-    if not contents.finished and contents.checkpoints and not contents.has_state:
+    if contents.stage != "finished" and contents.checkpoints and not contents.has_state:
         return "holds a run that did not finish training and left no state to resume from"
     return ""
 
@@ -79,7 +77,7 @@ def _difference(contents: Contents, settings: Settings, files: Mapping[str, Data
     if not {"settings", "data"} <= record.keys():
         raise CheckpointError(f"{settings.run_folder / SETTINGS} is not of a run. Move its folder away and run again.")
     # If only the outputs differ, a finished run is scored again. An unfinished run would end with scores of both kinds.
-    relevant = {"scores", "training" if settings.do_train else "", "" if contents.finished else "outputs"}
+    relevant = {"scores", "training" if settings.do_train else "", "" if contents.stage == "finished" else "outputs"}
     old, new = record["settings"], settings.model_dump()
     names = [name for name in new if affects(name) in relevant and old.get(name) != new[name]]
     differences = [f"{name} {old.get(name)!r}, now {new[name]!r}" for name in names]
@@ -99,8 +97,8 @@ def _changed_outputs(contents: Contents, settings: Settings) -> dict[str, Any]:
 def _saved_scores(folder: Path, state: State) -> dict[int, dict[str, Scores]]:
     """Return the scores of a run: those in its results, and of an unfinished one also those in its saved state."""
     scores = read_json(folder / RESULTS).get("scores", {})
-    if state == "score" and state_file(folder).is_file():
-        saved = read_facts(state_file(folder))["scores"]
+    if state == "score" and (folder / STATE).is_file():
+        saved = read_facts(folder / STATE)["scores"]
         scores = {step: saved.get(step, {}) | scores.get(step, {}) for step in saved.keys() | scores.keys()}
     return {int(step): splits for step, splits in scores.items()}
 

@@ -2,6 +2,7 @@
 
 import logging
 import math
+import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,7 +21,6 @@ from src.batches import Batch, bucketed_order, epoch_order, micro_batches
 from src.data import Features
 from src.heads import TaskModel
 from src.meter import MAX_NONFINITE_IN_A_ROW, MAX_NONFINITE_IN_A_ROW_FP16, Meter, Update
-from src.random_state import random_state, set_random_state
 from src.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -60,7 +60,7 @@ def make_optimizer(model: nn.Module, settings: Settings) -> AdamW:
 
 
 class TrainState:
-    """A model in training: model, optimizer, schedule, the number of updates made so far (`step`), and measurements of them."""
+    """A model in training: model, optimizer, schedule, the number of updates made so far (`step`), and their measurements."""
 
     def __init__(self, task_model: TaskModel, features: Features, accelerator: Accelerator) -> None:
         self.features, self.accelerator = features, accelerator
@@ -77,8 +77,8 @@ class TrainState:
         splits = accelerator.device.type == "cpu" and settings.padding == "none"
         self.parts = CPU_PARTS[settings.batching] if splits else 1
         self.step = 0
-        self.lengths = features.lengths  # of every row: worked out once
-        self.order = np.empty(0, np.int64)  # of the rows in this epoch
+        self.lengths = features.lengths  # of every row
+        self.order = np.empty(0, np.int64)  # of the rows in the current epoch
         model.train()
 
     @property
@@ -89,14 +89,14 @@ class TrainState:
     def advance(self) -> None:
         """Make one update. If its batches do not fit into the GPU's memory, they are split further, from now on."""
         rows = self._next_rows()
-        loss, tokens = self._accumulate(rows)
-        update = step(self.task_model.model, loss, self.optimizer, self.accelerator, self.settings.max_grad_norm)
+        loss, tokens = self._compute_gradients(rows)
+        update = update_weights(self.task_model.model, loss, self.optimizer, self.accelerator, self.settings.max_grad_norm)
         self.schedule.step()
         self.step += 1
         self.meter.add(self.step, update, len(rows), tokens)
 
-    def _accumulate(self, rows: np.ndarray) -> tuple[Tensor, int]:
-        """Accumulate the gradients of an update; return its loss and its number of tokens."""
+    def _compute_gradients(self, rows: np.ndarray) -> tuple[Tensor, int]:
+        """Compute the gradients of an update and return its loss and number of tokens."""
         while True:
             parts = micro_batches(rows, self.lengths, self.settings.train_batch_size, self.parts)
             batches = [self.task_model.collate(self.features, part) for part in parts]
@@ -138,7 +138,7 @@ class TrainState:
         return f"on {self.accelerator.device.type}, precision {self.accelerator.mixed_precision}"
 
     def state_dict(self) -> dict[str, Any]:
-        """Return all that training needs to resume between two updates with the same results, as src.state_file writes it."""
+        """Return everything that training needs to resume between two updates with the same results; see src.state_file."""
         schedule, scaler = self.schedule.state_dict(), self.accelerator.scaler
         return {
             "step": self.step,
@@ -172,6 +172,27 @@ class TrainState:
         set_random_state(state["random"], self.accelerator.device)
 
 
+def random_state(device: torch.device) -> dict[str, Any]:
+    """Return the states of Python's, NumPy's and PyTorch's generators: `python`, `numpy`, `cpu` and, on a GPU, `cuda`.
+
+    `cpu` and `cuda` are tensors of bytes; the others can be written as JSON.
+    """
+    numpy_state: Any = np.random.get_state(legacy=False)
+    numpy_state["state"]["key"] = numpy_state["state"]["key"].tolist()
+    state = {"python": random.getstate(), "numpy": numpy_state, "cpu": torch.get_rng_state()}
+    return state | ({"cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else {})
+
+
+def set_random_state(state: Mapping[str, Any], device: torch.device) -> None:
+    """Set all generators to what random_state has returned. A GPU's generator stays as it is if the state is of a CPU."""
+    version, numbers, gauss = state["python"]
+    random.setstate((version, tuple(numbers), gauss))
+    np.random.set_state(state["numpy"])
+    torch.set_rng_state(state["cpu"])
+    if device.type == "cuda" and "cuda" in state:
+        torch.cuda.set_rng_state(state["cuda"], device)
+
+
 def _unique_tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
     """Yield weights and persistent buffers by name; a tensor that has several names comes once."""
     seen: set[int] = set()
@@ -195,7 +216,7 @@ def accumulate(task_model: TaskModel, batches: Sequence[Batch], accelerator: Acc
     return total
 
 
-def step(
+def update_weights(
     model: nn.Module, loss: Tensor, optimizer: AcceleratedOptimizer, accelerator: Accelerator, max_grad_norm: float
 ) -> Update:
     """Update the weights, unless the loss or the gradient is not finite, and clear the gradient."""

@@ -9,11 +9,11 @@ from processor import TASKS
 from processor.data_files import describe_files
 from processor.download import find_files
 from processor.kinds import load_split
-from src.checkpoint_settings import read_settings
 from src.evaluate import predict
 from src.finetune import load_checkpoint
 from src.models import load_tokenizer
 from src.pipeline import run_task
+from src.run_files import read_settings
 from tests.conftest import SAMPLED_TASKS
 from tests.families import FAMILIES, make_family
 

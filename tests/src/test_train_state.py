@@ -15,8 +15,8 @@ from safetensors.torch import load_file, save_file
 from src import meter as meter_module
 from src.files import read_facts
 from src.state_file import read_state, write_state
-from src.train_state import Plan, TrainState, accumulate, make_optimizer, step
-from tests.src.helpers import RandomSplit, model_with_nan, small_model, task_model
+from src.train_state import Plan, TrainState, accumulate, make_optimizer, random_state, set_random_state, update_weights
+from tests.src.helpers import CPU, RandomSplit, model_with_nan, small_model, task_model
 
 
 @pytest.mark.parametrize(
@@ -52,7 +52,7 @@ def test_a_nonfinite_update_changes_neither_weights_nor_optimizer(settings):
     batch = task_model(model).collate(RandomSplit(4).features, np.arange(4))
 
     def update(batch):
-        return step(model, accumulate(task_model(model), [batch], accelerator), optimizer, accelerator, 1.0)
+        return update_weights(model, accumulate(task_model(model), [batch], accelerator), optimizer, accelerator, 1.0)
 
     assert update(batch).finite
     before = [weight.clone() for weight in [*model.parameters(), *(s["exp_avg"] for s in optimizer.optimizer.state.values())]]
@@ -137,6 +137,20 @@ def test_a_resumed_state_draws_the_same_random_numbers(settings, tmp_path, froze
     loaded.load_state_dict(read_state(tmp_path / "before"))
     loaded.advance()
     assert differences(loaded.state_dict(), state.state_dict()) == []
+
+
+def draw():
+    return random.random(), random.gauss(), np.random.rand(), np.random.randn(), torch.rand(3).tolist()
+
+
+def test_generators_repeat_their_numbers_from_a_state():
+    random.gauss(), np.random.randn()  # both keep a second number, which is part of the state
+    state = random_state(CPU)
+    expected = draw()
+    assert draw() != expected
+    as_json = json.loads(json.dumps({name: state[name] for name in ("python", "numpy")}))
+    set_random_state(state | as_json, CPU)
+    assert draw() == expected
 
 
 def test_state_dict_changes_nothing_that_can_be_seen(settings):
