@@ -14,7 +14,7 @@ demo: $(VENV)/.run   ## install the requirements, fine-tune a tiny model on the 
 test: check      ## install the development tools, check the code and run the tests (minutes)
 	$(BIN)/python -m pytest -n 2
 
-test-long: check ## run all tests, the long ones too (about an hour)
+test-long: check ## run all tests, the long ones too (half an hour)
 	$(BIN)/python -m pytest -n 2 -m ""
 
 check: $(VENV)/.dev  ## check format, lint and types
