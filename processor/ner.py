@@ -73,8 +73,13 @@ class NerSplit(Split):
         if words := self.features.counts.get("cut_words"):
             sentences = self.features.counts["cut_sentences"]
             logger.info("%s: max_seq_len cuts %d words off %d sentences", self.name, words, sentences)
-        counts = zip(self.task.labels or (), self._tag_counts().tolist(), strict=True)
-        self.log_counts("tags", {tag: count for tag, count in counts if count})
+        self.log_counts("tags", {tag: count for tag, count in self.label_counts().items() if count})
+
+    def label_counts(self) -> dict[str, int]:
+        return dict(zip(self.task.labels or (), self._tag_counts().tolist(), strict=True))
+
+    def predicted_values(self, decoded: Tags) -> set[str]:
+        return set(itertools.chain.from_iterable(decoded))
 
     def _tag_counts(self) -> np.ndarray:
         """Return how often each tag occurs, int64 [number of labels]."""

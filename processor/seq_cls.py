@@ -64,9 +64,23 @@ class SequenceSplit(Split):
     def log_contents(self) -> None:
         if skipped := self.features.counts.get("skipped"):
             logger.info("%s: %d rows with an empty %s left out", self.name, skipped, " or ".join(self.task.text_columns))
+        if counts := self.label_counts():
+            self.log_counts("labels", counts)
+
+    def label_counts(self) -> dict[str, int]:
+        if not self.task.labels:
+            return {}
+        counts = np.bincount(self.features.tensors["labels"], minlength=len(self.task.labels)).tolist()
+        return dict(zip(self.task.labels, counts, strict=True))
+
+    def cautions(self, decoded: SequencePredictions) -> list[str]:
+        same = ["all labels in the file are the same"] if self.size > 1 and np.ptp(self.features.tensors["labels"]) == 0 else []
+        return [*same, *super().cautions(decoded)]
+
+    def predicted_values(self, decoded: SequencePredictions) -> list[Any]:
         if self.task.labels:
-            counts = np.bincount(self.features.tensors["labels"], minlength=len(self.task.labels)).tolist()
-            self.log_counts("labels", dict(zip(self.task.labels, counts, strict=True)))
+            return [list(self.task.labels)[value] for value in np.unique(decoded.values)]
+        return list(np.unique(decoded.values))
 
     def decode(self, outputs: np.ndarray) -> SequencePredictions:
         return decode_logits(outputs, self.task)

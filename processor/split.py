@@ -2,7 +2,7 @@
 
 import logging
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +19,7 @@ from src.settings import Settings
 logger = logging.getLogger(__name__)
 
 HOLD_OUT_SEED = 42
+MIN_ROWS = 30  # below, a score can change by several points with one row more or less
 
 
 @dataclass(frozen=True)
@@ -116,6 +117,33 @@ class Split(ABC):
     def report(self, decoded: Any) -> str:
         """Return a text for the score file, below the scores. Empty by default."""
         return ""
+
+    def cautions(self, decoded: Any) -> list[str]:
+        """Return the reasons to doubt the scores of decoded outputs, one phrase each."""
+        found = []
+        if self.size < MIN_ROWS:
+            found.append(f"it rests on {self.size} {'example' if self.size == 1 else 'examples'} only")
+        predicted = set(self.predicted_values(decoded))
+        if len(predicted) == 1 and self.size > 1:
+            found.append(f"all predictions are the same ({str(predicted.pop())[:40]!r})")
+        if absent := [label for label, count in self.label_counts().items() if not count]:
+            found.append(
+                f"{len(absent)} of the labels never occur in the file ({', '.join(absent[:3])}{', ...' * (len(absent) > 3)})"
+            )
+        return found
+
+    @property
+    def size(self) -> int:
+        """Number of examples."""
+        return len(self.features)
+
+    @abstractmethod
+    def predicted_values(self, decoded: Any) -> Iterable[Hashable]:
+        """Return all single predictions in decoded outputs."""
+
+    def label_counts(self) -> dict[str, int]:
+        """Return how often each label occurs; empty if the task has no labels."""
+        return {}
 
     def predictions(self, decoded: Any) -> dict[str, Iterator[str]]:
         """Return the prediction files: name -> lines. Every kind has a predictions.tsv."""

@@ -46,8 +46,7 @@ class SquadSplit(Split):
     @property
     def facts(self) -> dict[str, Any]:
         """The number of questions (`rows`) and windows and, for a split that is scored, its upper bound (`ceiling`)."""
-        questions = int(self.features.tensors["example_index"][-1]) + 1
-        return {"rows": questions, "windows": len(self)} | ({} if self.name == "train" else {"ceiling": self.upper_bound})
+        return {"rows": self.size, "windows": len(self)} | ({} if self.name == "train" else {"ceiling": self.upper_bound})
 
     @cached_property
     def upper_bound(self) -> Scores:
@@ -59,6 +58,11 @@ class SquadSplit(Split):
         logits = np.where(can_be_predicted, 0.0, -np.inf)
         spans = np.stack([first, last, logits, logits], axis=1)[:, None].astype(np.float32)
         return self.score(self.decode(spans))
+
+    @property
+    def size(self) -> int:
+        """Number of questions."""
+        return int(self.features.tensors["example_index"][-1]) + 1
 
     def divide(self, ratio: float) -> tuple[np.ndarray, np.ndarray]:
         """Hold out whole articles, so that no context is in both parts."""
@@ -96,6 +100,9 @@ class SquadSplit(Split):
         """Return the candidates for every question, best first. outputs: float32 [n, k, 4], see src.heads.best_spans."""
         contexts = [question.example.context for question in self.examples]
         return find_answers(contexts, self.features.tensors, outputs, self.settings.n_best_size, self.span_text)
+
+    def predicted_values(self, decoded: Sequence[Sequence[Candidate]]) -> set[str]:
+        return {best_text(candidates) for candidates in decoded}
 
     def score(self, decoded: Sequence[Sequence[Candidate]]) -> Scores:
         """Return `exact_match` and `f1`, 0..100."""

@@ -54,6 +54,12 @@ def compile_layers(model: nn.Module, wanted: bool | Literal["auto"], device: tor
             layer.compile(dynamic=True)
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Return whether an error means that memory is full, of the GPU or of this machine."""
+    # On a CPU, torch raises a plain RuntimeError.
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "DefaultCPUAllocator" in str(error)
+
+
 def device_name(device: torch.device) -> str:
     """Return the GPU's name, or "cpu" with the number of threads."""
     if device.type == "cuda":

@@ -5,6 +5,7 @@ import signal
 from collections.abc import Iterable, Sequence
 
 MAX_PROBLEMS_SHOWN = 10
+MAX_REASON = 300  # characters of another library's error message
 
 
 class BenchmarkError(Exception):
@@ -34,6 +35,12 @@ class CheckpointError(BenchmarkError):
 
 class EnvironmentFailure(BenchmarkError):
     """The disk, the network or the device failed."""
+
+    exit_code = 1
+
+
+class ScoringError(BenchmarkError):
+    """Trained weights could not be scored. They are kept."""
 
     exit_code = 1
 

@@ -13,7 +13,8 @@ import torch
 from src import signals
 from src.batches import by_length, token_positions
 from src.data import Features, Split
-from src.errors import NumbersError
+from src.device import is_out_of_memory
+from src.errors import MAX_REASON, BenchmarkError, Interrupted, NumbersError, ScoringError
 from src.heads import TaskModel
 from src.progress import Progress
 from src.run_folder import RunFolder
@@ -43,15 +44,15 @@ def predict(task_model: TaskModel, features: Features, budget: int, progress: Pr
         while pending:
             signals.check()
             rows = pending.popleft()
-            batch = task_model.collate(features, rows)
             try:
+                batch = task_model.collate(features, rows)
                 logits = task_model.logits(batch)
                 batch_loss = task_model.head.summed_loss(logits.float(), batch.labels)
                 batch_outputs = task_model.postprocess(logits, batch).cpu().numpy()
-            except torch.OutOfMemoryError:
-                if len(rows) == 1:
+            except (RuntimeError, MemoryError) as error:
+                if len(rows) == 1 or not is_out_of_memory(error):
                     raise
-                logger.info("GPU memory is full: splitting a batch of %d rows in two", len(rows))
+                logger.info("memory is full: splitting a batch of %d rows in two", len(rows))
                 pending.extendleft(reversed(np.array_split(rows, 2)))
                 continue
             loss += batch_loss
@@ -84,11 +85,31 @@ class Scorer:
     def score(self, task_model: TaskModel, step: int, names: Iterable[str]) -> None:
         """Score `task_model`, the weights of `step`, on those of the named splits that exist and are not scored yet.
 
-        Raises NumbersError if the loss is not finite.
+        Raises NumbersError if the loss is not finite, Interrupted if a signal arrives, and ScoringError for anything else.
         """
         for name in names:
             if name in self.splits and not self.run.history.has(step, name):
-                self._score_split(task_model, step, name)
+                try:
+                    self._score_split(task_model, step, name)
+                except (Interrupted, NumbersError):
+                    raise
+                except Exception as error:
+                    raise self._explained(error, step, name) from error
+
+    def _explained(self, error: Exception, step: int, name: str) -> ScoringError:
+        """Return the error that says what failed and that the weights are kept; log where a bug is."""
+        expected = isinstance(error, BenchmarkError | OSError) or is_out_of_memory(error)
+        if not expected:
+            logger.warning("scoring on %s failed", name, exc_info=error)
+        reason = " ".join(str(error).split())
+        if is_out_of_memory(error):
+            reason = f"memory is full even with one row per batch ({reason})"
+        elif not isinstance(error, BenchmarkError):
+            reason = f"{type(error).__name__}: {reason}"
+        return ScoringError(
+            f"step {step} cannot be scored on {name}: {reason[:MAX_REASON]}. Its weights are kept in {self.run.folder}. Correct "
+            "the cause and rerun the same command: it scores them without training again."
+        )
 
     def _score_split(self, task_model: TaskModel, step: int, name: str) -> None:
         started = time.monotonic()
@@ -98,10 +119,15 @@ class Scorer:
             raise NumbersError(f"step {step}: the loss on {name} is not a finite number; train with a smaller --learning_rate.")
         decoded = split.decode(outputs)
         scores = {**split.score(decoded), "loss": loss}
+        if not math.isfinite(headline := scores.get(self.run.history.headline, math.nan)):
+            raise ValueError(f"the metric returns {self.run.history.headline} = {headline}, expected a finite number")
+        cautions = split.cautions(decoded)
         if name == "test":
             self.run.write_predictions(step, name, split.predictions(decoded))
-        self.run.add_scores(step, name, scores, split.report(decoded))
+        self.run.add_scores(step, name, scores, split.report(decoded), cautions)
         seconds = time.monotonic() - started
         self.seconds += seconds
         shown = ", ".join(f"{metric} {value:.4f}" for metric, value in scores.items())
         logger.info("step %d, %s: %s (%s rows in %.1f s)", step, name, shown, f"{len(split):,}", seconds)
+        if cautions:
+            logger.warning("step %d, %s: caution: %s", step, name, "; ".join(cautions))

@@ -1,18 +1,26 @@
 """Atomic writes, JSON files, digests and locks. A file written here is complete or absent."""
 
+import errno
 import fcntl
 import hashlib
 import json
+import logging
 import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
 from src.errors import CheckpointError
+
+logger = logging.getLogger(__name__)
+
+# What fsync answers on file systems that do not support it, such as some network and FUSE file systems.
+CANNOT_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EBADF, errno.EACCES, errno.EPERM}
 
 # Errors from reading a file whose content is not what it should be.
 DAMAGE = (SafetensorError, LookupError, TypeError, ValueError, AttributeError, RuntimeError)
@@ -93,12 +101,37 @@ def write_json(path: Path, content: Mapping[str, Any]) -> None:
 
 
 def sync(path: Path) -> None:
-    """Flush a file's content, or a folder's list of names, to disk."""
+    """Flush a file's content, or a folder's list of names, to disk.
+
+    If the file system cannot do that, a warning is logged, once: files are still complete or absent, unless the machine fails.
+    """
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
+    except OSError as error:
+        if error.errno not in CANNOT_SYNC:
+            raise
+        _warn_cannot_sync(str(error.strerror))
     finally:
         os.close(descriptor)
+
+
+@cache
+def _warn_cannot_sync(reason: str) -> None:
+    logger.warning("the file system cannot flush to disk (%s): a power failure may cost the files written last", reason)
+
+
+def try_to_write(path: Path) -> None:
+    """Write a file in a folder at `path`, then rename and remove the folder, as runs do with checkpoints.
+
+    Raises OSError if the file system cannot do one of them.
+    """
+    renamed = path.with_name(f"{path.name}-2")
+    remove(path)
+    remove(renamed)
+    write_bytes(path / "file", b"1")
+    path.rename(renamed)
+    remove(renamed)
 
 
 def remove(path: Path) -> None:

@@ -9,14 +9,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import torch
 from accelerate import Accelerator
 
 from src.batches import Collator
 from src.data import Split, Task
-from src.device import compile_layers, describe_environment, start_device
+from src.device import compile_layers, describe_environment, is_out_of_memory, start_device
 from src.dropout import use_cheap_dropout
-from src.errors import EnvironmentFailure
+from src.errors import MAX_REASON, EnvironmentFailure
 from src.evaluate import Scorer
 from src.heads import HEADS, TaskModel
 from src.models import load_checkpoint_model, load_checkpoint_tokenizer, load_tokenizer, model_revision, new_model, uses_segments
@@ -92,15 +91,15 @@ def train_and_score(run: RunFolder, task: Task, components: Components, splits: 
 
 @contextmanager
 def _explained_failures() -> Iterator[None]:
-    """Turn torch's errors about memory and compilation into EnvironmentFailure."""
+    """Turn errors about memory and compilation into EnvironmentFailure."""
     try:
         yield
-    except torch.OutOfMemoryError as error:
-        raise EnvironmentFailure(
-            "the GPU's memory is full. Halve --train_batch_size and double --gradient_accumulation_steps, which gives the same "
-            f"updates; for scoring, lower --eval_batch_size. ({str(error).split('. ')[0]})"
-        ) from None
-    except RuntimeError as error:
+    except (RuntimeError, MemoryError) as error:
+        if is_out_of_memory(error):
+            raise EnvironmentFailure(
+                "memory is full. Halve --train_batch_size and double --gradient_accumulation_steps, which gives the same "
+                f"updates; for scoring, lower --eval_batch_size. ({str(error).split('. ')[0][:MAX_REASON]})"
+            ) from None
         if not type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
             raise
         raise EnvironmentFailure(

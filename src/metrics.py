@@ -44,12 +44,11 @@ def macro_f1(labels: np.ndarray, preds: np.ndarray) -> Scores:
 def correlation(labels: np.ndarray, preds: np.ndarray) -> Scores:
     """Return `pearson`, `spearmanr` (-1..1) and their mean `corr`. Both float [n].
 
-    The correlation with a constant is undefined: it counts as 0.0, and a warning is logged.
+    The correlation with a constant is undefined: it counts as 0.0.
     """
     from scipy.stats import pearsonr, spearmanr
 
     if len(labels) < 2 or np.ptp(labels) == 0 or np.ptp(preds) == 0:
-        logger.warning("the labels or predictions are constant: their correlation is undefined and counts as 0.0")
         return {"pearson": 0.0, "spearmanr": 0.0, "corr": 0.0}
     # float64: in float32 a nearly constant prediction loses its correlation to rounding
     gold, predicted = np.asarray(labels, np.float64), np.asarray(preds, np.float64)
@@ -76,9 +75,12 @@ def entity_f1(gold: Tags, preds: Tags) -> Scores:
 
 
 def entity_report(gold: Tags, preds: Tags) -> str:
-    """Return seqeval's table of scores by entity type."""
+    """Return seqeval's table of scores by entity type, empty if there are no entities."""
     from seqeval.metrics import classification_report
+    from seqeval.metrics.sequence_labeling import get_entities
 
+    if not get_entities([*gold, *preds], suffix=True):  # seqeval raises ValueError
+        return ""
     return str(classification_report(gold, preds, suffix=True, zero_division=0, digits=4))
 
 

@@ -5,7 +5,6 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from src.data import DataFile, Split, Task
-from src.run_folder import overwrites
 from src.run_status import find_run
 from src.settings import Settings
 
@@ -23,7 +22,7 @@ def run_task(
     `files`: split -> its data file; `load_split(name, file, settings, task, tokenizer)` builds the features of a split.
     Nothing on disk but the feature cache changes before files, tokenizer and model are known to be good.
     """
-    if settings.overwrite_output_dir and not overwrites(settings):
+    if settings.overwrite_output_dir and not settings.overwrites:
         source = settings.layer_of("overwrite_output_dir")
         logger.info("%s: overwrite_output_dir has no effect in a file; pass --overwrite_output_dir to use it", source)
     run = find_run(settings, task.headline, files)

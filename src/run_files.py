@@ -1,5 +1,6 @@
 """The files in a run's folder, ckpt/<output_dir>/: their names, and what they say about the run and its checkpoints."""
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -9,7 +10,7 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from src.errors import CheckpointError, list_problems
-from src.files import read_json
+from src.files import DAMAGE, read_facts, read_json
 from src.settings import Settings
 
 SETTINGS = "settings.json"
@@ -20,6 +21,7 @@ LOG_LINES = "log.jsonl"
 LOG = "train.log"
 RESUME = "resume"  # folder of the state that an unfinished training resumes from
 STATE = f"{RESUME}/state.safetensors"
+SCORES = f"{RESUME}/scores.json"  # of an unfinished training; its state does not hold them
 PARTIAL = ".partial"  # ends the name of a file or folder that is still being written
 CHECKPOINT = re.compile(r"checkpoint-(\d+)")
 
@@ -63,6 +65,24 @@ def checkpoints_in(folder: Path) -> list[int]:
     if not folder.is_dir():
         return []
     return sorted(int(match[1]) for path in folder.iterdir() if (match := CHECKPOINT.fullmatch(path.name)) and path.is_dir())
+
+
+def step_of_line(line: str) -> int:
+    """Return the step of a line of log.jsonl; 0 if the line is torn or damaged."""
+    try:
+        return int(json.loads(line)["step"])
+    except DAMAGE:
+        return 0
+
+
+def read_saved_scores(folder: Path) -> dict[str, Any]:
+    """Return the scores that an unfinished training has saved, as ScoreHistory.state_dict returns them.
+
+    Raises CheckpointError if a file is damaged.
+    """
+    if not (folder / SCORES).is_file() and (folder / STATE).is_file():
+        return {"scores": read_facts(folder / STATE).get("scores", {})}  # older versions saved them with the state
+    return read_json(folder / SCORES)
 
 
 def read_settings(checkpoint: Path) -> Settings:

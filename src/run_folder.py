@@ -3,7 +3,7 @@
 import json
 import logging
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +13,7 @@ from safetensors import SafetensorError
 
 from src.data import Scores
 from src.errors import CheckpointError, EnvironmentFailure
-from src.files import DAMAGE, atomic_write, damaged, hold, read_json, remove, sync, write_json, write_lines
+from src.files import DAMAGE, atomic_write, damaged, hold, read_json, remove, sync, try_to_write, write_json, write_lines
 from src.run_files import (
     COST,
     LOG,
@@ -22,15 +22,18 @@ from src.run_files import (
     RESULT_LINES,
     RESULTS,
     RESUME,
+    SCORES,
     SETTINGS,
     STATE,
     Contents,
     checkpoints_in,
     prediction_file,
     read_contents,
+    read_saved_scores,
+    step_of_line,
 )
 from src.scores import ScoreHistory, report
-from src.settings import COMMAND_LINE, Settings
+from src.settings import Settings
 
 logger = logging.getLogger(__name__)
 
@@ -74,11 +77,13 @@ class RunFolder:
         """Lock the folder, make room for the run and write settings.json.
 
         environment: versions, device etc. facts: split -> facts about its data. Raises CheckpointError if another process uses
-        the folder or has changed it, EnvironmentFailure if it cannot be created.
+        the folder or has changed it, EnvironmentFailure if it cannot be written.
         """
         try:
             self.folder.parent.mkdir(parents=True, exist_ok=True)
             self._lock()
+            # Before hours of training: a file system that cannot rename folders could not keep a checkpoint.
+            try_to_write(self.folder.with_name(f".{self.folder.name}.trial{PARTIAL}"))
             if read_contents(self.folder) != self.contents:
                 raise CheckpointError(f"another process has changed {self.folder}. Run the same command again.")
             if self.state == "replace":
@@ -86,7 +91,7 @@ class RunFolder:
             self.folder.mkdir(exist_ok=True)
             self._remove_leftovers()
         except OSError as error:
-            raise EnvironmentFailure(f"{self.folder} cannot be created: {error.strerror}. Choose another --ckpt_dir.") from None
+            raise EnvironmentFailure(f"{self.folder} cannot be written: {error.strerror}. Choose another --ckpt_dir.") from None
         for split, values in facts.items():
             self.data[split] |= values
         if self.changed_outputs:
@@ -107,7 +112,7 @@ class RunFolder:
         self.lock = hold(self.folder.with_name(f".{self.folder.name}.lock"), str(self.folder))
 
     def _make_room(self) -> None:
-        if overwrites(self.settings):
+        if self.settings.overwrites:
             logger.info("%s: %s; removing it (--overwrite_output_dir)", self.folder, self.reason)
             self._remove(self.folder)
         else:
@@ -203,22 +208,35 @@ class RunFolder:
             with atomic_write(self.state_file) as path:
                 yield path
 
-    def rewind(self, step: int, scores: Mapping[int, dict[str, Scores]]) -> None:
-        """Set the scores to those saved at `step` and drop later lines from log.jsonl."""
-        self.history.scores = dict(scores)
+    def rewind(self, step: int) -> None:
+        """Load the saved scores up to `step`, and drop later ones and later lines of log.jsonl.
+
+        Raises CheckpointError if the saved scores are damaged.
+        """
+        try:
+            self.history.load_state_dict(read_saved_scores(self.folder), step)
+        except DAMAGE as error:
+            raise damaged(self.folder / SCORES, error) from None
+        if self.history.scores:
+            write_json(self.folder / SCORES, self.history.state_dict())
         path = self.folder / LOG_LINES
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
-        kept = [line for line in lines if 0 < _step_of(line) <= step]
+        kept = [line for line in lines if 0 < step_of_line(line) <= step]
         if len(kept) < len(lines):
             write_lines(path, kept)
 
     # -- scores -----------------------------------------------------------------------------------------------------
 
-    def add_scores(self, step: int, split: str, scores: Scores, report: str = "") -> None:
-        """Record scores and write <split>/<split>-<step>.txt: one line per score, sorted by name, then the report."""
-        self.history.scores.setdefault(step, {})[split] = scores
+    def add_scores(self, step: int, split: str, scores: Scores, report: str = "", cautions: Sequence[str] = ()) -> None:
+        """Record scores and reasons to doubt them, and write <split>/<split>-<step>.txt.
+
+        The file has one line per score, sorted by name, then the report.
+        """
         lines = [f"  {name} = {value}" for name, value in sorted(scores.items())]
         write_lines(self.folder / split / f"{split}-{step}.txt", [*lines, *(["", report] if report else [])])
+        self.history.add(step, split, scores, list(cautions))
+        if not self.has_checkpoints:  # training is not finished
+            write_json(self.folder / SCORES, self.history.state_dict())
 
     def write_predictions(self, step: int, split: str, files: Mapping[str, Iterable[str]]) -> None:
         """Write the lines of each file: "predictions.tsv" becomes <split>/predictions-<step>.tsv."""
@@ -251,7 +269,7 @@ class RunFolder:
             try:
                 partial.mkdir()
                 yield partial
-                shutil.copy(self.folder / SETTINGS, partial / SETTINGS)
+                shutil.copyfile(self.folder / SETTINGS, partial / SETTINGS)  # `copy` also sets the mode, which may be forbidden
                 for path in [*partial.iterdir(), partial]:
                     sync(path)
                 partial.rename(folder)
@@ -266,19 +284,6 @@ class RunFolder:
         steps = self.checkpoints()
         for step in sorted(set(steps) - self.history.kept(steps, limit, self.settings.eval_all_checkpoints)):
             self._remove(self.checkpoint_folder(step))
-
-
-def overwrites(settings: Settings) -> bool:
-    """Return whether an earlier run may be removed. Only the command line can ask for it, not a file."""
-    return settings.overwrite_output_dir and settings.layer_of("overwrite_output_dir") == COMMAND_LINE
-
-
-def _step_of(line: str) -> int:
-    """Return the step of a line of log.jsonl; 0 if the line is torn or damaged."""
-    try:
-        return int(json.loads(line)["step"])
-    except DAMAGE:
-        return 0
 
 
 @contextmanager

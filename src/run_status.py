@@ -4,11 +4,11 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from src.data import DataFile, Scores
+from src.data import DataFile
 from src.errors import CheckpointError
-from src.files import DAMAGE, damaged, digest_folder, read_facts, read_json
-from src.run_files import RESULTS, SETTINGS, STATE, Contents, read_contents
-from src.run_folder import RunFolder, State, overwrites
+from src.files import DAMAGE, damaged, digest_folder, read_json
+from src.run_files import RESULTS, SETTINGS, Contents, read_contents, read_saved_scores
+from src.run_folder import RunFolder, State
 from src.scores import ScoreHistory
 from src.settings import Settings, affects
 
@@ -32,9 +32,10 @@ def find_run(
             scores = {} if changed_outputs else _saved_scores(settings.run_folder, state)
         else:
             data, changed_outputs, scores = _describe(files, settings), {}, {}
+        history = ScoreHistory(headline, [split for split in ("dev", "test") if split in data])
+        history.load_state_dict(scores)
     except DAMAGE as error:
         raise damaged(settings.run_folder, error) from None
-    history = ScoreHistory(headline, [split for split in ("dev", "test") if split in data], scores)
     return RunFolder(settings, weights, contents, state, reason, history, data, changed_outputs)
 
 
@@ -60,7 +61,7 @@ def _status(contents: Contents, settings: Settings, files: Mapping[str, DataFile
 
 def _reason_to_replace(contents: Contents, settings: Settings, files: Mapping[str, DataFile], weights: str | None) -> str:
     """Return why the run in the folder cannot be continued; empty if it can."""
-    if overwrites(settings):
+    if settings.overwrites:
         return "holds an earlier run"
     if not settings.resume:
         return "holds an earlier run (--resume false)"
@@ -94,13 +95,15 @@ def _changed_outputs(contents: Contents, settings: Settings) -> dict[str, Any]:
     return {name: value for name, value in new.items() if affects(name) == "outputs" and old.get(name, value) != value}
 
 
-def _saved_scores(folder: Path, state: State) -> dict[int, dict[str, Scores]]:
-    """Return the scores of a run: those in its results, and of an unfinished one also those in its saved state."""
-    scores = read_json(folder / RESULTS).get("scores", {})
-    if state == "score" and (folder / STATE).is_file():
-        saved = read_facts(folder / STATE)["scores"]
-        scores = {step: saved.get(step, {}) | scores.get(step, {}) for step in saved.keys() | scores.keys()}
-    return {int(step): splits for step, splits in scores.items()}
+def _saved_scores(folder: Path, state: State) -> dict[str, Any]:
+    """Return the scores and cautions of a run: those in its results, and of an unfinished one also those it has saved."""
+    results = read_json(folder / RESULTS)
+    saved = read_saved_scores(folder) if state == "score" else {}
+    tables = {}
+    for name in ("scores", "cautions"):
+        old, new = saved.get(name, {}), results.get(name, {})
+        tables[name] = {step: old.get(step, {}) | new.get(step, {}) for step in old.keys() | new.keys()}
+    return tables
 
 
 def _describe(files: Mapping[str, DataFile], settings: Settings) -> dict[str, dict[str, Any]]:

@@ -1,5 +1,6 @@
 """The scores of a run: which checkpoint they select, which are missing, how they are reported. Reads and writes no files."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,10 +18,33 @@ class ScoreHistory:
     headline: str
     splits: list[str]
     scores: dict[int, dict[str, Scores]] = field(default_factory=dict)
+    cautions: dict[int, dict[str, list[str]]] = field(default_factory=dict)  # reasons to doubt a score, in the same form
 
     def has(self, step: int, split: str) -> bool:
         """Return whether the weights of `step` have been scored on `split`."""
         return split in self.scores.get(step, {})
+
+    def add(self, step: int, split: str, scores: Scores, cautions: list[str]) -> None:
+        """Add the scores of the weights of `step` on `split`, and the reasons to doubt them."""
+        self.scores.setdefault(step, {})[split] = scores
+        if cautions:
+            self.cautions.setdefault(step, {})[split] = cautions
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return scores and cautions as a JSON object."""
+        return {name: {str(step): by_step[step] for step in sorted(by_step)} for name, by_step in self._tables().items()}
+
+    def load_state_dict(self, state: Mapping[str, Any], last_step: float = math.inf) -> None:
+        """Replace scores and cautions by those of a state_dict, up to `last_step`.
+
+        Raises ValueError, AttributeError or the like if it is damaged.
+        """
+        for name, by_step in self._tables().items():
+            by_step.clear()
+            by_step |= {int(step): dict(splits) for step, splits in state.get(name, {}).items() if int(step) <= last_step}
+
+    def _tables(self) -> dict[str, dict[int, Any]]:
+        return {"scores": self.scores, "cautions": self.cautions}
 
     def selected(self, steps: list[int]) -> int | None:
         """Return the one of `steps` (ascending) that is best on dev, the earliest on ties; the last if there is no dev file."""
@@ -64,7 +88,7 @@ class ScoreHistory:
         selected, best = self.selected(steps), self.best_on_test(steps)
         return {
             "headline": self.headline,
-            "scores": {str(step): self.scores[step] for step in sorted(self.scores)},
+            **self.state_dict(),
             "selected": selected and self._result(selected, by="dev" if "dev" in self.splits else "last"),
             "best_on_test": best and self._result(best),
         }
@@ -89,4 +113,6 @@ def report(results: Mapping[str, Any]) -> str:
             scores = [f"{split} {choice[split][headline]:.4f}" for split in ("dev", "test") if choice.get(split)]
             shown = "  ".join(scores) or "not scored"
             lines.append(f"  {view:<13} step {choice['step']:<7} {shown:<27} ({SELECTED_BY[choice.get('by')]})")
+            cautions = results.get("cautions", {}).get(str(choice["step"]), {})
+            lines += [f"  {'':<13} caution, {split}: {'; '.join(reasons)}" for split, reasons in cautions.items()]
     return "\n".join(lines)

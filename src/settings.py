@@ -146,6 +146,11 @@ class Settings(BaseModel):
         return Path(self.ckpt_dir) / self.output_dir
 
     @property
+    def overwrites(self) -> bool:
+        """Whether an earlier run may be removed. Only the command line can ask for it, not a file."""
+        return self.overwrite_output_dir and self.layer_of("overwrite_output_dir") == COMMAND_LINE
+
+    @property
     def features_only(self) -> bool:
         """Whether the command only builds the features of every split."""
         return not self.do_train and not self.do_eval

@@ -7,7 +7,7 @@ from accelerate import Accelerator
 
 from src import signals
 from src.data import Split
-from src.errors import Interrupted
+from src.errors import Interrupted, ScoringError
 from src.evaluate import Scorer
 from src.files import DAMAGE, damaged_state
 from src.heads import TaskModel
@@ -23,8 +23,8 @@ logger = logging.getLogger(__name__)
 def train(task_model: TaskModel, tokenizer: Any, split: Split, accelerator: Accelerator, scorer: Scorer) -> None:
     """Fine-tune `task_model` on `split`; score, and save it with its tokenizer, as the settings ask; write cost.json.
 
-    Resumes from the run's saved state, if there is one. Raises NumbersError if the loss or a gradient is not finite, Interrupted,
-    once the state is saved, if a signal arrives.
+    Resumes from the run's saved state, if there is one. Raises NumbersError if the loss or a gradient is not finite and, once the
+    state is saved, Interrupted if a signal arrives, and ScoringError if scoring fails.
     """
     run, settings = scorer.run, task_model.settings
     state = TrainState(task_model, split.features, accelerator)
@@ -34,7 +34,7 @@ def train(task_model: TaskModel, tokenizer: Any, split: Split, accelerator: Acce
     progress = Progress("step", plan.total)
     with signals.ending_at_check():
         try:
-            _score_and_save(state, tokenizer, scorer)
+            _save_and_score(state, tokenizer, scorer)
             while state.step < plan.total:
                 learning_rate = state.learning_rate
                 state.advance()
@@ -42,19 +42,22 @@ def train(task_model: TaskModel, tokenizer: Any, split: Split, accelerator: Acce
                     progress.show(state.step, _describe(state, learning_rate))
                 if state.step % settings.log_every == 0 or state.step == plan.total:
                     _log(state, learning_rate, run)
-                _score_and_save(state, tokenizer, scorer)
+                _save_and_score(state, tokenizer, scorer)
                 signals.check()
         except Interrupted as error:
             state.meter.check()
             _save_state(state, scorer)
             saved = f"step {state.step} of {plan.total} is saved; rerun the same command to resume"
             raise Interrupted(error.number, saved) from None
+        except ScoringError:
+            _save_state(state, scorer)
+            raise
     progress.close()
     run.finish_training(state.meter.cost())
 
 
-def _score_and_save(state: TrainState, tokenizer: Any, scorer: Scorer) -> None:
-    """Score and save if the settings ask for it at this step; leave out what was done before an interruption."""
+def _save_and_score(state: TrainState, tokenizer: Any, scorer: Scorer) -> None:
+    """Save and score if the settings ask for it at this step; leave out what was done before an interruption."""
     step, settings, run = state.step, state.settings, scorer.run
     saves = step > 0 and (step == state.plan.total or step % settings.save_steps == 0)
     scores = step > 0 and step % settings.logging_steps == 0
@@ -62,12 +65,13 @@ def _score_and_save(state: TrainState, tokenizer: Any, scorer: Scorer) -> None:
         return
     state.meter.check()
     state.meter.stop_clock()
-    scorer.score(state.task_model, step, splits_to_score(scores, saves, settings))
     if saves and step not in run.checkpoints():
-        # The state comes first: a run that resumes from it saves this checkpoint, and prunes, again.
+        # The state comes first: a run that resumes from it saves this checkpoint, and prunes, again. Both come before the scores:
+        # whatever happens while they are computed, training is kept.
         _save_state(state, scorer)
         with run.new_checkpoint(step) as folder:
             state.save_checkpoint(folder, tokenizer)
+    scorer.score(state.task_model, step, splits_to_score(scores, saves, settings))
     if saves:
         run.prune()
     state.meter.start_clock()
@@ -101,8 +105,8 @@ def _log(state: TrainState, learning_rate: float, run: RunFolder) -> None:
 
 
 def _save_state(state: TrainState, scorer: Scorer) -> None:
-    """Save the state of training between two updates, with the scores so far, in the run's folder."""
-    saved = state.state_dict() | {"scores": scorer.run.history.scores, "evaluation_seconds": scorer.seconds}
+    """Save the state of training between two updates in the run's folder."""
+    saved = state.state_dict() | {"evaluation_seconds": scorer.seconds}
     with scorer.run.new_state() as path:
         write_state(path, saved)
 
@@ -114,16 +118,15 @@ def _load_state(state: TrainState, scorer: Scorer) -> None:
     """
     run = scorer.run
     if not run.state_file.exists():
-        run.rewind(0, {})
+        run.rewind(0)
         return
     try:
         saved = read_state(run.state_file)
         state.load_state_dict(saved)
-        scores = {int(step): splits for step, splits in saved["scores"].items()}
         scorer.seconds, computed = float(saved["evaluation_seconds"]), saved["computed"]
     except DAMAGE as error:
         raise damaged_state(run.state_file, error) from None
-    run.rewind(state.step, scores)
+    run.rewind(state.step)
     logger.info("%s: resuming from step %d", run.folder, state.step)
     if computed != state.computed:
         logger.warning("started %s, resuming %s: results will not be reproducible", computed, state.computed)

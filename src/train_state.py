@@ -19,6 +19,7 @@ from transformers import get_linear_schedule_with_warmup
 
 from src.batches import Batch, bucketed_order, epoch_order, micro_batches
 from src.data import Features
+from src.device import is_out_of_memory
 from src.heads import TaskModel
 from src.meter import MAX_NONFINITE_IN_A_ROW, MAX_NONFINITE_IN_A_ROW_FP16, Meter, Update
 from src.settings import Settings
@@ -87,7 +88,7 @@ class TrainState:
         return float(self.schedule.get_last_lr()[0])
 
     def advance(self) -> None:
-        """Make one update. If its batches do not fit into the GPU's memory, they are split further, from now on."""
+        """Make one update. If its batches do not fit into memory, they are split further, from now on."""
         rows = self._next_rows()
         loss, tokens = self._compute_gradients(rows)
         update = update_weights(self.task_model.model, loss, self.optimizer, self.accelerator, self.settings.max_grad_norm)
@@ -98,16 +99,16 @@ class TrainState:
     def _compute_gradients(self, rows: np.ndarray) -> tuple[Tensor, int]:
         """Compute the gradients of an update and return its loss and number of tokens."""
         while True:
-            parts = micro_batches(rows, self.lengths, self.settings.train_batch_size, self.parts)
-            batches = [self.task_model.collate(self.features, part) for part in parts]
+            parts = list(micro_batches(rows, self.lengths, self.settings.train_batch_size, self.parts))
             try:
+                batches = [self.task_model.collate(self.features, part) for part in parts]
                 return accumulate(self.task_model, batches, self.accelerator), sum(batch.tokens for batch in batches)
-            except torch.OutOfMemoryError:
-                if all(len(batch.inputs["input_ids"]) == 1 for batch in batches):
+            except (RuntimeError, MemoryError) as error:
+                if all(len(part) == 1 for part in parts) or not is_out_of_memory(error):
                     raise
                 self.optimizer.zero_grad()
                 self.parts *= 2
-                logger.warning("GPU memory is full: splitting each batch into %d micro-batches of the same update", self.parts)
+                logger.warning("memory is full: splitting each batch into %d micro-batches of the same update", self.parts)
             torch.cuda.empty_cache()
 
     def _next_rows(self) -> np.ndarray:

@@ -102,6 +102,16 @@ def test_counts_words_cut_off_in_f1_full(tmp_path, tokenizer, settings, caplog):
     assert "PER" in split.report(decoded)
 
 
+def test_scores_sentences_without_entities_with_cautions(tmp_path, tokenizer, settings):
+    split = split_of(tmp_path, tokenizer, settings, *["a b\tO O"] * 30)
+    decoded = split.decode(np.zeros(int(split.features.lengths.sum()), np.int64))
+    assert split.score(decoded) == {"f1": 0.0, "precision": 0.0, "recall": 0.0, "f1_full": 0.0}
+    assert split.report(decoded) == ""
+    same, absent = split.cautions(decoded)
+    assert "same ('O')" in same
+    assert "28 of the labels never occur in the file (PER-B, PER-I, FLD-B, ...)" in absent
+
+
 def test_ignores_predictions_of_other_pieces(tmp_path, tokenizer, settings):
     split = split_of(tmp_path, tokenizer, settings, "ab c\tPER-B O")
     assert split.decode(np.array([9, 1, 9, 0, 9])) == [["PER-B", "O"]]

@@ -155,6 +155,26 @@ def test_predicts_scores():
     assert split.score(decoded)["spearmanr"] == pytest.approx(1.0)
 
 
+@pytest.mark.parametrize(
+    ("task", "labels", "logits", "expected"),
+    [
+        ("nsmc", [0, 1] * 15, [[0, 1], [1, 0]] * 15, []),
+        ("nsmc", [0, 1] * 14 + [0], [[0, 1], [1, 0]] * 14 + [[1, 0]], ["29 examples"]),
+        ("nsmc", [0, 1] * 15, [[0, 1]] * 30, ["same ('1')"]),
+        ("kornli", [0, 1] * 15, [[1, 0, 0], [0, 1, 0]] * 15, ["1 of the labels never occur in the file (neutral)"]),
+        ("kornli", [0, 0], [[1, 0, 0]] * 2, ["labels in the file", "2 examples", "same ('contra", "2 of the labels"]),
+        ("korsts", [0.0, 5.0] * 15, [[1.25]] * 30, ["same ('1.25')"]),
+        ("korsts", [1.0] * 30, [[0.5], [1.0]] * 15, ["labels in the file are the same"]),
+        ("nsmc", [0], [[0, 1]], ["1 example", "1 of the labels"]),
+    ],
+)
+def test_cautions(task, labels, logits, expected):
+    split = split_of(task, labels)
+    cautions = split.cautions(split.decode(np.array(logits, np.float32)))
+    assert len(cautions) == len(expected)
+    assert all(part in caution for part, caution in zip(expected, cautions, strict=True)), cautions
+
+
 REFERENCES = [
     ("hate-speech", "test", "val.tsv"),
     ("kornli", "dev", "xnli.dev.ko.tsv"),

@@ -78,6 +78,15 @@ def test_computes_the_upper_bound(path, settings, tokenizer, caplog):
     assert split_of(path, settings, tokenizer, max_answer_length=1).upper_bound["exact_match"] == pytest.approx(100 / 3)
 
 
+def test_cautions_count_questions_and_compare_answers(path, settings, tokenizer):
+    write(path, corpus(question(), question("q2", "a", 6)))
+    split = split_of(path, settings, tokenizer)
+    ab, c = (3, 4, 0, 0), (5, 5, 0, 0)
+    assert [caution[:24] for caution in split.cautions(split.decode(spans([ab], [c])))] == ["it rests on 2 examples o"]
+    _, same = split.cautions(split.decode(spans([ab], [ab])))
+    assert "same ('ab')" in same
+
+
 def test_legacy_answers(path, settings, tokenizer):
     """A span that begins inside a word: its characters with offsets, the whole word in the legacy way."""
     write(path, corpus(question("q1", "d", 4)))

@@ -55,7 +55,12 @@ def model_with_nan(*updates):
     return model, calls
 
 
-def limited_model(rows):
+# What torch raises if memory is full.
+GPU_MEMORY = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 GiB")
+CPU_MEMORY = RuntimeError("[enforce fail at alloc_cpu.cpp:124] . DefaultCPUAllocator: can't allocate memory: you tried to ...")
+
+
+def limited_model(rows, error=GPU_MEMORY):
     """A small model with memory for batches of at most so many rows, and a list of the sizes of its batches."""
     sizes = []
 
@@ -63,7 +68,7 @@ def limited_model(rows):
         def forward(self, *args, **kwargs):
             sizes.append(len(kwargs["input_ids"]))
             if sizes[-1] > rows:
-                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 1 GiB")
+                raise error
             return super().forward(*args, **kwargs)
 
     model = small_model()
@@ -136,6 +141,9 @@ class RandomSplit:
 
     def report(self, outputs):
         return ""
+
+    def cautions(self, outputs):
+        return []
 
     def predictions(self, logits):
         return {"predictions.tsv": (" ".join(f"{value:.6f}" for value in row) for row in logits)}

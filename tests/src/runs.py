@@ -32,10 +32,10 @@ def save(run, step, **accuracies):
         (folder / "model.safetensors").write_text(str(step))
 
 
-def save_state(run, step, scores):
-    """Save a state of training without any tensors."""
+def save_state(run, step, **older):
+    """Save a state of training without any tensors. `older`: what states of older versions hold besides."""
     with run.new_state() as path:
-        write_state(path, {"step": step, "scores": scores})
+        write_state(path, {"step": step, **older})
 
 
 def end_process(run):
@@ -66,8 +66,10 @@ def interrupted(settings):
         run.log({"step": step})
     with open(run.folder / "log.jsonl", "a") as log:
         log.write('{"step": 4, "los')
-    save_state(run, 2, {1: {"dev": {"acc": 0.4}}, 2: {"dev": {"acc": 0.5}}})
-    save(run, 2, dev=0.5, test=0.5)
+    run.add_scores(1, "dev", {"acc": 0.4})
+    save_state(run, 2)
+    save(run, 2, dev=0.5)
+    run.add_scores(3, "dev", {"acc": 0.6}, cautions=["it is lost"])
     (run.folder / ".checkpoint-3.partial").mkdir()
     (run.folder / ".cost.json.partial").write_text("{")
     end_process(run)

@@ -1,11 +1,13 @@
+import math
+
 import numpy as np
 import pytest
 import torch
 
-from src.errors import NumbersError
+from src.errors import DataError, NumbersError, ScoringError
 from src.evaluate import Scorer, predict
 from src.run_status import find_run
-from tests.src.helpers import RandomSplit, limited_model, small_model, task_model
+from tests.src.helpers import CPU_MEMORY, GPU_MEMORY, RandomSplit, limited_model, small_model, task_model
 
 
 def test_returns_logits_in_order_whatever_the_batches():
@@ -28,10 +30,11 @@ def predict_row(model, split, row):
     return logits
 
 
-def test_splits_a_batch_that_does_not_fit_into_memory():
+@pytest.mark.parametrize("error", [GPU_MEMORY, CPU_MEMORY])
+def test_splits_a_batch_that_does_not_fit_into_memory(error):
     split, model = RandomSplit(23), small_model()
     expected, loss = predict(task_model(model), split.features, 200)
-    model, sizes = limited_model(4)
+    model, sizes = limited_model(4, error)
     logits, same_loss = predict(task_model(model), split.features, 200)
     np.testing.assert_allclose(logits, expected, atol=1e-6)
     assert same_loss == pytest.approx(loss)
@@ -62,6 +65,40 @@ def test_scores_a_step_once_and_writes_files(run):
     scorer.score(task_model(small_model(seed=1)), 5, ["test"])  # not scored again
     assert (run.folder / "test" / "test-5.txt").read_text() == first
     assert list(run.history.scores) == [5]
+
+
+@pytest.mark.parametrize(
+    ("error", "exit_code", "reason"),
+    [
+        (ZeroDivisionError("by zero " * 100), 1, "ZeroDivisionError: by zero"),
+        (DataError("test.tsv has changed"), 1, "test.tsv has changed"),
+        (CPU_MEMORY, 1, "memory is full.*DefaultCPUAllocator"),
+    ],
+)
+def test_whatever_scoring_raises_becomes_one_error(run, monkeypatch, error, exit_code, reason):
+    def fail(*arguments):
+        raise error
+
+    monkeypatch.setattr(RandomSplit, "score", fail)
+    with pytest.raises(ScoringError, match=rf"step 5 .* on test: {reason}.*{run.folder}") as raised:
+        Scorer(run, {"test": RandomSplit(10, "test")}, 4).score(task_model(small_model()), 5, ["test"])
+    assert raised.value.exit_code == exit_code
+    assert len(str(raised.value)) < 700
+    assert run.history.scores == {}
+
+
+@pytest.mark.parametrize("scores", [{}, {"acc": math.nan}])
+def test_a_metric_must_return_the_headline(run, monkeypatch, scores):
+    monkeypatch.setattr(RandomSplit, "score", lambda *arguments: scores)
+    with pytest.raises(ScoringError, match="acc = nan"):
+        Scorer(run, {"test": RandomSplit(10, "test")}, 4).score(task_model(small_model()), 5, ["test"])
+
+
+def test_cautions_are_logged_and_kept(run, monkeypatch, caplog):
+    monkeypatch.setattr(RandomSplit, "cautions", lambda *arguments: ["10 rows", "one class"])
+    Scorer(run, {"test": RandomSplit(10, "test")}, 4).score(task_model(small_model()), 5, ["test"])
+    assert run.history.cautions == {5: {"test": ["10 rows", "one class"]}}
+    assert [record.getMessage() for record in caplog.records] == ["step 5, test: caution: 10 rows; one class"]
 
 
 def test_nan_logits_stop_the_run(run):

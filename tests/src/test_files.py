@@ -1,7 +1,11 @@
+import errno
+import os
+import stat
+
 import pytest
 
 from src.errors import CheckpointError
-from src.files import atomic_write, read_json, write_bytes, write_json, write_lines
+from src.files import _warn_cannot_sync, atomic_write, read_json, write_bytes, write_json, write_lines
 
 
 def test_a_failed_write_leaves_the_previous_file(tmp_path):
@@ -43,6 +47,34 @@ def test_reads_what_it_writes_as_json(tmp_path):
     assert (tmp_path / "a.json").read_text() == '{\n  "b": 1.5,\n  "a": "한"\n}\n'
     assert read_json(tmp_path / "a.json") == {"b": 1.5, "a": "한"}
     assert read_json(tmp_path / "none.json") == {}
+
+
+def fail_on_folders(number):
+    """os.fsync of a file system that cannot flush folders."""
+    fsync = os.fsync
+
+    def limited(descriptor):
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError(number, os.strerror(number))
+        fsync(descriptor)
+
+    return limited
+
+
+def test_a_file_system_that_cannot_flush_folders_costs_one_warning(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr(os, "fsync", fail_on_folders(errno.EINVAL))
+    _warn_cannot_sync.cache_clear()
+    for name in ("a", "b"):
+        write_lines(tmp_path / name, [name])
+    assert [path.read_text() for path in sorted(tmp_path.iterdir())] == ["a\n", "b\n"]
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    assert "Invalid argument" in caplog.text
+
+
+def test_a_disk_error_while_flushing_is_not_ignored(tmp_path, monkeypatch):
+    monkeypatch.setattr(os, "fsync", fail_on_folders(errno.EIO))
+    with pytest.raises(OSError, match="Input/output error"):
+        write_lines(tmp_path / "a", ["a"])
 
 
 @pytest.mark.parametrize("content", [b"{", b"[1]", b"\xff"])

@@ -1,6 +1,8 @@
+import errno
 import json
 import os
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -70,11 +72,12 @@ def test_resumes_an_interrupted_run(settings):
     assert (run.state, run.complete, run.has_checkpoints) == ("resume", False, False)
     run.start({}, {})
     assert sorted(path.name for path in run.folder.iterdir()) == [
-        "checkpoint-2", "dev", "log.jsonl", "resume", "settings.json", "test",
+        "checkpoint-2", "dev", "log.jsonl", "resume", "settings.json",
     ]  # fmt: skip
-    run.rewind(2, {2: {"dev": {"acc": 0.5}}})
+    run.rewind(2)
     assert (run.folder / "log.jsonl").read_text() == '{"step": 1}\n{"step": 2}\n'
-    assert run.history.has(2, "dev")
+    assert (list(run.history.scores), run.history.cautions) == ([1, 2], {})
+    assert list(json.loads((run.folder / "resume" / "scores.json").read_text())["scores"]) == ["1", "2"]
     assert run.state_file.is_file()
     finish(run)
     assert not (run.folder / "resume").exists()
@@ -92,7 +95,7 @@ def test_selects_on_dev_and_best_on_test_the_earliest_on_ties(settings):
         "step": 2, "checkpoint": "checkpoint-2", "by": "dev", "dev": {"acc": 0.7, "loss": 1.0}, "test": {"acc": 0.6, "loss": 1.0},
     }  # fmt: skip
     assert results["best_on_test"] == {"step": 3, "checkpoint": "checkpoint-3", "test": {"acc": 0.9, "loss": 1.0}}
-    assert list(results) == ["task", "model", "data", "headline", "scores", "selected", "best_on_test"]
+    assert list(results) == ["task", "model", "data", "headline", "scores", "cautions", "selected", "best_on_test"]
     assert results["data"]["dev"] == {"status": "other", "sha256": "1" * 64, "rows": 3}
 
 
@@ -152,6 +155,31 @@ def test_reports_a_finished_run_without_its_checkpoints(settings):
     assert "selected      step 1       dev 0.9000  test 0.9000" in report
 
 
+def test_a_file_system_that_cannot_rename_folders_is_noticed_before_training(settings, monkeypatch):
+    """As mountpoint-s3 is."""
+    rename = Path.rename
+    refused = PermissionError(errno.EPERM, "Operation not permitted")
+
+    def rename_files_only(path, target):
+        if path.is_dir():
+            raise refused
+        return rename(path, target)
+
+    monkeypatch.setattr(Path, "rename", rename_files_only)
+    with pytest.raises(EnvironmentFailure, match=r"ckpt/run.*not permitted.*--ckpt_dir"):
+        start(settings)
+
+
+def test_a_file_system_without_modes(settings, monkeypatch):
+    def refuse(*args, **kwargs):
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "chmod", refuse)
+    run = start(settings)
+    save(run, 1, dev=0.5)
+    assert run.checkpoints() == [1]
+
+
 # -- saved state and log ---------------------------------------------------------------------------------------------------
 
 
@@ -160,7 +188,7 @@ def test_a_state_that_cannot_be_written_leaves_the_previous_one(settings):
     with pytest.raises(EnvironmentFailure, match=r"state\.safetensors .*No space left on device"):
         with run.new_state() as path:
             write_half_and_fail(path)
-    assert [path.name for path in run.state_file.parent.iterdir()] == ["state.safetensors"]
+    assert visible(run.state_file.parent) == ["scores.json", "state.safetensors"]
     assert read_facts(run.state_file)["step"] == 2
 
 
@@ -182,7 +210,7 @@ def test_drops_damaged_log_lines(settings, line):
     run = interrupted(settings)
     log = run.folder / "log.jsonl"
     log.write_bytes(b'{"step": 1}\n' + line.encode("utf-8", "surrogateescape") + b'\n{"step": 2}\n')
-    run.rewind(2, {})
+    run.rewind(2)
     assert log.read_text() == '{"step": 1}\n{"step": 2}\n'
 
 
@@ -210,7 +238,7 @@ def test_pruning_keeps_the_last_the_selected_and_the_best_on_test(settings):
         kept.append(run.checkpoints())
     assert kept == [[1], [1, 2], [1, 2, 3], [1, 2, 4], [1, 2, 5]]
     names = sorted(path.name for path in run.folder.iterdir())
-    assert names == ["checkpoint-1", "checkpoint-2", "checkpoint-5", "dev", "settings.json", "test"]
+    assert names == ["checkpoint-1", "checkpoint-2", "checkpoint-5", "dev", "resume", "settings.json", "test"]
 
 
 @pytest.mark.parametrize(("limit", "expected"), [(0, [1, 2, 6]), (2, [1, 2, 6]), (4, [1, 2, 5, 6]), (-1, [1, 2, 3, 4, 5, 6])])

@@ -8,7 +8,7 @@ import pytest
 from src.errors import CheckpointError
 from src.run_status import find_run
 from tests.conftest import SAMPLE
-from tests.src.runs import FILES, NO_DEV, data_file, end_process, finish, finished, interrupted, save, start, visible
+from tests.src.runs import FILES, NO_DEV, data_file, end_process, finish, finished, interrupted, save, save_state, start, visible
 
 
 def find(settings, files=FILES, **changes):
@@ -135,9 +135,18 @@ def test_an_unfinished_run_is_not_scored_with_other_outputs(settings):
         find(settings, do_train=False, answer_text="legacy")
 
 
-def test_scores_of_an_unfinished_run_include_its_saved_state(settings):
+def test_scores_of_an_unfinished_run_are_those_it_has_saved(settings):
     interrupted(settings)
-    assert find(settings, do_train=False).history.scores == {1: {"dev": {"acc": 0.4}}, 2: {"dev": {"acc": 0.5}}}
+    history = find(settings, do_train=False).history
+    assert {step: scores["dev"]["acc"] for step, scores in history.scores.items()} == {1: 0.4, 2: 0.5, 3: 0.6}
+    assert history.cautions == {3: {"dev": ["it is lost"]}}
+
+
+def test_scores_in_the_state_of_an_older_version(settings):
+    run = interrupted(settings)
+    (run.folder / "resume" / "scores.json").unlink()
+    save_state(run, 2, scores={"1": {"dev": {"acc": 0.3}}})
+    assert find(settings, do_train=False).history.scores == {1: {"dev": {"acc": 0.3}}}
 
 
 def test_scoring_an_unfinished_run_keeps_its_state(settings):
@@ -147,7 +156,7 @@ def test_scoring_an_unfinished_run_keeps_its_state(settings):
     assert run.unscored() == [(2, ["test"])]
     run.add_scores(2, "test", {"acc": 0.6})
     run.finish(0.0, 1.0)
-    assert list(json.loads((run.folder / "eval_results.json").read_text())["scores"]) == ["1", "2"]
+    assert list(json.loads((run.folder / "eval_results.json").read_text())["scores"]) == ["1", "2", "3"]
     assert run.state_file.exists()
     end_process(run)
     again = find(settings)

@@ -1,3 +1,4 @@
+import json
 import re
 
 import pytest
@@ -63,6 +64,27 @@ def test_report():
         "  selected      step 2       dev 0.7000  test 0.6000     (on dev)",
         "  best_on_test  step 1       test 0.9000                 (the published way)",
     ]
+
+
+def test_cautions_are_beside_the_score_they_are_about():
+    scores = history(s1=(0.5, 0.9), s2=(0.7, 0.6))
+    scores.add(2, "test", {"acc": 0.6, "loss": 1.0}, ["3 rows", "one class"])
+    scores.add(3, "test", {"acc": 0.1, "loss": 1.0}, ["not shown"])
+    lines = report({"task": "paws"} | scores.results([1, 2])).splitlines()
+    assert [line.strip() for line in lines][2] == "caution, test: 3 rows; one class"
+    assert len(lines) == 4
+
+
+def test_scores_are_the_same_from_their_state(tmp_path):
+    scores = history(s10=(0.5, 0.9), s9=(0.7, None))
+    scores.add(9, "test", {"acc": 0.6}, ["3 rows"])
+    state = json.loads(json.dumps(scores.state_dict()))
+    assert list(state["scores"]) == ["9", "10"]
+    again = ScoreHistory("acc", ["dev", "test"], {7: {"dev": {"acc": 1.0}}})
+    again.load_state_dict(state)
+    assert again == scores
+    again.load_state_dict(state, last_step=9)
+    assert (list(again.scores), list(again.cautions)) == ([9], [9])
 
 
 def test_reports_a_run_without_scores():

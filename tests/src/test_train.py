@@ -8,7 +8,17 @@ from safetensors.torch import load_file
 from src.batches import epoch_order
 from src.errors import NumbersError
 from src.train import splits_to_score
-from tests.src.helpers import RandomSplit, limited_model, log_of, model_with_nan, small_model, task_model, train_small
+from tests.src.helpers import (
+    CPU_MEMORY,
+    GPU_MEMORY,
+    RandomSplit,
+    limited_model,
+    log_of,
+    model_with_nan,
+    small_model,
+    task_model,
+    train_small,
+)
 
 
 def assert_same_weights(one, other):
@@ -150,11 +160,12 @@ def test_stops_after_ten_nonfinite_updates_in_a_row(settings, nan_updates, stops
         train_small(settings, **options)
 
 
-def test_splits_a_batch_that_does_not_fit_for_the_same_updates(settings, caplog):
+@pytest.mark.parametrize("error", [GPU_MEMORY, CPU_MEMORY, MemoryError()])
+def test_splits_a_batch_that_does_not_fit_for_the_same_updates(settings, caplog, error):
     options = {"adam_epsilon": 1e-3, "train_batch_size": 10}
     _, whole = train_small(settings, **options)
     with caplog.at_level("WARNING"):
-        run, split = train_small(settings, model=limited_model(3)[0], **options)
+        run, split = train_small(settings, model=limited_model(3, error)[0], **options)
     messages = [record.getMessage() for record in caplog.records if "memory" in record.message]
     assert len(messages) == 1 and "4 micro-batches" in messages[0]  # it starts with two, on a CPU
     assert_same_weights(split, whole)

@@ -1,0 +1,86 @@
+"""Nothing that scoring, reporting or writing predictions raises costs trained weights, whatever the kind of task."""
+
+import dataclasses
+import json
+
+import pytest
+
+from processor import TASKS
+from processor.data_files import describe_files
+from processor.kinds import KINDS, load_split
+from processor.squad import SquadSplit
+from src import metrics
+from src.errors import ScoringError
+from src.files import read_facts
+from src.pipeline import run_task
+from src.train_state import TrainState
+
+TASK_OF_KIND = {"classification": "nsmc", "regression": "korsts", "tagging": "naver-ner", "span": "korquad"}
+PLAN = {"max_steps": 5, "logging_steps": 2, "save_steps": 3, "evaluate_test_during_training": False}
+
+
+@pytest.fixture
+def updates(monkeypatch):
+    """The steps that are trained."""
+    steps, advance = [], TrainState.advance
+
+    def count(state):
+        advance(state)
+        steps.append(state.step)
+
+    monkeypatch.setattr(TrainState, "advance", count)
+    return steps
+
+
+def run(settings, name, output_dir, **changes):
+    dev = {} if name == "korsts" else {"dev_ratio": 0.2}  # all have a dev split: test is first scored with a checkpoint
+    chosen = settings(task=name, output_dir=output_dir, **PLAN | dev | changes)
+    run_task(chosen, TASKS[name], describe_files(chosen.data_files), load_split)
+    return chosen.run_folder
+
+
+def fail(*arguments):
+    raise IndexError("a bug")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_training_is_kept_if_scoring_fails(settings, monkeypatch, updates, kind):
+    """First the metric fails, then decoding, the report ...; with all of them corrected the run ends as usual."""
+    monkeypatch.setattr(SquadSplit, "upper_bound", {})  # scores, too, but before training
+    name = TASK_OF_KIND[kind]
+    expected = json.loads((run(settings, name, "undisturbed") / "eval_results.json").read_text())
+    assert updates == [1, 2, 3, 4, 5]
+    updates.clear()
+    split, metric = KINDS[kind].split, TASKS[name].metric
+    folder = settings(task=name, output_dir="run", **PLAN).run_folder
+
+    def failing_run():
+        with pytest.raises(ScoringError, match=rf"IndexError: a bug.*{folder}"):
+            run(settings, name, "run")
+
+    with monkeypatch.context() as patch:
+        patch.setitem(metrics.METRICS, metric, dataclasses.replace(metrics.METRICS[metric], compute=fail))
+        failing_run()
+    assert updates == [1, 2]
+    assert read_facts(folder / "resume" / "state.safetensors")["step"] == 2
+    for method, steps in (("decode", [1, 2]), ("report", [1, 2]), ("cautions", [1, 2]), ("predictions", [1, 2, 3])):
+        with monkeypatch.context() as patch:
+            patch.setattr(split, method, fail)
+            failing_run()
+        assert updates == steps
+    assert (folder / "checkpoint-3" / "model.safetensors").is_file()
+    run(settings, name, "run")
+    assert updates == [1, 2, 3, 4, 5]
+    assert json.loads((folder / "eval_results.json").read_text()) == expected
+
+
+def test_training_is_kept_if_the_scoring_of_checkpoints_fails(settings, monkeypatch, updates):
+    """The last stage: training is finished, test is scored by the best checkpoint alone."""
+    changes = {"eval_all_checkpoints": False}
+    with monkeypatch.context() as patch:
+        patch.setattr(KINDS["classification"].split, "predictions", fail)
+        with pytest.raises(ScoringError, match=r"step [35] .* on test"):
+            run(settings, "nsmc", "run", **changes)
+    folder = run(settings, "nsmc", "run", **changes)
+    assert updates == [1, 2, 3, 4, 5]
+    assert (folder / "eval_results.json").is_file()
