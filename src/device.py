@@ -20,6 +20,8 @@ from src.settings import Settings
 
 logger = logging.getLogger(__name__)
 
+# In the messages of the plain RuntimeErrors that torch and oneDNN raise if a CPU's memory is full.
+CPU_MEMORY_ERRORS = ("DefaultCPUAllocator", "could not create a primitive", "could not create a memory object")
 RECORDED_PACKAGES = ("torch", "transformers", "tokenizers", "accelerate", "numpy", "scikit-learn", "scipy", "seqeval")
 
 
@@ -56,8 +58,9 @@ def compile_layers(model: nn.Module, wanted: bool | Literal["auto"], device: tor
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Return whether an error means that memory is full, of the GPU or of this machine."""
-    # On a CPU, torch raises a plain RuntimeError.
-    return isinstance(error, torch.OutOfMemoryError | MemoryError) or "DefaultCPUAllocator" in str(error)
+    if isinstance(error, torch.OutOfMemoryError | MemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(sign in str(error) for sign in CPU_MEMORY_ERRORS)
 
 
 def device_name(device: torch.device) -> str:

@@ -15,7 +15,7 @@ from typing import Any
 
 from safetensors import SafetensorError, safe_open
 
-from src.errors import CheckpointError
+from src.errors import CheckpointError, EnvironmentFailure
 
 logger = logging.getLogger(__name__)
 
@@ -81,6 +81,18 @@ def atomic_write(path: Path, shared: bool = False) -> Iterator[Path]:
         raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def explained_failures(path: Path) -> Iterator[None]:
+    """Raise EnvironmentFailure if `path` cannot be written."""
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        reason = " ".join(str(error).split())
+        raise EnvironmentFailure(
+            f"{path} cannot be written: {reason}. Earlier files are intact; free some space and rerun the same command."
+        ) from error
 
 
 def write_bytes(path: Path, content: bytes, shared: bool = False) -> None:

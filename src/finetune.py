@@ -29,6 +29,24 @@ from src.unpadding import can_unpad, unpad_encoder
 logger = logging.getLogger(__name__)
 
 
+@contextmanager
+def _explained_failures() -> Iterator[None]:
+    """Turn errors about memory and compilation into EnvironmentFailure."""
+    try:
+        yield
+    except (RuntimeError, MemoryError) as error:
+        if is_out_of_memory(error):
+            raise EnvironmentFailure(
+                "memory is full. Halve --train_batch_size and double --gradient_accumulation_steps, which gives the same "
+                f"updates; for scoring, lower --eval_batch_size. ({str(error).split('. ')[0][:MAX_REASON]})"
+            ) from None
+        if not type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
+            raise
+        raise EnvironmentFailure(
+            f"the model cannot be compiled here: {str(error).splitlines()[0]} Pass --torch_compile false."
+        ) from None
+
+
 @dataclass
 class Components:
     """Everything that is loaded before the data: the device, the tokenizer, and the model to train, if training is to be done."""
@@ -38,6 +56,7 @@ class Components:
     model: Any | None
 
 
+@_explained_failures()
 def prepare(run: RunFolder, task: Task) -> Components:
     """Load the tokenizer, that of the checkpoints if only they are to be scored, and the model to train."""
     settings = run.settings
@@ -87,24 +106,6 @@ def train_and_score(run: RunFolder, task: Task, components: Components, splits: 
         if settings.do_eval:
             score_checkpoints(task, accelerator, scorer)
     run.finish(scorer.seconds, preparation_seconds)
-
-
-@contextmanager
-def _explained_failures() -> Iterator[None]:
-    """Turn errors about memory and compilation into EnvironmentFailure."""
-    try:
-        yield
-    except (RuntimeError, MemoryError) as error:
-        if is_out_of_memory(error):
-            raise EnvironmentFailure(
-                "memory is full. Halve --train_batch_size and double --gradient_accumulation_steps, which gives the same "
-                f"updates; for scoring, lower --eval_batch_size. ({str(error).split('. ')[0][:MAX_REASON]})"
-            ) from None
-        if not type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
-            raise
-        raise EnvironmentFailure(
-            f"the model cannot be compiled here: {str(error).splitlines()[0]} Pass --torch_compile false."
-        ) from None
 
 
 def score_checkpoints(task: Task, accelerator: Accelerator, scorer: Scorer) -> None:

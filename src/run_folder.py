@@ -9,11 +9,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from safetensors import SafetensorError
-
 from src.data import Scores
 from src.errors import CheckpointError, EnvironmentFailure
-from src.files import DAMAGE, atomic_write, damaged, hold, read_json, remove, sync, try_to_write, write_json, write_lines
+from src.files import (
+    DAMAGE,
+    atomic_write,
+    damaged,
+    explained_failures,
+    hold,
+    read_json,
+    remove,
+    sync,
+    try_to_write,
+    write_json,
+    write_lines,
+)
 from src.run_files import (
     COST,
     LOG,
@@ -188,7 +198,7 @@ class RunFolder:
     def log(self, record: Mapping[str, Any]) -> None:
         """Append a line to log.jsonl. Raises EnvironmentFailure if it cannot be written."""
         path = self.folder / LOG_LINES
-        with _explained_failures(path), open(path, "a", encoding="utf-8") as stream:
+        with explained_failures(path), open(path, "a", encoding="utf-8") as stream:
             stream.write(json.dumps(record) + "\n")
 
     @property
@@ -202,7 +212,7 @@ class RunFolder:
 
         Raises EnvironmentFailure if it cannot be written.
         """
-        with _explained_failures(self.state_file):
+        with explained_failures(self.state_file):
             if (self.folder / LOG_LINES).exists():
                 sync(self.folder / LOG_LINES)  # lines up to this step are not written again after resuming
             with atomic_write(self.state_file) as path:
@@ -265,7 +275,7 @@ class RunFolder:
         """
         folder = self.checkpoint_folder(step)
         partial = folder.with_name(f".{folder.name}{PARTIAL}")
-        with _explained_failures(folder):
+        with explained_failures(folder):
             try:
                 partial.mkdir()
                 yield partial
@@ -283,16 +293,7 @@ class RunFolder:
             return
         steps = self.checkpoints()
         for step in sorted(set(steps) - self.history.kept(steps, limit, self.settings.eval_all_checkpoints)):
-            self._remove(self.checkpoint_folder(step))
-
-
-@contextmanager
-def _explained_failures(path: Path) -> Iterator[None]:
-    """Raise EnvironmentFailure if `path` cannot be written."""
-    try:
-        yield
-    except (OSError, SafetensorError) as error:
-        reason = " ".join(str(error).split())
-        raise EnvironmentFailure(
-            f"{path} cannot be written: {reason}. Earlier files are intact; free some space and rerun the same command."
-        ) from error
+            try:
+                self._remove(self.checkpoint_folder(step))
+            except OSError as error:  # on a network disk, another machine may have its files open
+                logger.warning("%s cannot be removed: %s", self.checkpoint_folder(step), error.strerror)

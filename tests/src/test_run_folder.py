@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from src import run_folder
 from src.errors import CheckpointError, EnvironmentFailure
 from src.files import hold, read_facts
 from src.run_status import find_run
@@ -178,6 +179,21 @@ def test_a_file_system_without_modes(settings, monkeypatch):
     run = start(settings)
     save(run, 1, dev=0.5)
     assert run.checkpoints() == [1]
+
+
+def test_a_checkpoint_that_cannot_be_removed_costs_a_warning(settings, monkeypatch, caplog):
+    run = start(settings)
+    for step in (1, 2, 3):
+        save(run, step, dev=step / 10, test=step / 10)
+
+    def busy(path):
+        raise OSError(errno.EBUSY, "Device or resource busy")
+
+    monkeypatch.setattr(run_folder, "remove", busy)
+    run.prune()
+    assert [record.args for record in caplog.records] == [
+        (run.checkpoint_folder(step), "Device or resource busy") for step in (1, 2)
+    ]
 
 
 # -- saved state and log ---------------------------------------------------------------------------------------------------
