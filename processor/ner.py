@@ -16,6 +16,7 @@ from processor.readers import DataRow, read_tsv
 from processor.split import Split, stratified_split
 from src.data import IGNORE_INDEX, Features, Scores, Task, Tensors
 from src.errors import DataError, list_problems
+from src.hangul import compose_rows
 from src.metrics import METRICS, entity_report
 from src.settings import Settings
 
@@ -52,11 +53,7 @@ class NerSplit(Split):
 
     @classmethod
     def build(cls, name: str, path: Path, settings: Settings, task: Task, tokenizer: Any) -> Features:
-        sentences = read_sentences(path, task)
-        tensors = encode(sentences, task, tokenizer, settings.max_seq_len)
-        words_kept = np.add.reduceat((tensors["label_ids"] != IGNORE_INDEX).astype(np.int64), tensors["offsets"][:-1])
-        words_cut = np.array([len(sentence.words) for sentence in sentences]) - words_kept
-        return Features(tensors, {"cut_sentences": int((words_cut > 0).sum()), "cut_words": int(words_cut.sum())})
+        return Features(encode(read_sentences(path, task), task, tokenizer, settings.max_seq_len))
 
     def read(self) -> list[Sentence]:
         return read_sentences(self.file.path, self.task)
@@ -70,9 +67,9 @@ class NerSplit(Split):
         return stratified_split(rarest, ratio)
 
     def log_contents(self) -> None:
-        if words := self.features.counts.get("cut_words"):
-            sentences = self.features.counts["cut_sentences"]
-            logger.info("%s: max_seq_len cuts %d words off %d sentences", self.name, words, sentences)
+        words_cut = self.features.tensors["cut"]
+        if words_cut.any():
+            logger.info("%s: max_seq_len cuts %d words off %d sentences", self.name, words_cut.sum(), np.count_nonzero(words_cut))
         counts = zip(self.task.labels or (), self._tag_counts().tolist(), strict=True)
         self.log_counts("tags", {tag: count for tag, count in counts if count})
 
@@ -166,9 +163,11 @@ def encode(sentences: Sequence[Sentence], task: Task, tokenizer: Any, max_seq_le
     token_type_ids: list[int] = []
     label_ids: list[int] = []
     offsets = [0]
+    decomposed: list[np.ndarray] = []
     for start in range(0, len(sentences), SENTENCES_PER_CALL):
         chunk = sentences[start : start + SENTENCES_PER_CALL]
-        words = [sentence.words for sentence in chunk]
+        words, changed = compose_rows([sentence.words for sentence in chunk])
+        decomposed.append(changed)
         rows = tokenizer(words, is_split_into_words=True, add_special_tokens=False, return_attention_mask=False, verbose=False)
         for row, sentence in enumerate(chunk):
             pieces: list[list[int]] = [[] for _ in sentence.words]
@@ -184,9 +183,12 @@ def encode(sentences: Sequence[Sentence], task: Task, tokenizer: Any, max_seq_le
             token_type_ids += [*(type_id for _, type_id in before), *[segment] * len(body), *(type_id for _, type_id in after)]
             label_ids += [*[IGNORE_INDEX] * len(before), *labels, *[IGNORE_INDEX] * len(after)]
             offsets.append(len(input_ids))
+    words_kept = np.add.reduceat(np.array(label_ids) != IGNORE_INDEX, offsets[:-1], dtype=np.int32)
     return {
         "input_ids": np.array(input_ids, np.int32),
         "token_type_ids": np.array(token_type_ids, np.uint8),
         "offsets": np.array(offsets, np.int64),
         "label_ids": np.array(label_ids, np.int32),
+        "cut": np.array([len(sentence.words) for sentence in sentences], np.int32) - words_kept,
+        "decomposed": np.concatenate(decomposed),
     }
