@@ -45,9 +45,13 @@ class SquadSplit(Split):
 
     @property
     def facts(self) -> dict[str, Any]:
-        """The number of questions (`rows`) and windows and, for a split that is scored, its upper bound (`ceiling`)."""
+        """The number of questions (`rows`) and windows, figures and, for a split that is scored, its upper bound (`ceiling`)."""
         questions = int(self.features.tensors["example_index"][-1]) + 1
-        return {"rows": questions, "windows": len(self)} | ({} if self.name == "train" else {"ceiling": self.upper_bound})
+        return (
+            super().facts
+            | {"rows": questions, "windows": len(self)}
+            | ({} if self.name == "train" else {"ceiling": self.upper_bound})
+        )
 
     @cached_property
     def upper_bound(self) -> Scores:
