@@ -1,7 +1,6 @@
 """Tagging: sentences of words, each with a tag. Sentences become features, predicted label ids become tags."""
 
 import itertools
-import json
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ from processor.inputs import Inputs, require_text
 from processor.readers import DataRow, read_tsv
 from processor.split import Split, stratified_split
 from src.data import IGNORE_INDEX, Features, Scores, Task, Tensors
-from src.errors import DataError, list_problems
+from src.errors import DataError, list_problems, quote, quote_json
 from src.hangul import compose_rows
 from src.metrics import METRICS, entity_report
 from src.settings import Settings
@@ -114,7 +113,7 @@ class NerInputs(Inputs):
         """Return the sentence of a list of words, or of a text of words separated by spaces. Raises ValueError otherwise."""
         words = values[0].split() if isinstance(values[0], str) else values[0]
         if not isinstance(words, list) or not words:
-            raise ValueError(f"words: found {json.dumps(values[0], ensure_ascii=False)[:40]}, expected a list of words")
+            raise ValueError(f"words: found {quote_json(values[0])}, expected a list of words")
         return Sentence([require_text("words", word) for word in words], [next(iter(self.task.labels or ()))] * len(words))
 
     def encode(self, examples: Sequence[Sentence]) -> Features:
@@ -136,7 +135,7 @@ def read_sentences(path: Path, task: Task) -> list[Sentence]:
         if len(words) != len(tags):
             problems.append(f"line {line}: found {len(words)} words and {len(tags)} tags, expected one tag per word")
         elif unknown:
-            problems.append(f"line {line}: found the tag {unknown[0]!r}, expected one of {', '.join(task.labels or ())}")
+            problems.append(f"line {line}: found the tag {quote(unknown[0])}, expected one of {', '.join(task.labels or ())}")
         sentences.append(Sentence(words, tags))
     if problems:
         raise DataError(list_problems(f"{path}: {len(problems)} malformed rows:", problems))

@@ -14,7 +14,7 @@ from processor.inputs import Inputs, require_text
 from processor.readers import DataRow, read_tsv
 from processor.split import Split, softmax, stratified_split
 from src.data import Features, Scores, Task, Tensors
-from src.errors import DataError, list_problems
+from src.errors import DataError, list_problems, quote
 from src.hangul import compose_rows
 from src.metrics import METRICS
 from src.settings import Settings
@@ -163,14 +163,14 @@ def _positions(task: Task) -> tuple[list[int], int]:
 def _parse_label(text: str, labels: Mapping[str, str] | None) -> str | float:
     if labels is not None:
         if text not in labels:
-            raise ValueError(f"found {text!r}, expected one of {', '.join(labels)}")
+            raise ValueError(f"found {quote(text)}, expected one of {', '.join(labels)}")
         return text
     try:
         score = float(text)
     except ValueError:
-        raise ValueError(f"found {text!r}, expected a number") from None
+        raise ValueError(f"found {quote(text)}, expected a number") from None
     if not np.isfinite(score):
-        raise ValueError(f"found {text!r}, expected a finite number")
+        raise ValueError(f"found {quote(text)}, expected a finite number")
     return score
 
 
