@@ -51,7 +51,7 @@ def load(settings):
 
 
 @pytest.mark.parametrize("task", FILES)
-def test_features_and_scores_are_equal(load, tmp_path, task, caplog):
+def test_features_are_equal(load, tmp_path, task, caplog):
     original = SAMPLE / task / FILES[task]
     (tmp_path / FILES[task]).write_text(decompose_file(original.read_text(encoding="utf-8")), encoding="utf-8")
     composed, decomposed = load(task, original), load(task, tmp_path / FILES[task])
@@ -61,24 +61,16 @@ def test_features_and_scores_are_equal(load, tmp_path, task, caplog):
     assert expected["decomposed"].sum() == 0
     assert found["decomposed"].mean() > 0.99  # NSMC has a blank review
     assert f"test: {found['decomposed'].sum():,} of " in caplog.text
-    if task == "korquad":
-        assert composed.upper_bound == decomposed.upper_bound
-        assert composed.upper_bound["f1"] > 80
 
 
 @pytest.mark.parametrize("answer_text", ["offsets", "legacy"])
 def test_answers_of_decomposed_contexts(tmp_path, load, answer_text):
-    """The scores of the same spans: an answer that begins inside a word is only a part of it."""
+    """The scores of the spans that a model is trained on."""
     original = SAMPLE / "korquad" / FILES["korquad"]
     (tmp_path / "file.json").write_text(decompose_file(original.read_text(encoding="utf-8")), encoding="utf-8")
-    scores = []
-    for path in (original, tmp_path / "file.json"):
-        split = load("korquad", path, answer_text=answer_text)
-        first = split.features.tensors["start_positions"] + 1
-        spans = np.stack([first, first + 1, first, first], axis=1)[:, None].astype(np.float32)
-        scores.append(split.score(split.decode(spans)))
-    assert scores[0] == scores[1]
-    assert 0 < scores[0]["f1"] < 100
+    composed, decomposed = (load("korquad", path, answer_text=answer_text) for path in (original, tmp_path / "file.json"))
+    assert composed.upper_bound == decomposed.upper_bound
+    assert composed.upper_bound["exact_match"] >= 50
 
 
 INPUTS = {
