@@ -8,11 +8,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from processor import TASKS
-from processor.data_files import data_file_digests, git_blob
+from processor.data_files import data_file_digests, describe_other_content, git_blob
 from processor.kinds import KINDS
 from processor.readers import DataRow
 from src.data import Task
 from src.errors import DataError, list_problems
+from src.hangul import compose
 
 MAX_CHARACTERS = 2000  # longer texts are reported, unless they are contexts
 SAME_CHARACTER = re.compile(r"(.)\1{19,}", re.DOTALL)
@@ -37,13 +38,16 @@ def check_tasks(tasks: Iterable[str], data_dir: Path) -> None:
                 print(f"{path}: missing")
                 continue
             checked += 1
+            content = path.read_bytes()
             try:
+                if other := describe_other_content(content):
+                    raise DataError(f"{path}: {other}")
                 rows_of[file] = KINDS[task.kind].read_rows(path, task)
             except DataError as error:
                 print(f"{path}: malformed")
                 problems.append(str(error))
                 continue
-            is_published = git_blob(path.read_bytes()) == published["git_blob"]
+            is_published = git_blob(content) == published["git_blob"]
             state = "the published file" if is_published else f"not the published file, which has {published['rows']:,}"
             print(f"{path}: {len(rows_of[file]):,} rows, {state}")
             for line in describe(rows_of[file], task):
@@ -87,6 +91,7 @@ def suspicions(task: Task) -> dict[str, Callable[[DataRow], bool]]:
         "one character repeated": lambda row: any(SAME_CHARACTER.search(text) for text in row.texts),
         "only an address": lambda row: any(ADDRESS.sub("", text).strip() == "" for text in row.texts if text.strip()),
         "the replacement character U+FFFD": lambda row: any("\ufffd" in text for text in row.texts),
+        "decomposed Hangul (NFD)": lambda row: any(compose(text) != text for text in row.texts),
         "a control character": lambda row: any(CONTROL.search(text) for text in row.texts),
         "the same text twice": lambda row: len(row.texts) == 2 and row.texts[0] == row.texts[1] and bool(row.texts[0]),
         f"more than {MAX_CHARACTERS:,} characters": lambda row: any(len(text) > MAX_CHARACTERS for text in row.texts[short]),

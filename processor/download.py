@@ -18,7 +18,7 @@ from processor.check import check_tasks
 from processor.data_files import data_file_digests, describe_files, git_blob
 from src.cli import run_command
 from src.data import DataFile
-from src.errors import ConfigError, EnvironmentFailure, did_you_mean, list_problems
+from src.errors import ConfigError, EnvironmentFailure, did_you_mean, list_problems, quote
 from src.files import write_bytes
 from src.settings import Settings
 
@@ -142,7 +142,7 @@ def main() -> None:
     given = parser.parse_args()
     for task in given.tasks:
         if task not in TASKS:
-            raise ConfigError(f"{task!r} is not a task; choose from {', '.join(TASKS)}.{did_you_mean(task, TASKS)}")
+            raise ConfigError(f"{quote(task)} is not a task; choose from {', '.join(TASKS)}.{did_you_mean(task, TASKS)}")
     tasks = given.tasks or list(TASKS)
     if given.check:
         check_tasks(tasks, given.data_dir)

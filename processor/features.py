@@ -12,13 +12,13 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from src.data import DataFile, Features, Task
+from src.data import DataFile, Features, Task, Tensors
 from src.files import write_bytes
 
 logger = logging.getLogger(__name__)
 
 # Raise it with every change of the code that changes features: caches of other versions are not read.
-FEATURES_VERSION = 2
+FEATURES_VERSION = 3
 
 # The facts of a task that its features depend on; the other facts (title, licence, metric ...) can change without a rebuild.
 # The order of `labels` is the order of their ids.
@@ -83,8 +83,7 @@ def cached_features(cache_dir: Path, name: str, build: Callable[[], Features]) -
         try:
             with safe_open(path, framework="numpy") as stored:
                 tensors = {key: stored.get_tensor(key) for key in stored.keys()}  # noqa: SIM118
-                if len(tensors["input_ids"]) != tensors["offsets"][-1]:
-                    raise ValueError("its tensors do not fit together")
+                _require_fit(tensors)
                 return Features(tensors, {key: int(value) for key, value in (stored.metadata() or {}).items()})
         except (SafetensorError, OSError, LookupError, TypeError, ValueError) as error:
             logger.warning("%s cannot be read (%s); the features are built again", path, error)
@@ -95,6 +94,13 @@ def cached_features(cache_dir: Path, name: str, build: Callable[[], Features]) -
     except OSError as error:
         _warn_once(f"features are not cached: {cache_dir}: {error.strerror}")
     return features
+
+
+def _require_fit(tensors: Tensors) -> None:
+    """Raise ValueError or KeyError if a tensor of every kind of task is missing or not as long as `offsets` says."""
+    total, rows = tensors["offsets"][-1], len(tensors["offsets"]) - 1
+    if len(tensors["input_ids"]) != total or not len(tensors["cut"]) == len(tensors["decomposed"]) == rows:
+        raise ValueError("its tensors do not fit together")
 
 
 @cache

@@ -1,6 +1,5 @@
 """The base class of unlabelled inputs, which predict.py reads."""
 
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -9,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from src.data import Features, Task
+from src.errors import quote_json
 from src.settings import Settings
 
 
@@ -41,7 +41,7 @@ class Inputs(ABC):
 def require_text(name: str, value: Any) -> str:
     """Return `value` if it is a string. Raises ValueError if it is something else or cannot be written as UTF-8."""
     if not isinstance(value, str):
-        raise ValueError(f"{name}: found {json.dumps(value, ensure_ascii=False)[:40]}, expected a text")
+        raise ValueError(f"{name}: found {quote_json(value)}, expected a text")
     if any("\ud800" <= character <= "\udfff" for character in value):
         raise ValueError(f"{name}: contains an unpaired surrogate")
     return value

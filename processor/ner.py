@@ -1,7 +1,6 @@
 """Tagging: sentences of words, each with a tag. Sentences become features, predicted label ids become tags."""
 
 import itertools
-import json
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -15,7 +14,8 @@ from processor.inputs import Inputs, require_text
 from processor.readers import DataRow, read_tsv
 from processor.split import Split, stratified_split
 from src.data import IGNORE_INDEX, Features, Scores, Task, Tensors
-from src.errors import DataError, list_problems
+from src.errors import DataError, list_problems, quote, quote_json
+from src.hangul import compose_rows
 from src.metrics import METRICS, entity_report
 from src.settings import Settings
 
@@ -52,11 +52,7 @@ class NerSplit(Split):
 
     @classmethod
     def build(cls, name: str, path: Path, settings: Settings, task: Task, tokenizer: Any) -> Features:
-        sentences = read_sentences(path, task)
-        tensors = encode(sentences, task, tokenizer, settings.max_seq_len)
-        words_kept = np.add.reduceat((tensors["label_ids"] != IGNORE_INDEX).astype(np.int64), tensors["offsets"][:-1])
-        words_cut = np.array([len(sentence.words) for sentence in sentences]) - words_kept
-        return Features(tensors, {"cut_sentences": int((words_cut > 0).sum()), "cut_words": int(words_cut.sum())})
+        return Features(encode(read_sentences(path, task), task, tokenizer, settings.max_seq_len))
 
     def read(self) -> list[Sentence]:
         return read_sentences(self.file.path, self.task)
@@ -70,9 +66,9 @@ class NerSplit(Split):
         return stratified_split(rarest, ratio)
 
     def log_contents(self) -> None:
-        if words := self.features.counts.get("cut_words"):
-            sentences = self.features.counts["cut_sentences"]
-            logger.info("%s: max_seq_len cuts %d words off %d sentences", self.name, words, sentences)
+        words_cut = self.features.tensors["cut"]
+        if words_cut.any():
+            logger.info("%s: max_seq_len cuts %d words off %d sentences", self.name, words_cut.sum(), np.count_nonzero(words_cut))
         self.log_counts("tags", {tag: count for tag, count in self.label_counts().items() if count})
 
     def label_counts(self) -> dict[str, int]:
@@ -122,7 +118,7 @@ class NerInputs(Inputs):
         """Return the sentence of a list of words, or of a text of words separated by spaces. Raises ValueError otherwise."""
         words = values[0].split() if isinstance(values[0], str) else values[0]
         if not isinstance(words, list) or not words:
-            raise ValueError(f"words: found {json.dumps(values[0], ensure_ascii=False)[:40]}, expected a list of words")
+            raise ValueError(f"words: found {quote_json(values[0])}, expected a list of words")
         return Sentence([require_text("words", word) for word in words], [next(iter(self.task.labels or ()))] * len(words))
 
     def encode(self, examples: Sequence[Sentence]) -> Features:
@@ -144,7 +140,7 @@ def read_sentences(path: Path, task: Task) -> list[Sentence]:
         if len(words) != len(tags):
             problems.append(f"line {line}: found {len(words)} words and {len(tags)} tags, expected one tag per word")
         elif unknown:
-            problems.append(f"line {line}: found the tag {unknown[0]!r}, expected one of {', '.join(task.labels or ())}")
+            problems.append(f"line {line}: found the tag {quote(unknown[0])}, expected one of {', '.join(task.labels or ())}")
         sentences.append(Sentence(words, tags))
     if problems:
         raise DataError(list_problems(f"{path}: {len(problems)} malformed rows:", problems))
@@ -171,9 +167,11 @@ def encode(sentences: Sequence[Sentence], task: Task, tokenizer: Any, max_seq_le
     token_type_ids: list[int] = []
     label_ids: list[int] = []
     offsets = [0]
+    decomposed: list[np.ndarray] = []
     for start in range(0, len(sentences), SENTENCES_PER_CALL):
         chunk = sentences[start : start + SENTENCES_PER_CALL]
-        words = [sentence.words for sentence in chunk]
+        words, changed = compose_rows([sentence.words for sentence in chunk])
+        decomposed.append(changed)
         rows = tokenizer(words, is_split_into_words=True, add_special_tokens=False, return_attention_mask=False, verbose=False)
         for row, sentence in enumerate(chunk):
             pieces: list[list[int]] = [[] for _ in sentence.words]
@@ -189,9 +187,12 @@ def encode(sentences: Sequence[Sentence], task: Task, tokenizer: Any, max_seq_le
             token_type_ids += [*(type_id for _, type_id in before), *[segment] * len(body), *(type_id for _, type_id in after)]
             label_ids += [*[IGNORE_INDEX] * len(before), *labels, *[IGNORE_INDEX] * len(after)]
             offsets.append(len(input_ids))
+    words_kept = np.add.reduceat(np.array(label_ids) != IGNORE_INDEX, offsets[:-1], dtype=np.int32)
     return {
         "input_ids": np.array(input_ids, np.int32),
         "token_type_ids": np.array(token_type_ids, np.uint8),
         "offsets": np.array(offsets, np.int64),
         "label_ids": np.array(label_ids, np.int32),
+        "cut": np.array([len(sentence.words) for sentence in sentences], np.int32) - words_kept,
+        "decomposed": np.concatenate(decomposed),
     }

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from src.errors import DataError, list_problems
+from src.errors import DataError, list_problems, quote
 
 
 @dataclass(frozen=True)
@@ -19,9 +19,12 @@ class DataRow:
 def read_lines(path: Path) -> Iterator[tuple[int, str]]:
     """Return (line number from 1, line) of a UTF-8 file, split on "\\n" alone.
 
-    Not `splitlines()`: PAWS has a 0x1C inside a sentence. Raises DataError with the line of the first byte that is not UTF-8.
+    Not `splitlines()`: PAWS has a 0x1C inside a sentence. Raises DataError for lines that end with "\\r" alone, and with the line
+    of the first byte that is not UTF-8.
     """
     content = path.read_bytes()
+    if b"\r" in content and b"\n" not in content:
+        raise DataError(f"{path}: its lines end with CR alone. Convert them to LF: tr '\\r' '\\n' < OLD > NEW")
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -43,7 +46,7 @@ def read_tsv(path: Path, columns: Sequence[str], has_header: bool = True) -> Ite
     rows = read_lines(path)
     if has_header and (header := next(rows, (1, ""))[1].split("\t")) != list(columns):
         raise DataError(
-            f"{path}, line 1: found the header {header}, expected {list(columns)}, separated by tabs. "
+            f"{path}, line 1: found the header {quote(header)}, expected {list(columns)}, separated by tabs. "
             "The first line must name the columns."
         )
     problems, rows_read = [], 0

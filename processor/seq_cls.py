@@ -14,7 +14,8 @@ from processor.inputs import Inputs, require_text
 from processor.readers import DataRow, read_tsv
 from processor.split import Split, softmax, stratified_split
 from src.data import Features, Scores, Task, Tensors
-from src.errors import DataError, list_problems
+from src.errors import DataError, list_problems, quote
+from src.hangul import compose_rows
 from src.metrics import METRICS
 from src.settings import Settings
 
@@ -176,14 +177,14 @@ def _positions(task: Task) -> tuple[list[int], int]:
 def _parse_label(text: str, labels: Mapping[str, str] | None) -> str | float:
     if labels is not None:
         if text not in labels:
-            raise ValueError(f"found {text!r}, expected one of {', '.join(labels)}")
+            raise ValueError(f"found {quote(text)}, expected one of {', '.join(labels)}")
         return text
     try:
         score = float(text)
     except ValueError:
-        raise ValueError(f"found {text!r}, expected a number") from None
+        raise ValueError(f"found {quote(text)}, expected a number") from None
     if not np.isfinite(score):
-        raise ValueError(f"found {text!r}, expected a finite number")
+        raise ValueError(f"found {quote(text)}, expected a finite number")
     return score
 
 
@@ -191,11 +192,15 @@ def encode(examples: Sequence[SequenceExample], task: Task, tokenizer: Any, max_
     """Return the tensors of n rows; see Features. `labels`: label ids, int64 [n], or scores, float32 [n]."""
     input_ids: list[np.ndarray] = []
     token_type_ids: list[np.ndarray] = []
-    lengths: list[int] = []
+    lengths: list[int] = []  # before rows are cut
+    decomposed: list[np.ndarray] = []
     has_segments = Frame.of(tokenizer, len(task.text_columns)).has_segments  # reading segments that are all 0 takes time
     for start in range(0, len(examples), ROWS_PER_CALL):
-        rows = _encodings(tokenizer, examples[start : start + ROWS_PER_CALL])
+        texts, changed = compose_rows([example.texts for example in examples[start : start + ROWS_PER_CALL]])
+        decomposed.append(changed)
+        rows = _encodings(tokenizer, texts)
         ids = [row.ids for row in rows]
+        lengths += map(len, ids)
         segments = [row.type_ids for row in rows] if has_segments else []
         for row, encoding in enumerate(rows):
             if len(ids[row]) > max_seq_len:
@@ -203,7 +208,6 @@ def encode(examples: Sequence[SequenceExample], task: Task, tokenizer: Any, max_
                 ids[row] = [ids[row][position] for position in keep]
                 if has_segments:
                     segments[row] = [segments[row][position] for position in keep]
-        lengths += map(len, ids)
         input_ids.append(np.array(list(chain.from_iterable(ids)), np.int32))
         token_segments = list(chain.from_iterable(segments)) if has_segments else np.zeros(len(input_ids[-1]))
         token_type_ids.append(np.array(token_segments, np.uint8))
@@ -215,13 +219,15 @@ def encode(examples: Sequence[SequenceExample], task: Task, tokenizer: Any, max_
     return {
         "input_ids": np.concatenate(input_ids),
         "token_type_ids": np.concatenate(token_type_ids),
-        "offsets": np.cumsum([0, *lengths]),
+        "offsets": np.cumsum([0, *np.minimum(lengths, max_seq_len)]),
         "labels": labels,
+        "cut": np.maximum(np.array(lengths, np.int32) - max_seq_len, 0),
+        "decomposed": np.concatenate(decomposed),
     }
 
 
-def _encodings(tokenizer: Any, examples: Sequence[SequenceExample]) -> Sequence[Any]:
-    """Return the Rust tokenizer's encoding of each row, not truncated.
+def _encodings(tokenizer: Any, rows: Sequence[Sequence[str]]) -> Sequence[Any]:
+    """Return the Rust tokenizer's encoding of each row of texts, not truncated.
 
     Called directly, it takes two thirds of the time of its Python wrapper.
     """
@@ -229,9 +235,9 @@ def _encodings(tokenizer: Any, examples: Sequence[SequenceExample]) -> Sequence[
     backend.no_truncation()
     backend.no_padding()
     try:
-        return backend.encode_batch_fast([example.texts if len(example.texts) > 1 else example.texts[0] for example in examples])
+        return backend.encode_batch_fast([texts if len(texts) > 1 else texts[0] for texts in rows])
     except Exception:
-        tokenizer(*map(list, zip(*(example.texts for example in examples), strict=True)))  # its error message may be clearer
+        tokenizer(*map(list, zip(*rows, strict=True)))  # its error message may be clearer
         raise
 
 

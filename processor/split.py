@@ -11,9 +11,10 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from processor.data_files import describe_files
-from processor.features import cached_features, fingerprint
+from processor.features import Frame, cached_features, fingerprint
+from processor.quality import Figures, measure, require_content, warnings_of
 from src.data import DataFile, Features, Scores, Task
-from src.errors import ConfigError, DataError
+from src.errors import ConfigError, DataError, quote
 from src.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -46,7 +47,7 @@ class Split(ABC):
     def load(cls, name: str, file: DataFile, settings: Settings, task: Task, tokenizer: Any) -> Self:
         """Build the features of a data file, or read them from the cache, and log what the file holds.
 
-        Raises DataError for a malformed file.
+        Raises DataError for a malformed file, or one that nothing can be learned from.
         """
         chosen = {setting: getattr(settings, setting) for setting in cls.feature_settings}
         cache_name = f"{settings.task}-{name}-{fingerprint(file, task, tokenizer, chosen)}"
@@ -55,7 +56,7 @@ class Split(ABC):
         )
         split = cls(name, task, file, features, settings, tokenizer, source=name)
         split.log_file()
-        split.log_contents()
+        split.check_contents()
         return split
 
     @classmethod
@@ -80,7 +81,12 @@ class Split(ABC):
     @property
     def facts(self) -> dict[str, Any]:
         """What settings.json and eval_results.json record about this split."""
-        return {"rows": len(self)}
+        return {"rows": len(self), "features": self.figures}
+
+    @cached_property
+    def figures(self) -> Figures:
+        """How much of the texts reaches the model, see processor.quality."""
+        return measure(self.features, self.tokenizer, Frame.of(self.tokenizer, len(self.task.text_columns)))
 
     # -- holding out a part ------------------------------------------------------------------------------------------------------
 
@@ -93,7 +99,7 @@ class Split(ABC):
         train, dev = self.select(self.name, rows), self.select("dev", held_out)
         logger.info("dev: %s examples held out of the training file; %s remain", f"{len(held_out):,}", f"{len(rows):,}")
         for split in (train, dev):
-            split.log_contents()
+            split.check_contents()
         return train, dev
 
     @abstractmethod
@@ -125,7 +131,7 @@ class Split(ABC):
             found.append(f"it rests on {self.size} {'example' if self.size == 1 else 'examples'} only")
         predicted = set(self.predicted_values(decoded))
         if len(predicted) == 1 and self.size > 1:
-            found.append(f"all predictions are the same ({str(predicted.pop())[:40]!r})")
+            found.append(f"all predictions are the same ({quote(str(predicted.pop()))})")
         if absent := [label for label, count in self.label_counts().items() if not count]:
             found.append(
                 f"{len(absent)} of the labels never occur in the file ({', '.join(absent[:3])}{', ...' * (len(absent) > 3)})"
@@ -153,7 +159,7 @@ class Split(ABC):
     def prediction_lines(self, decoded: Any) -> Iterator[str]:
         """Yield the lines of predictions.tsv: the names of its columns, then one line per item that is scored."""
 
-    # -- the log -----------------------------------------------------------------------------------------------------------------
+    # -- the log and the look before training ------------------------------------------------------------------------------------
 
     def log_file(self) -> None:
         """Log the file, whether it is the published one, and the number and lengths of the features."""
@@ -162,6 +168,13 @@ class Split(ABC):
         full = int((lengths == self.settings.max_seq_len).sum())
         shape = f"{len(lengths):,} {unit}s, {lengths.mean():.1f} tokens per {unit}, {full:,} {unit}s of max_seq_len"
         logger.info("%s: %s (%s), %s", self.name, self.file.path, origin, shape)
+
+    def check_contents(self) -> None:
+        """Log what the examples are, and a warning for each figure above its limit. Raises DataError, see processor.quality."""
+        require_content(self.name, self.file.path, self.features, self.figures)
+        self.log_contents()
+        for line in warnings_of(self.figures, self.feature_unit):
+            logger.warning("%s: %s", self.name, line)
 
     @abstractmethod
     def log_contents(self) -> None:

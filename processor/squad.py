@@ -45,8 +45,9 @@ class SquadSplit(Split):
 
     @property
     def facts(self) -> dict[str, Any]:
-        """The number of questions (`rows`) and windows and, for a split that is scored, its upper bound (`ceiling`)."""
-        return {"rows": self.size, "windows": len(self)} | ({} if self.name == "train" else {"ceiling": self.upper_bound})
+        """The number of questions (`rows`) and windows, figures and, for a split that is scored, its upper bound (`ceiling`)."""
+        counts = super().facts | {"rows": self.size, "windows": len(self)}
+        return counts if self.name == "train" else counts | {"ceiling": self.upper_bound}
 
     @cached_property
     def upper_bound(self) -> Scores:

@@ -12,6 +12,7 @@ import numpy as np
 
 from processor.split import softmax
 from src.data import Tensors
+from src.hangul import compose
 
 SpanText = Callable[[str, int, int, Sequence[int]], str]  # context, start, end, token ids of a span -> answer
 
@@ -80,7 +81,7 @@ def legacy_text(tokenizer: Any, do_lower_case: bool) -> SpanText:
             start -= 1
         while end < len(context) and not context[end].isspace():
             end += 1
-        words = " ".join(context[start:end].split())
+        words = compose(" ".join(context[start:end].split()))  # as the tokens are
         joined = " ".join(decoder.decode(tokenizer.convert_ids_to_tokens(ids)).split())
         spaced = " ".join(piece for piece, _ in splitter.pre_tokenize_str(normalizer.normalize_str(words)))
         return realign(joined, words, spaced)

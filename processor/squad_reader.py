@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from processor.readers import DataRow
 from processor.squad_windows import SquadExample
 from src.data import Task
-from src.errors import DataError, list_problems
+from src.errors import DataError, list_problems, quote
 
 logger = logging.getLogger(__name__)
 
@@ -73,12 +73,12 @@ def read_questions(path: Path, strict: bool) -> list[SquadQuestion]:
         for paragraph in article.paragraphs:
             for question in paragraph.qas:
                 if question.id in questions:
-                    problems.append(f"question {question.id!r}: duplicate id")
+                    problems.append(f"question {quote(question.id)}: duplicate id")
                     continue
                 placed = [answer for answer in question.answers if _is_at_its_place(answer, paragraph.context)]
                 for answer in question.answers:
                     if answer not in placed:
-                        problems.append(f"question {question.id!r}: {answer.text!r} is not at {answer.answer_start}")
+                        problems.append(f"question {quote(question.id)}: {quote(answer.text)} is not at {answer.answer_start}")
                 first = (placed[0].text, placed[0].answer_start) if placed else None
                 example = SquadExample(question.question, paragraph.context, first)
                 texts = [answer.text for answer in question.answers]

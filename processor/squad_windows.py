@@ -10,6 +10,7 @@ import numpy as np
 from processor.features import Frame
 from src.data import IN_CONTEXT, MAX_CONTEXT, Tensors
 from src.errors import ConfigError
+from src.hangul import compose, places_in
 from src.settings import Settings
 
 CONTEXTS_PER_CALL = 512
@@ -27,11 +28,15 @@ class SquadExample:
 
 @dataclass(frozen=True)
 class Tokens:
-    """The N tokens of a context: `ids`, and the characters [start, end) of each in the context; all int32 [N]."""
+    """The N tokens of a context: `ids`, and the characters [start, end) of each in the context; all int32 [N].
+
+    decomposed: whether the context has decomposed Hangul, see src.hangul.
+    """
 
     ids: np.ndarray
     start: np.ndarray
     end: np.ndarray
+    decomposed: bool = False
 
     def between(self, start: int, end: int) -> tuple[int, int]:
         """Return the first and the last token that begin at a character in [start, end); NOWHERE if there are none."""
@@ -55,6 +60,7 @@ def encode(examples: Sequence[SquadExample], tokenizer: Any, settings: Settings)
     """Return the tensors of the windows of all questions in their order, at least one per question; see Features."""
     frame = Frame.of(tokenizer, texts=2)
     questions = _token_ids([example.question for example in examples], tokenizer)
+    questions_cut = np.array([max(len(question) - settings.max_query_length, 0) for question in questions], np.int32)
     answers = _token_ids([example.answer[0] if example.answer else "" for example in examples], tokenizer)
     contexts = tokenize_contexts(dict.fromkeys(example.context for example in examples), tokenizer)
     parts: dict[str, list[np.ndarray]] = defaultdict(list)
@@ -74,12 +80,17 @@ def encode(examples: Sequence[SquadExample], tokenizer: Any, settings: Settings)
             shift = lead - start
             rows.append((index, *((first + shift, last + shift) if start <= first and last < end else (0, 0)), len(keep)))
     index, start_positions, end_positions, lengths = np.array(rows).T
+    decomposed = np.array(
+        [compose(example.question) != example.question or contexts[example.context].decomposed for example in examples]
+    )
     return {
         **{name: np.concatenate(parts.pop(name)) for name in list(parts)},  # frees each part when it is joined: they are large
         "offsets": np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]),
         "example_index": index.astype(np.int32),
         "start_positions": start_positions.astype(np.int32),
         "end_positions": end_positions.astype(np.int32),
+        "cut": questions_cut[index],
+        "decomposed": decomposed[index].astype(np.uint8),
     }
 
 
@@ -134,22 +145,27 @@ def answer_span(example: SquadExample, tokens: Tokens, answer_ids: Sequence[int]
 
 def tokenize_contexts(contexts: Iterable[str], tokenizer: Any) -> dict[str, Tokens]:
     """Return the tokens of each context; white space at the ends of a token is not part of its characters."""
-    texts, tokens = list(contexts), {}
-    for begin in range(0, len(texts), CONTEXTS_PER_CALL):
-        chunk = texts[begin : begin + CONTEXTS_PER_CALL]
-        rows = tokenizer(chunk, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
-        for text, ids, offsets in zip(chunk, rows["input_ids"], rows["offset_mapping"], strict=True):
+    originals, tokens = list(contexts), {}
+    for begin in range(0, len(originals), CONTEXTS_PER_CALL):
+        chunk = originals[begin : begin + CONTEXTS_PER_CALL]
+        texts = [compose(original) for original in chunk]
+        rows = tokenizer(texts, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
+        for original, text, ids, offsets in zip(chunk, texts, rows["input_ids"], rows["offset_mapping"], strict=True):
             start, end = np.array(offsets, np.int32).reshape(-1, 2).T
             solid = np.array([position for position, character in enumerate(text) if not character.isspace()], np.int32)
             # A token of white space alone starts at the next character that is not white space, and is empty.
             start = np.append(solid, len(text))[np.searchsorted(solid, start)]
             end = np.append(solid + 1, 0)[np.searchsorted(solid, end) - 1]
-            tokens[text] = Tokens(np.array(ids, np.int32), start.astype(np.int32), np.maximum(end, start).astype(np.int32))
+            end = np.maximum(end, start)
+            if text != original:
+                places = places_in(original)
+                start, end = places[start], places[end]
+            tokens[original] = Tokens(np.array(ids, np.int32), start.astype(np.int32), end.astype(np.int32), text != original)
     return tokens
 
 
 def _token_ids(texts: Sequence[str], tokenizer: Any) -> list[list[int]]:
-    ids: list[list[int]] = tokenizer(list(texts), add_special_tokens=False, verbose=False)["input_ids"]
+    ids: list[list[int]] = tokenizer([compose(text) for text in texts], add_special_tokens=False, verbose=False)["input_ids"]
     return ids
 
 

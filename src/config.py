@@ -18,7 +18,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
 from src.cli import Parser
-from src.errors import ConfigError, did_you_mean, list_problems
+from src.errors import MAX_QUOTED, ConfigError, did_you_mean, list_problems, quote, quote_json, shorten
 from src.settings import (
     ALIASES,
     COMMAND_LINE,
@@ -58,7 +58,7 @@ def load_settings(argv: Sequence[str], *, script: str, tasks: Sequence[str], def
     print_settings = given.pop("print_settings", None) is not None
     task = given.setdefault("task", default_task)
     if task not in tasks:
-        reason = f"{script} cannot run the task {task!r}" if task else "--task is missing"
+        reason = f"{script} cannot run the task {quote(task)}" if task else "--task is missing"
         problems.insert(0, f"{reason}; choose from {', '.join(tasks)}.{did_you_mean(task, tasks)}")
         raise ConfigError(list_problems("invalid settings:", problems))
 
@@ -128,9 +128,10 @@ def parse_command_line(argv: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
         if argument.startswith("--"):
             flag = argument.split("=")[0]
             hint = did_you_mean(flag, [f"--{name}" for name in NAMES])
-            problems.append(f"{COMMAND_LINE}: unknown setting {flag}.{hint} See --help.")
+            problems.append(f"{COMMAND_LINE}: unknown setting {shorten(flag, MAX_QUOTED)}.{hint} See --help.")
         elif position == 0 or not unknown[position - 1].startswith("--"):
-            problems.append(f"{COMMAND_LINE}: unexpected argument {argument!r}: write it as --name {argument}. See --help.")
+            shown = shorten(argument, MAX_QUOTED)
+            problems.append(f"{COMMAND_LINE}: unexpected argument {shown!r}: write it as --name {shown}. See --help.")
     return given, problems
 
 
@@ -165,7 +166,7 @@ def _file_layers(config_dir: Path, task: str, config_file: str, problems: list[s
     if not plain.is_file():
         files = config_files(config_dir)
         problems.append(
-            f"--config_file {config_file!r} is not in {config_dir}/; choose from {', '.join(files) or 'nothing'}."
+            f"--config_file {quote(config_file)} is not in {config_dir}/; choose from {', '.join(files) or 'nothing'}."
             f"{did_you_mean(config_file, files)}"
         )
         return []
@@ -182,7 +183,7 @@ def _file_layers(config_dir: Path, task: str, config_file: str, problems: list[s
     tasks = [path.stem for path in (config_dir / "tasks").glob("*.json")]
     for name in parts:
         if name not in tasks:
-            problems.append(f'{plain}: unknown task {name!r} in "tasks".{did_you_mean(name, tasks)}')
+            problems.append(f'{plain}: unknown task {quote(name)} in "tasks".{did_you_mean(name, tasks)}')
     if task in parts:
         layers.append(Layer(f"{plain} (tasks.{task})", parts[task]))
     return layers
@@ -203,18 +204,20 @@ def _merge(layers: Sequence[Layer], task: str, problems: list[str]) -> tuple[dic
         for written, value in layer.items():
             name = ALIASES.get(written, written)
             if name not in Settings.model_fields:
-                problems.append(f"{source}: unknown setting {written!r}.{did_you_mean(written, NAMES)}")
+                problems.append(f"{source}: unknown setting {quote(written)}.{did_you_mean(written, NAMES)}")
                 continue
             if written != name and layer.get(name, value) != value:
-                problems.append(f"{source}: {written!r} is an alias of {name!r}, but they differ: {value!r}, {layer[name]!r}")
+                problems.append(
+                    f"{source}: {written!r} is an alias of {name!r}, but they differ: {quote(value)}, {quote(layer[name])}"
+                )
             try:
                 values[name] = _convert(name, value, from_string=source == COMMAND_LINE)
                 sources[name] = source
             except ValidationError as error:
                 reasons = " or ".join(detail["msg"] for detail in error.errors()[:2])  # two if there are two types
-                problems.append(f"{source}: {written} = {json.dumps(value, ensure_ascii=False)}: {reasons}")
+                problems.append(f"{source}: {written} = {quote_json(value)}: {reasons}")
         if layer.get("task", task) != task:
-            problems.append(f"{source}: is for task {layer['task']!r}, not {task!r}")
+            problems.append(f"{source}: is for task {quote(layer['task'])}, not {task!r}")
     return values, sources
 
 
@@ -241,7 +244,7 @@ def _check(values: dict[str, Any], sources: dict[str, str]) -> list[str]:
     """Return the problems that the types do not express: missing settings, unusable values and conflicts."""
 
     def given(name: str) -> str:
-        return f"{sources.get(name, DEFAULT)}: {name} = {json.dumps(values[name])}"
+        return f"{sources.get(name, DEFAULT)}: {name} = {quote_json(values[name])}"
 
     required = [name for name, field in Settings.model_fields.items() if field.is_required()]
     problems = [f"{name} is missing; set it in the config file or as --{name}" for name in required if not values.get(name)]
@@ -254,7 +257,9 @@ def _check(values: dict[str, Any], sources: dict[str, str]) -> list[str]:
     if values["do_train"] and not values["train_file"]:
         problems.append("train_file is missing; set it in the task's file, or pass --train_file or --do_train false")
     if values["dev_ratio"] and values["dev_file"]:
-        problems.append(f"{given('dev_ratio')}: conflicts with dev_file = {values['dev_file']}; remove one of them")
+        problems.append(
+            f"{given('dev_ratio')}: conflicts with dev_file = {shorten(values['dev_file'], MAX_QUOTED)}; remove one of them"
+        )
     if values["overwrite_output_dir"] and sources["overwrite_output_dir"] == COMMAND_LINE and not values["do_train"]:
         problems.append("--overwrite_output_dir would remove the checkpoints that --do_train false needs; remove one of them")
     return problems

@@ -88,10 +88,12 @@ class Features:
     | `example_index` | int32 [n] | span | the question that a window belongs to |
     | `char_start`, `char_end` | int32 [total] | span | the token's characters in the context, -1 outside of it |
     | `context_marks` | uint8 [total] | span | NOT_CONTEXT, IN_CONTEXT or MAX_CONTEXT |
+    | `cut` | int32 [n] | all | tokens cut off the row (tagging: words; span: tokens cut off the question) |
+    | `decomposed` | uint8 [n] | all | 1 if a text of the row had decomposed Hangul, see src.hangul |
     """
 
     tensors: Tensors
-    counts: dict[str, int] = field(default_factory=dict)  # what was left out or cut off, for the log
+    counts: dict[str, int] = field(default_factory=dict)  # what was left out, for the log
 
     def __len__(self) -> int:
         return len(self.tensors["offsets"]) - 1

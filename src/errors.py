@@ -1,20 +1,28 @@
 """The errors that end a command with one message and an exit code, and helpers to phrase messages."""
 
 import difflib
+import json
 import signal
 from collections.abc import Iterable, Sequence
 
 MAX_PROBLEMS_SHOWN = 10
+# Limits of messages, which may contain parts of any file. A name of every config file in a line is about 600 characters.
+MAX_LINES = 100
+MAX_LINE = 800  # characters
+MAX_QUOTED = 80  # characters of a value from data
 MAX_REASON = 300  # characters of another library's error message
 
 
 class BenchmarkError(Exception):
     """Base of all errors that end a command with one clear message.
 
-    `exit_code` is 2 if the user can correct the cause, 1 if it is the environment.
+    `exit_code` is 2 if the user can correct the cause, 1 if it is the environment. A long message loses its middle.
     """
 
     exit_code = 2
+
+    def __init__(self, message: str) -> None:
+        super().__init__(_shorten_lines(message))
 
 
 class ConfigError(BenchmarkError):
@@ -70,4 +78,30 @@ def list_problems(title: str, problems: Sequence[str]) -> str:
     lines = [f"  - {problem}" for problem in problems[:MAX_PROBLEMS_SHOWN]]
     if len(problems) > MAX_PROBLEMS_SHOWN:
         lines.append(f"  ... and {len(problems) - MAX_PROBLEMS_SHOWN} more")
-    return "\n".join([title, *lines])
+    return _shorten_lines("\n".join([title, *lines]))
+
+
+def quote(value: object) -> str:
+    """Return repr(value) for a message, without its middle if it is long. For every value that comes from data or a user."""
+    return shorten(repr(value), MAX_QUOTED)
+
+
+def quote_json(value: object) -> str:
+    """Return a value as JSON for a message, without its middle if it is long."""
+    return shorten(json.dumps(value, ensure_ascii=False), MAX_QUOTED)
+
+
+def shorten(text: str, limit: int) -> str:
+    """Return `text` with at most `limit` characters: two thirds from its start and, after " ... ", the rest from its end."""
+    if len(text) <= limit:
+        return text
+    tail = limit // 3
+    return f"{text[: limit - tail - len(' ... ')]} ... {text[-tail:]}"
+
+
+def _shorten_lines(message: str) -> str:
+    """Limit the number of lines and the length of each. The last lines stay: they say what to do."""
+    lines = message.split("\n")
+    if len(lines) > MAX_LINES:
+        lines = [*lines[: MAX_LINES - 10], "...", *lines[-9:]]
+    return "\n".join(shorten(line, MAX_LINE) for line in lines)

@@ -14,7 +14,7 @@ from src import signals
 from src.batches import by_length, token_positions
 from src.data import Features, Split
 from src.device import is_out_of_memory
-from src.errors import MAX_REASON, BenchmarkError, Interrupted, NumbersError, ScoringError
+from src.errors import MAX_REASON, BenchmarkError, Interrupted, NumbersError, ScoringError, shorten
 from src.heads import TaskModel
 from src.progress import Progress
 from src.run_folder import RunFolder
@@ -107,8 +107,8 @@ class Scorer:
         elif not isinstance(error, BenchmarkError):
             reason = f"{type(error).__name__}: {reason}"
         return ScoringError(
-            f"step {step} cannot be scored on {name}: {reason[:MAX_REASON]}. Its weights are kept in {self.run.folder}. Correct "
-            "the cause and rerun the same command: it scores them without training again."
+            f"step {step} cannot be scored on {name}: {shorten(reason, MAX_REASON)}. Its weights are kept in {self.run.folder}. "
+            "Correct the cause and rerun the same command: it scores them without training again."
         )
 
     def _score_split(self, task_model: TaskModel, step: int, name: str) -> None:

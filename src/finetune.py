@@ -15,7 +15,7 @@ from src.batches import Collator
 from src.data import Split, Task
 from src.device import compile_layers, describe_environment, is_out_of_memory, start_device
 from src.dropout import use_cheap_dropout
-from src.errors import MAX_REASON, EnvironmentFailure
+from src.errors import MAX_REASON, EnvironmentFailure, shorten
 from src.evaluate import Scorer
 from src.heads import HEADS, TaskModel
 from src.models import load_checkpoint_model, load_checkpoint_tokenizer, load_tokenizer, model_revision, new_model, uses_segments
@@ -38,7 +38,7 @@ def _explained_failures() -> Iterator[None]:
         if is_out_of_memory(error):
             raise EnvironmentFailure(
                 "memory is full. Halve --train_batch_size and double --gradient_accumulation_steps, which gives the same "
-                f"updates; for scoring, lower --eval_batch_size. ({str(error).split('. ')[0][:MAX_REASON]})"
+                f"updates; for scoring, lower --eval_batch_size. ({shorten(str(error).split('. ')[0], MAX_REASON)})"
             ) from None
         if not type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
             raise

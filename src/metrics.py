@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from src.data import Scores, Task
+from src.hangul import compose
 
 logger = logging.getLogger(__name__)
 
@@ -90,8 +91,11 @@ ANSWER_SIGNS = str.maketrans(dict.fromkeys(string.punctuation, "") | dict.fromke
 
 
 def normalize_answer(text: str) -> str:
-    """Normalize an answer as KorQuAD 1.0 does: lower case, no punctuation, single spaces between words."""
-    return " ".join(text.lower().translate(ANSWER_SIGNS).split())
+    """Normalize an answer as KorQuAD 1.0 does: lower case, no punctuation, single spaces between words.
+
+    Hangul is composed first: F1 counts syllables, not jamo.
+    """
+    return " ".join(compose(text).lower().translate(ANSWER_SIGNS).split())
 
 
 def answer_f1(gold: Sequence[Sequence[str]], preds: Sequence[str]) -> Scores:

@@ -12,7 +12,7 @@ FOLDERS = ("processor", "src", "benchmarks")
 FILES = [path for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*.py"))] + sorted(ROOT.glob("*.py"))
 # Folder -> what its files may import of the project; the commands at the top level may import everything.
 ALLOWED = {
-    "processor": {"processor", "src.data", "src.errors", "src.settings", "src.metrics", "src.files", "src.cli"},
+    "processor": {"processor", "src.data", "src.errors", "src.hangul", "src.settings", "src.metrics", "src.files", "src.cli"},
     "src": {"src"},
 }
 MAX_LINES = 300

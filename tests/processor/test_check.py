@@ -17,15 +17,27 @@ def rows_of(*rows):
 
 
 def test_describes_labels_duplicates_and_suspicious_rows():
-    texts = ["좋다", "좋다", "좋다", "으" * 30, " ", "https://a.b/c http://d", "깨\ufffd", "가\x1c나", "긴 글 " * 1000]
-    rows = rows_of(*(((text,), label) for text, label in zip(texts, "101001111", strict=True)))
+    texts = [
+        "좋다",
+        "좋다",
+        "좋다",
+        "으" * 30,
+        " ",
+        "https://a.b/c http://d",
+        "깨\ufffd",
+        "가\x1c나",
+        "긴 글 " * 1000,
+        "\u1112\u1161",
+    ]
+    rows = rows_of(*(((text,), label) for text, label in zip(texts, "1010011111", strict=True)))
     assert describe(rows, TASKS["nsmc"]) == [
-        "labels: 0 3, 1 6",
+        "labels: 0 3, 1 7",
         "duplicates: 2 rows repeat an earlier one; 1 texts have more than one label",
         "empty text: 1, such as line 6",
         "one character repeated: 1, such as line 5",
         "only an address: 1, such as line 7",
         "the replacement character U+FFFD: 1, such as line 8",
+        "decomposed Hangul (NFD): 1, such as line 11",
         "a control character: 1, such as line 9",
         "more than 2,000 characters: 1, such as line 10",
     ]

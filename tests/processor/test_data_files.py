@@ -2,7 +2,8 @@ import hashlib
 
 import pytest
 
-from processor.data_files import describe_files
+from processor.check import check_tasks
+from processor.data_files import describe_files, describe_other_content
 from src.errors import DataError
 
 
@@ -14,6 +15,33 @@ def test_reports_missing_and_empty_files_together(tmp_path):
     assert f"{tmp_path}/none (train): no such file" in str(caught.value)
     assert f"{tmp_path}/folder (dev): no such file" in str(caught.value)
     assert f"{tmp_path}/empty (test): the file is empty" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a2146\nsize 14628807\n", "git lfs pull"),
+        (b"\n\n<!DOCTYPE html>\n<html lang='en'>", "a web page"),
+        (b"\xef\xbb\xbf<HTML>", "a web page"),
+        (b"PK\x03\x04\x14", "a zip archive"),
+        (b"\x1f\x8b\x08", "gzip"),
+    ],
+)
+def test_names_files_that_are_not_data(tmp_path, content, expected):
+    path = tmp_path / "nsmc" / "ratings_train.txt"
+    path.parent.mkdir()
+    path.write_bytes(content)
+    with pytest.raises(DataError, match=rf"{path} \(train\): .*{expected}"):
+        describe_files({"train": path})
+    with pytest.raises(DataError, match=rf"{path}: .*{expected}"):
+        check_tasks(["nsmc"], tmp_path)
+
+
+@pytest.mark.parametrize(
+    "content", [b"id\tdocument\tlabel\n", b'{"version": "KorQuAD_v1.0"}', "버전 version https://git-lfs".encode()]
+)
+def test_data_is_not_taken_for_something_else(content):
+    assert describe_other_content(content) == ""
 
 
 def test_hashes_a_file_and_compares_it_with_the_published_one(tmp_path, shared):

@@ -9,7 +9,12 @@ from processor.features import cached_features, fingerprint
 from src.data import DataFile, Features
 from tests.conftest import SAMPLE
 
-ROWS = {"input_ids": np.array([2, 3, 2, 9, 3], np.int32), "offsets": np.array([0, 2, 5])}
+ROWS = {
+    "input_ids": np.array([2, 3, 2, 9, 3], np.int32),
+    "offsets": np.array([0, 2, 5]),
+    "cut": np.array([0, 1], np.int32),
+    "decomposed": np.array([0, 0], np.uint8),
+}
 
 
 def test_reads_features_from_the_cache_the_second_time(tmp_path):
@@ -32,6 +37,16 @@ def test_rebuilds_a_damaged_cache(tmp_path, size, caplog):
     assert len(cached_features(tmp_path, "rows", lambda: Features(ROWS, {"skipped": 3}))) == 2
     assert "cannot be read" in caplog.text
     assert len(cached_features(tmp_path, "rows", pytest.fail)) == 2
+
+
+@pytest.mark.parametrize("name", ["cut", "decomposed"])
+@pytest.mark.parametrize("change", [lambda rows, name: rows.pop(name), lambda rows, name: rows.update({name: rows[name][1:]})])
+def test_rebuilds_a_cache_whose_tensors_do_not_fit(tmp_path, name, change, caplog):
+    changed = dict(ROWS)
+    change(changed, name)
+    cached_features(tmp_path, "rows", lambda: Features(changed))
+    assert cached_features(tmp_path, "rows", lambda: Features(ROWS)).tensors.keys() == ROWS.keys()
+    assert "cannot be read" in caplog.text
 
 
 def test_warns_once_if_the_cache_cannot_be_written(tmp_path, caplog):

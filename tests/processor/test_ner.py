@@ -56,12 +56,8 @@ def test_labels_the_first_piece_of_a_word(tokenizer):
     assert rows_of(tensors, "input_ids") == [[2, 5, 11, 7, 3], [2, 8, 3]]
     assert rows_of(tensors, "label_ids") == [[-100, 1, -100, 0, -100], [-100, 2, -100]]
     assert rows_of(tensors, "token_type_ids") == [[0, 0, 0, 0, 0], [0, 0, 0]]
-    assert [tensors[name].dtype for name in ("input_ids", "token_type_ids", "offsets", "label_ids")] == [
-        np.int32,
-        np.uint8,
-        np.int64,
-        np.int32,
-    ]
+    dtypes = {"input_ids": "int32", "token_type_ids": "uint8", "offsets": "int64", "label_ids": "int32"}
+    assert {name: str(tensor.dtype) for name, tensor in tensors.items()} == dtypes | {"cut": "int32", "decomposed": "uint8"}
 
 
 @pytest.mark.parametrize("words", [["a", "\u200b", "b"], ["a", "\x01", "b"], ["a", "한", "b"]])
@@ -78,8 +74,10 @@ def test_encodes_a_sentence_of_words_without_pieces(tokenizer):
 def test_cuts_a_long_sentence_at_its_end(tokenizer):
     tensors = encode([Sentence(["ab"] * 5, ["O"] * 5)], TASK, tokenizer, 8)
     assert rows_of(tensors, "input_ids") == [[2, 5, 11, 5, 11, 5, 11, 3]]
+    assert tensors["cut"].tolist() == [2]  # words
     tensors = encode([Sentence(["ab"] * 5, ["O"] * 5)], TASK, tokenizer, 9)
     assert rows_of(tensors, "label_ids") == [[-100, 0, -100, 0, -100, 0, -100, 0, -100]]
+    assert tensors["cut"].tolist() == [1]  # and a piece of the word before it
 
 
 def test_counts_words_cut_off_in_f1_full(tmp_path, tokenizer, settings, caplog):

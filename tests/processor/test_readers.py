@@ -36,6 +36,7 @@ def test_keeps_quotes_and_spaces(tmp_path):
         ("x\ty\n1\t2\n3\n4\t5\t6\n", "line 3: found 1 columns, expected 2 (x, y)\n  - line 4: found 3 columns"),
         ("x\ty\n1\t2\n\n", "line 3: found 1 columns"),
         ("x\ty\n", "found a header and no rows"),
+        ("x\ty\r1\t2\r", "its lines end with CR alone"),
         (b"x\ty\n1\t2\n3\t" + "네".encode("cp949") + b"\n", "line 3: found the bytes b3 d7 0a, expected UTF-8"),
     ],
 )

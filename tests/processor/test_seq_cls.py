@@ -35,10 +35,10 @@ def test_reads_rows_of_each_task(tmp_path):
 
 @pytest.mark.parametrize(
     ("task", "rows"),
-    [("paws", ["1\t\t나\t0", "2\t가\t\t1", "3\t가\t나\t1"]), ("question-pair", ["\t나\t0", "가\t\t1", "가\t나\t1"])],
+    [("paws", ["1\t\tb\t0", "2\ta\t\t1", "3\ta\tb\t1"]), ("question-pair", ["\tb\t0", "a\t\t1", "a\tb\t1"])],
 )
 def test_skips_and_counts_pairs_with_an_empty_side(tmp_path, task, rows, tokenizer, settings, caplog):
-    assert read(tmp_path, task, *rows) == [SequenceExample(("가", "나"), "1")]
+    assert read(tmp_path, task, *rows) == [SequenceExample(("a", "b"), "1")]
     file = DataFile(tmp_path / "f.tsv", "0" * 64, "other")
     for _ in range(2):  # built, and from the cache
         caplog.clear()
@@ -48,11 +48,11 @@ def test_skips_and_counts_pairs_with_an_empty_side(tmp_path, task, rows, tokeniz
 
 
 def test_rejects_a_file_that_changed(tmp_path, tokenizer, settings):
-    read(tmp_path, "nsmc", "1\t좋다\t1")
+    read(tmp_path, "nsmc", "1\ta\t1")
     path = tmp_path / "f.tsv"
     file = DataFile(path, hashlib.sha256(path.read_bytes()).hexdigest(), "other")
     split = load_split("test", file, settings(), TASKS["nsmc"], tokenizer)
-    read(tmp_path, "nsmc", "1\t나쁘다\t0")
+    read(tmp_path, "nsmc", "1\tb\t0")
     with pytest.raises(DataError, match=r"f\.tsv has changed"):
         list(split.predictions(split.decode(np.zeros((1, 2), np.float32)))["predictions.tsv"])
 
@@ -80,12 +80,9 @@ def test_encodes_ids_segments_and_labels(tokenizer):
     assert rows_of(pairs) == [[2, 5, 6, 3, 7, 3], [2, 3, 7, 3]]
     assert rows_of(pairs, "token_type_ids") == [[0, 0, 0, 0, 1, 1], [0, 0, 1, 1]]
     assert pairs["labels"].tolist() == [0, 1]
-    assert [pairs[name].dtype for name in ("input_ids", "token_type_ids", "offsets", "labels")] == [
-        np.int32,
-        np.uint8,
-        np.int64,
-        np.int64,
-    ]
+    assert (pairs["cut"].tolist(), pairs["decomposed"].tolist()) == ([0, 0], [0, 0])
+    dtypes = {"input_ids": "int32", "token_type_ids": "uint8", "offsets": "int64", "labels": "int64"}
+    assert {name: str(tensor.dtype) for name, tensor in pairs.items()} == dtypes | {"cut": "int32", "decomposed": "uint8"}
 
 
 def test_encodes_a_blank_text_as_cls_sep(tokenizer):
@@ -109,7 +106,9 @@ def test_encodes_scores_as_float32(tokenizer):
     ],
 )
 def test_cuts_pairs_as_the_original(tokenizer, texts, expected):
-    assert rows_of(encode([SequenceExample(texts, "0")], TASKS["paws"], tokenizer, 7)) == [expected]
+    tensors = encode([SequenceExample(texts, "0")], TASKS["paws"], tokenizer, 7)
+    assert rows_of(tensors) == [expected]
+    assert tensors["cut"].tolist() == [sum(len(text.split()) for text in texts) + 3 - 7]
 
 
 def test_cuts_the_second_of_two_texts_of_the_same_length(tokenizer):

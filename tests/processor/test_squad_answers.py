@@ -1,8 +1,12 @@
+import unicodedata
+
 import numpy as np
 import pytest
+from transformers import BertTokenizer
 
 from processor.squad_answers import find_answers, legacy_text, probabilities, realign
 from processor.squad_windows import SquadExample, encode
+from tests.conftest import SAMPLE
 from tests.processor.helpers import NONE, spans
 
 
@@ -69,3 +73,11 @@ def test_legacy_answer_of_a_span_that_begins_inside_a_word(tokenizer):
     """Its tokens begin with ##, which is not in the text: the answer is the whole word."""
     ids = tokenizer("abc", add_special_tokens=False)["input_ids"]
     assert legacy_text(tokenizer, do_lower_case=False)("abc", 1, 3, ids[1:]) == "abc"
+
+
+def test_legacy_answer_in_decomposed_hangul():
+    """The tokens are composed: they are found in the composed words."""
+    tokenizer = BertTokenizer.from_pretrained(SAMPLE / "tiny-electra")
+    context = unicodedata.normalize("NFD", "서울.")
+    ids = tokenizer("서울", add_special_tokens=False)["input_ids"]
+    assert legacy_text(tokenizer, do_lower_case=False)(context, 0, len(context) - 1, ids) == "서울"

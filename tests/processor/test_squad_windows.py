@@ -49,6 +49,8 @@ def test_a_short_context_is_one_window(tokenizer):
         "char_start": "int32",
         "char_end": "int32",
         "context_marks": "uint8",
+        "cut": "int32",
+        "decomposed": "uint8",
     }
 
 
@@ -67,6 +69,7 @@ def test_a_long_context_has_a_window_every_doc_stride_tokens(tokenizer):
 def test_cuts_a_question_at_its_end(tokenizer):
     tensors = encode([SquadExample("a b c d e", "a", None)], tokenizer, lengths(max_query_length=2))
     assert rows_of(tensors, "input_ids") == [[2, 5, 6, 3, 5, 3]]
+    assert tensors["cut"].tolist() == [3]
 
 
 def test_encodes_shared_and_empty_contexts(tokenizer):

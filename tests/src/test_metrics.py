@@ -85,6 +85,7 @@ def test_metrics_are_plain_floats():
         ("U.S.A.", "usa"),
         ("『무정』", "『무정』"),  # not among the official punctuation
         ("“봄”", "“봄”"),
+        ("\u1107\u1169\u11b7.", "봄"),  # decomposed
         ("()", ""),
     ],
 )
@@ -103,6 +104,7 @@ def test_normalize_answer(text, expected):
         ("가 나", "가나", 0, 100),  # nor spaces; the exact match does
         ("《토지》", "토지", 100, 100),
         ("부산", "서울", 0, 0),
+        ("서울", "\u1109\u1165\u110b\u116e\u11af에서", 0, 100 * 2 * 2 / (2 + 4)),  # decomposed: syllables count, not jamo
         ("서울", "", 0, 0),
         ("()", "", 100, 0),  # punctuation alone: a match without common characters
     ],
