@@ -12,7 +12,6 @@ from src.cli import Parser, run_command
 from src.data import Features
 from src.errors import CheckpointError, NumbersError
 from src.predict_lines import open_lines, open_output, predict_lines
-from src.progress import start_logging
 from src.run_files import read_settings
 
 EPILOG = """
@@ -29,11 +28,10 @@ A result is a line, in the order of the inputs: label and probabilities, score (
 
 
 def main() -> None:
-    start_logging()
     parser = Parser(description=__doc__, epilog=EPILOG, allow_abbrev=False, formatter_class=RawDescriptionHelpFormatter)
     parser.add_argument("--checkpoint", type=Path, required=True, help="folder of a checkpoint: ckpt/<run>/checkpoint-<step>")
-    parser.add_argument("--input", type=Path, help="file to read; standard input if not given")
-    parser.add_argument("--output", type=Path, help="file to write; standard output if not given")
+    parser.add_argument("--input", type=Path, help="file to read; standard input if not given or -")
+    parser.add_argument("--output", type=Path, help="file to write; standard output if not given or -")
     parser.add_argument("--strict", action="store_true", help="stop at the first invalid line")
     parser.add_argument("--trust_native_code", action="store_true", help="load HanBERT's native analyser")
     parser.add_argument("--trust_remote_code", action="store_true", help="run Python code from the checkpoint")

@@ -13,7 +13,6 @@ from src.grid.published import Published
 from src.grid.record import VIEWS
 from src.grid.report import write_report
 from src.grid.schedule import run_grid
-from src.progress import start_logging
 from src.settings import Settings
 
 ROOT = Path(__file__).resolve().parent
@@ -26,7 +25,6 @@ runs are tried again.
 
 
 def main() -> None:
-    start_logging()
     argv = sys.argv[1:]
     if argv[:1] == ["report"] and "compare" in argv:  # `report compare` is the former name of `compare`
         argv.remove("compare")

@@ -8,13 +8,11 @@ from processor.kinds import load_split
 from src.cli import run_command
 from src.config import load_settings
 from src.pipeline import run_task
-from src.progress import start_logging
 
 SCRIPT = "run_ner.py"
 
 
 def main() -> None:
-    start_logging()
     settings = load_settings(sys.argv[1:], script=SCRIPT, tasks=tasks_of(SCRIPT), default_task="naver-ner")
     run_task(settings, TASKS[settings.task], find_files(settings), load_split)
 

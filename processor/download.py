@@ -132,7 +132,6 @@ def _list_files(tasks: Iterable[str], data_dir: Path) -> None:
 
 def main() -> None:
     """Run the command line."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
     parser = argparse.ArgumentParser(prog="python3 -m processor.download", description="Download, list or check the data files.")
     parser.add_argument("tasks", metavar="TASK", nargs="*", help=f"default: all tasks: {', '.join(TASKS)}")
     parser.add_argument("--data_dir", type=Path, default=Path(DATA_DIR), help="folder that contains the tasks' folders")
@@ -154,4 +153,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_command(main)
+    run_command(main, timestamps=False)

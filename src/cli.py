@@ -1,4 +1,4 @@
-"""What the commands share: an argument parser, and the exit with one message and an exit code."""
+"""What the commands share: an argument parser, the set-up of streams and logging, and the exit with one message."""
 
 import argparse
 import errno
@@ -9,7 +9,9 @@ from types import FrameType
 from typing import NoReturn
 
 from src.errors import BenchmarkError, ConfigError, Interrupted
+from src.progress import logging_to_screen
 from src.signals import SIGNALS, handling
+from src.streams import abandon, usable_streams
 
 logger = logging.getLogger(__name__)
 
@@ -27,26 +29,31 @@ class Parser(argparse.ArgumentParser):
         raise ConfigError(f"{message}. See --help.")
 
 
-def run_command(main: Callable[[], None]) -> None:
+def run_command(main: Callable[[], None], timestamps: bool = True) -> None:
     """Run `main`; on a BenchmarkError or an error of the machine, log one message and exit with its exit code.
 
-    Any other exception is a bug and keeps its traceback.
+    Any other exception is a bug and keeps its traceback. The process, which may be a notebook's, is left as it was: streams,
+    loggers and signal handlers. timestamps: whether lines on standard error begin with the time.
     """
-    with handling(SIGNALS, _raise_interrupted):
+    with usable_streams(), logging_to_screen(timestamps), handling(SIGNALS, _raise_interrupted):
         try:
             main()
+            sys.stdout.flush()
         except Interrupted as error:
             _exit(str(error), error.exit_code)
         except BenchmarkError as error:
             _exit(f"error: {error}", error.exit_code)
-        except BrokenPipeError:
-            sys.stderr.close()  # whatever reads the output has exited, as `| head` does: no message
+        except BrokenPipeError:  # whatever reads the output has exited, as `| head` does: no message
+            abandon(sys.stdout)
             sys.exit(1)
         except OSError as error:
             if error.errno not in MACHINE_ERRORS:
                 raise
-            path = error.filename or "unknown file"
+            abandon(sys.stdout)
+            path = error.filename or "standard output"
             _exit(f"error: {error.strerror}: {path}. Free some disk space or choose another folder.", 1)
+        except MemoryError:
+            _exit("error: memory is full. Close other programs, or use a smaller model or file.", 1)
 
 
 def _raise_interrupted(number: int, frame: FrameType | None) -> NoReturn:

@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from accelerate.utils import set_seed
 from torch import nn
 
@@ -33,6 +34,7 @@ def start_device(settings: Settings) -> Accelerator:
         precision = "bf16" if not on_cpu and torch.cuda.is_bf16_supported(including_emulation=False) else "no"
     if precision == "fp16" and on_cpu:
         raise ConfigError(f"mixed_precision = fp16 ({settings.layer_of('mixed_precision')}) needs a GPU; use no, bf16 or auto.")
+    AcceleratorState._reset_state(reset_partial_state=True)  # an earlier run in this process may have used another device
     accelerator = Accelerator(cpu=on_cpu, mixed_precision=precision)
     set_seed(settings.seed)
     logger.info("device: %s, mixed_precision: %s, seed: %d", device_name(accelerator.device), precision, settings.seed)

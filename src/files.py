@@ -19,6 +19,7 @@ from src.errors import CheckpointError, EnvironmentFailure
 
 logger = logging.getLogger(__name__)
 
+PARTIAL = ".partial"  # ends the name of a file or folder that is still being written, or that is being removed
 # What fsync answers on file systems that do not support it, such as some network and FUSE file systems.
 CANNOT_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EBADF, errno.EACCES, errno.EPERM}
 
@@ -70,7 +71,7 @@ def atomic_write(path: Path, shared: bool = False) -> Iterator[Path]:
     the same file at once; the last one wins.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.partial" if shared else f".{path.name}.partial")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}{PARTIAL}" if shared else f".{path.name}{PARTIAL}")
     try:
         yield temporary
         sync(temporary)
@@ -153,6 +154,14 @@ def remove(path: Path) -> None:
             shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
+
+
+def remove_at_once(folder: Path) -> None:
+    """Remove a folder, after renaming it: an interrupted removal must not leave half of it under its own name."""
+    doomed = folder.with_name(f".{folder.name}{PARTIAL}")
+    remove(doomed)
+    folder.rename(doomed)
+    remove(doomed)
 
 
 def digest_folder(folder: Path) -> str:

@@ -1,7 +1,6 @@
 """The heavy stages of a run, once settings and files are known to be good: load the model, train, score, write the results."""
 
 import logging
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from src.errors import MAX_REASON, EnvironmentFailure, shorten
 from src.evaluate import Scorer
 from src.heads import HEADS, TaskModel
 from src.models import load_checkpoint_model, load_checkpoint_tokenizer, load_tokenizer, model_revision, new_model, uses_segments
-from src.progress import STARTED, log_to
+from src.progress import logging_to, seconds_since_start
 from src.run_files import LOG
 from src.run_folder import RunFolder
 from src.settings import Settings
@@ -90,14 +89,13 @@ def train_and_score(run: RunFolder, task: Task, components: Components, splits: 
     Raises EnvironmentFailure if memory runs out or the model cannot be compiled.
     """
     settings, accelerator = run.settings, components.accelerator
-    preparation_seconds = time.monotonic() - STARTED
+    preparation_seconds = seconds_since_start()
     environment = describe_environment(accelerator)
     if components.model is not None:
         environment["model_revision"] = model_revision(settings)
     run.start(environment, {name: split.facts for name, split in splits.items()})
-    log_to(run.folder / LOG)
     scorer = Scorer(run, dict(splits), settings.evaluation_budget)
-    with _explained_failures():
+    with logging_to(run.folder / LOG), _explained_failures():
         if components.model is not None:
             task_model = wrap_model(components.model, settings, task, accelerator)
             components.model = None

@@ -5,17 +5,20 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from src.data import DataFile, Split, Task
+from src.run_folder import RunFolder
 from src.run_status import find_run
 from src.settings import Settings
 
 logger = logging.getLogger(__name__)
+
+LoadSplit = Callable[[str, DataFile, Settings, Task, Any], Split]
 
 
 def run_task(
     settings: Settings,
     task: Task,
     files: Mapping[str, DataFile],
-    load_split: Callable[[str, DataFile, Settings, Task, Any], Split],
+    load_split: LoadSplit,
 ) -> None:
     """Train and score as the settings ask, and print the scores.
 
@@ -26,17 +29,26 @@ def run_task(
         source = settings.layer_of("overwrite_output_dir")
         logger.info("%s: overwrite_output_dir has no effect in a file; pass --overwrite_output_dir to use it", source)
     run = find_run(settings, task.headline, files)
-    if run.complete:
-        run.remove_state()
-    else:
-        # Imported here, so that errors in arguments and files are reported at once: importing torch takes seconds.
-        from src.finetune import prepare, train_and_score
+    try:
+        if run.complete:
+            run.remove_state()
+        else:
+            _complete(run, task, files, load_split)
+    finally:
+        run.unlock()
+    if not settings.features_only:
+        print(run.report())
 
-        components = prepare(run, task)
-        splits = {name: load_split(name, file, settings, task, components.tokenizer) for name, file in files.items()}
-        if settings.holds_out:
-            splits["train"], splits["dev"] = splits["train"].hold_out(settings.dev_ratio)
-        if settings.features_only:
-            return
+
+def _complete(run: RunFolder, task: Task, files: Mapping[str, DataFile], load_split: LoadSplit) -> None:
+    """Do what is left to do of a run."""
+    # Imported here, so that errors in arguments and files are reported at once: importing torch takes seconds.
+    from src.finetune import prepare, train_and_score
+
+    settings = run.settings
+    components = prepare(run, task)
+    splits = {name: load_split(name, file, settings, task, components.tokenizer) for name, file in files.items()}
+    if settings.holds_out:
+        splits["train"], splits["dev"] = splits["train"].hold_out(settings.dev_ratio)
+    if not settings.features_only:
         train_and_score(run, task, components, splits)
-    print(run.report())

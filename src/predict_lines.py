@@ -16,9 +16,11 @@ import numpy as np
 
 from src.data import Features, Inputs
 from src.errors import DataError
+from src.streams import is_closed
 
 logger = logging.getLogger(__name__)
 
+STANDARD = Path("-")  # as --input or --output: the standard stream
 CHUNK = 1024  # lines that are predicted together, sorted by length
 
 Parse = Callable[[str], list[Any]]  # line -> values of Inputs.keys; raises ValueError
@@ -46,6 +48,8 @@ def predict_lines(
                 text = line.decode("utf-8" if lines + len(errors) else "utf-8-sig").rstrip("\r\n")
                 if not text.strip():
                     raise ValueError("the line is empty")
+                if "\r" in text:
+                    raise ValueError("the line contains CR; if that ends lines, convert them to LF: tr '\\r' '\\n'")
                 parse = parse or _choose_format(text, inputs.keys)
                 examples.append(inputs.example(parse(text)))
                 errors.append(None)
@@ -111,12 +115,16 @@ def _tsv_values(line: str, keys: Sequence[str]) -> list[Any]:
 
 @contextlib.contextmanager
 def open_lines(path: Path | None) -> Iterator[Iterator[list[bytes]]]:
-    """Yield the lines of a file in chunks of CHUNK, or those of standard input as they arrive.
+    """Yield the lines of a file in chunks of CHUNK, or those of standard input (None or "-") as they arrive.
 
     Raises DataError if the input cannot be read.
     """
-    if path is None:
-        yield _arriving_lines(sys.stdin.fileno())
+    if path is None or path == STANDARD:
+        try:
+            descriptor = sys.stdin.fileno()
+        except (AttributeError, OSError, ValueError):  # closed, or that of a notebook
+            raise DataError("there is no standard input to read. Pass --input FILE.") from None
+        yield _arriving_lines(descriptor)
         return
     try:
         stream = open(path, "rb")  # noqa: SIM115
@@ -158,12 +166,15 @@ def _arriving_lines(descriptor: int) -> Iterator[list[bytes]]:
 
 @contextlib.contextmanager
 def open_output(path: Path | None) -> Iterator[Callable[[str], object]]:
-    """Yield a function that writes a line to standard output, flushed immediately, or to a file.
+    """Yield a function that writes a line to standard output (None or "-"), flushed immediately, or to a file.
 
     A file is written as <name>.partial and renamed when it is complete. Raises DataError if it cannot be written.
     """
-    if path is None:
-        sys.stdout.reconfigure(encoding="utf-8")  # type: ignore[union-attr]
+    if path is None or path == STANDARD:
+        if is_closed(sys.stdout):
+            raise DataError("standard output is closed. Pass --output FILE.")
+        if hasattr(sys.stdout, "reconfigure"):
+            sys.stdout.reconfigure(encoding="utf-8")
         yield lambda line: print(line, end="", flush=True)
         return
     in_place = path.exists() and not path.is_file()  # a pipe or a device

@@ -10,7 +10,7 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from src.errors import CheckpointError, list_problems
-from src.files import DAMAGE, read_facts, read_json
+from src.files import DAMAGE, PARTIAL, read_facts, read_json
 from src.settings import Settings
 
 SETTINGS = "settings.json"
@@ -22,7 +22,6 @@ LOG = "train.log"
 RESUME = "resume"  # folder of the state that an unfinished training resumes from
 STATE = f"{RESUME}/state.safetensors"
 SCORES = f"{RESUME}/scores.json"  # of an unfinished training; its state does not hold them
-PARTIAL = ".partial"  # ends the name of a file or folder that is still being written
 CHECKPOINT = re.compile(r"checkpoint-(\d+)")
 
 # How far a run has come. "absent": no folder, or nothing in it but half-written files; "foreign": files, but no settings.json;

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -13,12 +14,14 @@ from src.data import Scores
 from src.errors import CheckpointError, EnvironmentFailure
 from src.files import (
     DAMAGE,
+    PARTIAL,
     atomic_write,
     damaged,
     explained_failures,
     hold,
     read_json,
     remove,
+    remove_at_once,
     sync,
     try_to_write,
     write_json,
@@ -28,7 +31,6 @@ from src.run_files import (
     COST,
     LOG,
     LOG_LINES,
-    PARTIAL,
     RESULT_LINES,
     RESULTS,
     RESUME,
@@ -121,21 +123,20 @@ class RunFolder:
     def _lock(self) -> None:
         self.lock = hold(self.folder.with_name(f".{self.folder.name}.lock"), str(self.folder))
 
+    def unlock(self) -> None:
+        """Unlock the folder, if it is locked, before the process ends: a notebook may run the command again."""
+        if self.lock is not None:
+            os.close(self.lock)
+            self.lock = None
+
     def _make_room(self) -> None:
         if self.settings.overwrites:
             logger.info("%s: %s; removing it (--overwrite_output_dir)", self.folder, self.reason)
-            self._remove(self.folder)
+            remove_at_once(self.folder)
         else:
             aside = next(path for n in range(1, 10**6) if not (path := Path(f"{self.folder}.{n}")).exists())
             self.folder.rename(aside)
             logger.info("%s: %s; moved to %s, training starts over", self.folder, self.reason, aside)
-
-    def _remove(self, folder: Path) -> None:
-        """Remove a folder, after renaming it: an interrupted removal must not leave half of it under its own name."""
-        doomed = folder.with_name(f".{folder.name}{PARTIAL}")
-        remove(doomed)
-        folder.rename(doomed)
-        remove(doomed)
 
     def _remove_leftovers(self) -> None:
         """Remove files that killed processes left half written, and results of an unfinished run that is to resume."""
@@ -294,6 +295,6 @@ class RunFolder:
         steps = self.checkpoints()
         for step in sorted(set(steps) - self.history.kept(steps, limit, self.settings.eval_all_checkpoints)):
             try:
-                self._remove(self.checkpoint_folder(step))
+                remove_at_once(self.checkpoint_folder(step))
             except OSError as error:  # on a network disk, another machine may have its files open
                 logger.warning("%s cannot be removed: %s", self.checkpoint_folder(step), error.strerror)

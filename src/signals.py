@@ -1,6 +1,7 @@
 """Signals: Ctrl-C and SIGTERM end a training at its next step, with its state saved, and anything else immediately."""
 
 import signal
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -14,7 +15,13 @@ _received: int | None = None  # a signal that the next check() raises
 
 @contextmanager
 def handling(numbers: Iterable[int], handler: Callable[[int, FrameType | None], object] | signal.Handlers) -> Iterator[None]:
-    """Handle these signals with `handler` inside the block; restore their handlers afterwards."""
+    """Handle these signals with `handler` inside the block; restore their handlers afterwards.
+
+    Only the main thread can do that; in others, the block runs with the handlers that are set.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
     before = {number: signal.signal(number, handler) for number in numbers}
     try:
         yield

@@ -171,7 +171,6 @@ def test_an_interrupted_run_resumes(grid, command, tmp_path, number):
 )
 def test_rejects_wrong_commands(monkeypatch, capsys, arguments, expected):
     monkeypatch.setattr(sys, "argv", ["run_benchmark.py", *arguments])
-    monkeypatch.setattr(run_benchmark, "start_logging", lambda: None)
     with pytest.raises(BenchmarkError) as caught:
         run_benchmark.main()
     assert expected in str(caught.value) and caught.value.exit_code == 2
@@ -190,7 +189,6 @@ def test_a_wrong_command_ends_with_one_message(command):
 )
 def test_every_command_has_a_help_text(monkeypatch, capsys, name, flags):
     monkeypatch.setattr(sys, "argv", ["run_benchmark.py", name, "--help"])
-    monkeypatch.setattr(run_benchmark, "start_logging", lambda: None)
     with pytest.raises(SystemExit) as caught:
         run_benchmark.main()
     assert caught.value.code == 0

@@ -24,6 +24,7 @@ from src.grid.record import ModelAndTask
 from src.metrics import in_percent
 from src.progress import format_seconds
 from src.run_files import RESULTS
+from src.streams import is_terminal
 
 logger = logging.getLogger(__name__)
 
@@ -130,4 +131,4 @@ def _last_message(cell: Cell) -> str:
 
 def can_redraw() -> bool:
     """Return whether standard error is a terminal that can redraw a table in place."""
-    return sys.stderr.isatty() and os.environ.get("TERM") not in ("dumb", "unknown")
+    return is_terminal(sys.stderr) and os.environ.get("TERM") not in ("dumb", "unknown")

@@ -1,6 +1,7 @@
 """Run the grid: find what is left to do, estimate its cost, run it, and report failures."""
 
 import logging
+import shlex
 from collections import Counter, defaultdict, deque
 from collections.abc import Mapping, Sequence
 from contextlib import closing
@@ -88,7 +89,7 @@ def _summarize(pool: Pool, cells: Sequence[Cell], tasks: Tasks) -> int:
     count = sum(map(len, not_finished.values()))
     retry = "; rerun the same command to try the others again" if count else ""
     ckpt_dir = cells[0].settings.ckpt_dir
-    flag = "" if ckpt_dir == Settings.model_fields["ckpt_dir"].default else f" --ckpt_dir {ckpt_dir}"
+    flag = "" if ckpt_dir == Settings.model_fields["ckpt_dir"].default else f" --ckpt_dir {shlex.quote(ckpt_dir)}"
     finished = f"{len(cells) - count} of {len(cells)} runs are finished"
     logger.info("%s%s. Next: python3 run_benchmark.py report%s", finished, retry, flag)
     return 1 if count else 0

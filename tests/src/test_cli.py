@@ -22,27 +22,27 @@ def test_a_wrong_command_line_is_a_config_error():
         (Interrupted(signal.SIGINT), 130, "interrupted by SIGINT"),
         (OSError(errno.ENAMETOOLONG, "File name too long", "ckpt/xxx"), 1, "error: File name too long: ckpt/xxx."),
         (OSError(errno.ENOSPC, "No space left on device", "ckpt/x"), 1, "error: No space left on device: ckpt/x."),
+        (MemoryError(), 1, "error: memory is full."),
     ],
 )
-def test_errors_end_the_command_with_one_message(error, code, message, caplog):
+def test_errors_end_the_command_with_one_message(error, code, message, capsys):
     def main():
         raise error
 
     with pytest.raises(SystemExit) as caught:
         run_command(main)
     assert caught.value.code == code
-    assert len(caplog.messages) == 1
-    assert caplog.messages[0].startswith(message)
-    assert caplog.records[0].exc_info is None
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(message)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_the_command_with_one_message(number, caplog):
+def test_a_signal_ends_the_command_with_one_message(number, capsys):
     before = signal.getsignal(number)
     with pytest.raises(SystemExit) as caught:
         run_command(lambda: os.kill(os.getpid(), number))
     assert caught.value.code == 128 + number
-    assert caplog.messages == [f"interrupted by {number.name}"]
+    assert capsys.readouterr().err == f"interrupted by {number.name}\n"
     assert signal.getsignal(number) is before
 
 

@@ -96,9 +96,8 @@ def test_keeps_checkpoints_of_an_unfinished_training(settings, saved_models, cap
     assert f"{run.folder}: training is not finished" in caplog.text
 
 
-def train_and_score_small(settings, monkeypatch, model, **changes):
+def train_and_score_small(settings, model, **changes):
     """Train `model` on five updates and score its checkpoint as a separate stage; return the run."""
-    monkeypatch.setattr(finetune, "log_to", lambda path: None)
     base = {"train_batch_size": 4, "max_steps": 5, "eval_all_checkpoints": False, "logging_steps": 100}
     run = find_run(settings(**base | changes), "acc", NO_DEV)
     components = Components(Accelerator(cpu=True), Tokenizer(), model)
@@ -120,12 +119,12 @@ def test_frees_the_trained_model_before_checkpoints_are_scored(settings, monkeyp
         return load(*arguments)
 
     monkeypatch.setattr(finetune, "load_checkpoint_model", load_and_look)
-    run = train_and_score_small(settings, monkeypatch, models.pop())
+    run = train_and_score_small(settings, models.pop())
     assert freed == [True]
     assert run.history.has(5, "test")
     assert find_run(run.settings, "acc", NO_DEV).complete
 
 
-def test_a_full_memory_ends_the_run_with_advice(settings, monkeypatch):
+def test_a_full_memory_ends_the_run_with_advice(settings):
     with pytest.raises(EnvironmentFailure, match=r"--train_batch_size.*--gradient_accumulation_steps.*CUDA out of memory"):
-        train_and_score_small(settings, monkeypatch, limited_model(0)[0])
+        train_and_score_small(settings, limited_model(0)[0])

@@ -9,22 +9,22 @@ from pathlib import Path
 
 import pytest
 
-from src.progress import Progress, format_seconds, log_to
+from src.progress import LOGGERS, Progress, format_seconds, logging_to, logging_to_screen, seconds_since_start
 from tests.conftest import ROOT
 
 SHOW = """
 import time
-from src.progress import Progress, start_logging
+from src.progress import Progress, logging_to_screen
 import logging, src.progress
 src.progress.SECONDS_BETWEEN_LINES = src.progress.SECONDS_BETWEEN_BARS = 0
-start_logging()
-progress = Progress("step", 3)
-for step in (1, 2, 3):
-    time.sleep(0.25)
-    if progress.due():
-        progress.show(step, "loss 0.5")
-logging.info("in between")
-progress.close()
+with logging_to_screen():
+    progress = Progress("step", 3)
+    for step in (1, 2, 3):
+        time.sleep(0.25)
+        if progress.due():
+            progress.show(step, "loss 0.5")
+    logging.getLogger("processor").info("in between")
+    progress.close()
 """
 
 
@@ -67,14 +67,52 @@ def test_is_due_only_every_few_seconds(caplog):
 
 
 def test_a_full_disk_is_not_reported_for_every_message(capfd):
-    root = logging.getLogger()
-    before = list(root.handlers)
-    try:
-        log_to(Path("/dev/full"))
-        root.warning("something")
-    finally:
-        for handler in set(root.handlers) - set(before):
-            root.removeHandler(handler)
-            with suppress(OSError):
-                handler.close()
+    with logging_to_screen(), logging_to(Path("/dev/full")):
+        logging.getLogger("src").warning("something")
     assert "Logging error" not in capfd.readouterr().err
+
+
+def test_a_closed_terminal_does_not_end_a_training(monkeypatch):
+    terminal, process_end = pty.openpty()
+    monkeypatch.setattr(sys, "stderr", open(process_end, "w", buffering=1))  # noqa: SIM115
+    progress = Progress("step", 3)
+    os.close(terminal)
+    progress.show(1, "line\n")
+    progress.close()
+    with suppress(OSError):
+        sys.stderr.close()
+
+
+def messages(path):
+    """The messages in a log file, without the time."""
+    return [line.split(" ", 2)[2] for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def test_each_command_has_a_log_of_its_own(tmp_path, capsys):
+    """Two commands in one process, as in a notebook whose root logger has a handler."""
+    root, seen = logging.getLogger(), []
+    handler = logging.Handler()
+    handler.emit = lambda record: seen.append(record.getMessage())
+    root.addHandler(handler)
+    try:
+        for name in ("one", "two"):
+            with logging_to_screen():
+                logging.getLogger("processor.x").info("early %s", name)
+                with logging_to(tmp_path / name):
+                    logging.getLogger("src.x").info("late %s", name)
+                logging.getLogger("src.x").info("after %s", name)
+                assert seconds_since_start() < 1
+    finally:
+        root.removeHandler(handler)
+    assert [messages(tmp_path / name) for name in ("one", "two")] == [["early one", "late one"], ["early two", "late two"]]
+    assert [line.split(" ", 1)[1] for line in capsys.readouterr().err.splitlines()] == [
+        "early one", "late one", "after one", "early two", "late two", "after two",
+    ]  # fmt: skip
+    assert seen == []
+    assert [logging.getLogger(name).handlers for name in LOGGERS] == [[], []]
+
+
+def test_a_log_says_what_ended_the_command(tmp_path):
+    with pytest.raises(ZeroDivisionError), logging_to_screen(), logging_to(tmp_path / "log"):
+        raise ZeroDivisionError("by 영")
+    assert messages(tmp_path / "log") == ["ZeroDivisionError: by 영"]

@@ -189,7 +189,7 @@ def test_a_checkpoint_that_cannot_be_removed_costs_a_warning(settings, monkeypat
     def busy(path):
         raise OSError(errno.EBUSY, "Device or resource busy")
 
-    monkeypatch.setattr(run_folder, "remove", busy)
+    monkeypatch.setattr(run_folder, "remove_at_once", busy)
     run.prune()
     assert [record.args for record in caplog.records] == [
         (run.checkpoint_folder(step), "Device or resource busy") for step in (1, 2)

@@ -190,7 +190,6 @@ def test_runs_and_predictions_require_the_flag(settings, folder, tmp_path, monke
     arguments = ["predict.py", "--checkpoint", str(checkpoint), "--input", str(inputs)]
     with monkeypatch.context() as patch:
         patch.setattr(sys, "argv", [*arguments, "--output", str(tmp_path / "outputs")])
-        patch.setattr(predict, "start_logging", lambda: None)
         with pytest.raises(ModelError, match="--trust_native_code"):
             predict.main()
     done = subprocess.run([sys.executable, *arguments, "--trust_native_code"], cwd=ROOT, capture_output=True, text=True)
