@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -93,7 +94,8 @@ def read_settings(checkpoint: Path) -> Settings:
     if steps := checkpoints_in(checkpoint):
         selected = read_json(checkpoint / RESULTS).get("selected") or {}
         step = selected.get("step", steps[-1])
-        raise CheckpointError(f"{checkpoint} is the folder of a run. Name one of its checkpoints: {checkpoint}/checkpoint-{step}")
+        path = shlex.quote(f"{checkpoint}/checkpoint-{step}")  # to be pasted into a shell
+        raise CheckpointError(f"{checkpoint} is the folder of a run. Name one of its checkpoints: {path}")
     if "settings" not in record or not (checkpoint / "config.json").is_file():
         raise CheckpointError(f"{checkpoint} is not a checkpoint: {SETTINGS} or config.json is missing.")
     values = {name: value for name, value in record["settings"].items() if name in Settings.model_fields}
