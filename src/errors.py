@@ -5,6 +5,7 @@ import signal
 from collections.abc import Iterable, Sequence
 
 MAX_PROBLEMS_SHOWN = 10
+MAX_REASON = 300  # characters; messages of libraries can be pages long
 
 
 class BenchmarkError(Exception):
@@ -64,3 +65,9 @@ def list_problems(title: str, problems: Sequence[str]) -> str:
     if len(problems) > MAX_PROBLEMS_SHOWN:
         lines.append(f"  ... and {len(problems) - MAX_PROBLEMS_SHOWN} more")
     return "\n".join([title, *lines])
+
+
+def brief(error: BaseException) -> str:
+    """Return an error's message on one line of at most MAX_REASON characters, or the name of its type if it has none."""
+    reason = " ".join(str(error).split()) or type(error).__name__
+    return reason if len(reason) <= MAX_REASON else reason[:MAX_REASON] + " ..."

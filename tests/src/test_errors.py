@@ -1,6 +1,6 @@
 import signal
 
-from src.errors import MAX_PROBLEMS_SHOWN, Interrupted, did_you_mean, list_problems
+from src.errors import MAX_PROBLEMS_SHOWN, Interrupted, brief, did_you_mean, list_problems
 
 
 def test_suggests_the_most_similar_name():
@@ -17,3 +17,9 @@ def test_interrupted_names_signal_exit_code_and_what_is_saved():
     assert (str(Interrupted(signal.SIGINT)), Interrupted(signal.SIGINT).exit_code) == ("interrupted by SIGINT", 130)
     error = Interrupted(signal.SIGTERM, "step 5 is saved")
     assert (str(error), error.exit_code) == ("interrupted by SIGTERM; step 5 is saved", 143)
+
+
+def test_the_reason_of_an_error_is_one_short_line():
+    assert brief(ValueError("two\n  lines")) == "two lines"
+    assert brief(EOFError()) == "EOFError"
+    assert brief(ValueError("x" * 10_000)) == "x" * 300 + " ..."
