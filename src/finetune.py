@@ -19,6 +19,7 @@ from src.dropout import use_cheap_dropout
 from src.errors import EnvironmentFailure
 from src.evaluate import Scorer
 from src.heads import HEADS, TaskModel
+from src.model_checks import check_model
 from src.models import load_checkpoint_model, load_checkpoint_tokenizer, load_tokenizer, model_revision, new_model, uses_segments
 from src.progress import STARTED, log_to
 from src.run_files import LOG
@@ -47,8 +48,11 @@ def prepare(run: RunFolder, task: Task) -> Components:
     if run.has_checkpoints:
         checkpoint = run.checkpoint_folder(run.checkpoints()[-1])
         return Components(accelerator, load_checkpoint_tokenizer(checkpoint, settings, word_level), None)
-    tokenizer = load_tokenizer(settings, word_level)
-    return Components(accelerator, tokenizer, new_model(settings, task.kind, task.labels) if settings.do_train else None)
+    tokenizer, model = load_tokenizer(settings, word_level), None
+    if settings.do_train:
+        model = new_model(settings, task.kind, task.labels)
+        check_model(model, tokenizer, settings)
+    return Components(accelerator, tokenizer, model)
 
 
 def load_checkpoint(settings: Settings, task: Task, checkpoint: Path) -> tuple[Any, TaskModel]:
