@@ -8,11 +8,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from processor import TASKS
-from processor.data_files import data_file_digests, describe_other_content, git_blob
+from processor.data_files import data_file_digests, git_blob
 from processor.kinds import KINDS
 from processor.readers import DataRow
 from src.data import Task
 from src.errors import DataError, list_problems
+from src.file_kinds import find_archive, find_stand_in
 from src.hangul import compose
 
 MAX_CHARACTERS = 2000  # longer texts are reported, unless they are contexts
@@ -40,8 +41,8 @@ def check_tasks(tasks: Iterable[str], data_dir: Path) -> None:
             checked += 1
             content = path.read_bytes()
             try:
-                if other := describe_other_content(content):
-                    raise DataError(f"{path}: {other}")
+                if stand_in := find_stand_in(content) or find_archive(content):
+                    raise DataError(f"{path} {stand_in}")
                 rows_of[file] = KINDS[task.kind].read_rows(path, task)
             except DataError as error:
                 print(f"{path}: malformed")

@@ -9,15 +9,7 @@ from typing import Any
 
 from src.data import DataFile
 from src.errors import DataError, list_problems
-
-# How files begin that are something else than their names say, in lower case -> what they are, and what to do.
-OTHER_CONTENTS = {
-    b"version https://git-lfs": "a git-lfs pointer, not the data: run `git lfs pull` where it was cloned",
-    b"<!doctype html": "a web page, not the data: download the raw file",
-    b"<html": "a web page, not the data: download the raw file",
-    b"pk\x03\x04": "a zip archive: unpack it",
-    b"\x1f\x8b": "compressed by gzip: unpack it",
-}
+from src.file_kinds import find_archive, find_stand_in
 
 
 @cache
@@ -32,12 +24,6 @@ def git_blob(content: bytes) -> str:
     return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
 
 
-def describe_other_content(content: bytes) -> str:
-    """Return what a file is, and what to do, if its content is not data at all; else ""."""
-    start = content[:1000].removeprefix(b"\xef\xbb\xbf").lstrip().lower()
-    return next((meaning for beginning, meaning in OTHER_CONTENTS.items() if start.startswith(beginning)), "")
-
-
 def describe_files(paths: Mapping[str, Path]) -> dict[str, DataFile]:
     """Hash the data file of each split. Raises DataError naming every file that is missing, empty or not data at all."""
     _, published = data_file_digests()
@@ -47,8 +33,8 @@ def describe_files(paths: Mapping[str, Path]) -> dict[str, DataFile]:
         if not content:
             problems.append(f"{path} ({split}): {'no such file' if content is None else 'the file is empty'}")
             continue
-        if other := describe_other_content(content):
-            problems.append(f"{path} ({split}): {other}")
+        if stand_in := find_stand_in(content) or find_archive(content):
+            problems.append(f"{path} ({split}) {stand_in}")
             continue
         blob_id = git_blob(content)
         status = "published" if published.get(f"{path.parent.name}/{path.name}", {}).get("git_blob") == blob_id else "other"

@@ -99,6 +99,11 @@ def shorten(text: str, limit: int) -> str:
     return f"{text[: limit - tail - len(' ... ')]} ... {text[-tail:]}"
 
 
+def brief(error: BaseException) -> str:
+    """Return an error's message on one line of at most MAX_REASON characters, or the name of its type if it has none."""
+    return shorten(" ".join(str(error).split()) or type(error).__name__, MAX_REASON)
+
+
 def _shorten_lines(message: str) -> str:
     """Limit the number of lines and the length of each. The last lines stay: they say what to do."""
     lines = message.split("\n")

@@ -14,7 +14,7 @@ from src import signals
 from src.batches import by_length, token_positions
 from src.data import Features, Split
 from src.device import is_out_of_memory
-from src.errors import MAX_REASON, BenchmarkError, Interrupted, NumbersError, ScoringError, shorten
+from src.errors import BenchmarkError, Interrupted, NumbersError, ScoringError, brief
 from src.heads import TaskModel
 from src.progress import Progress
 from src.run_folder import RunFolder
@@ -101,13 +101,13 @@ class Scorer:
         expected = isinstance(error, BenchmarkError | OSError) or is_out_of_memory(error)
         if not expected:
             logger.warning("scoring on %s failed", name, exc_info=error)
-        reason = " ".join(str(error).split())
+        reason = brief(error).rstrip(".")
         if is_out_of_memory(error):
             reason = f"memory is full even with one row per batch ({reason})"
         elif not isinstance(error, BenchmarkError):
             reason = f"{type(error).__name__}: {reason}"
         return ScoringError(
-            f"step {step} cannot be scored on {name}: {shorten(reason, MAX_REASON)}. Its weights are kept in {self.run.folder}. "
+            f"step {step} cannot be scored on {name}: {reason}. Its weights are kept in {self.run.folder}. "
             "Correct the cause and rerun the same command: it scores them without training again."
         )
 

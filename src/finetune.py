@@ -14,9 +14,10 @@ from src.batches import Collator
 from src.data import Split, Task
 from src.device import compile_layers, describe_environment, is_out_of_memory, start_device
 from src.dropout import use_cheap_dropout
-from src.errors import MAX_REASON, EnvironmentFailure, shorten
+from src.errors import EnvironmentFailure, brief
 from src.evaluate import Scorer
 from src.heads import HEADS, TaskModel
+from src.model_checks import check_model
 from src.models import load_checkpoint_model, load_checkpoint_tokenizer, load_tokenizer, model_revision, new_model, uses_segments
 from src.progress import logging_to, seconds_since_start
 from src.run_files import LOG
@@ -37,7 +38,7 @@ def _explained_failures() -> Iterator[None]:
         if is_out_of_memory(error):
             raise EnvironmentFailure(
                 "memory is full. Halve --train_batch_size and double --gradient_accumulation_steps, which gives the same "
-                f"updates; for scoring, lower --eval_batch_size. ({shorten(str(error).split('. ')[0], MAX_REASON)})"
+                f"updates; for scoring, lower --eval_batch_size. ({brief(error)})"
             ) from None
         if not type(error).__module__.startswith(("torch._dynamo", "torch._inductor")):
             raise
@@ -64,8 +65,11 @@ def prepare(run: RunFolder, task: Task) -> Components:
     if run.has_checkpoints:
         checkpoint = run.checkpoint_folder(run.checkpoints()[-1])
         return Components(accelerator, load_checkpoint_tokenizer(checkpoint, settings, word_level), None)
-    tokenizer = load_tokenizer(settings, word_level)
-    return Components(accelerator, tokenizer, new_model(settings, task.kind, task.labels) if settings.do_train else None)
+    tokenizer, model = load_tokenizer(settings, word_level), None
+    if settings.do_train:
+        model = new_model(settings, task.kind, task.labels)
+        check_model(model, tokenizer, settings)
+    return Components(accelerator, tokenizer, model)
 
 
 def load_checkpoint(settings: Settings, task: Task, checkpoint: Path) -> tuple[Any, TaskModel]:

@@ -13,9 +13,21 @@ WORDPIECES = (SAMPLE / "tiny-electra" / "vocab.txt").read_text(encoding="utf-8")
 CHARACTERS = sorted({character for piece in WORDPIECES[5:] for character in piece.removeprefix("##")})
 
 
-def _write(folder: Path, name: str, content: object) -> None:
+def write(folder: Path, name: str, content: object) -> None:
+    """Write a text, or anything else as JSON, into a file."""
     text = content if isinstance(content, str) else json.dumps(content, ensure_ascii=False)
     (folder / name).write_text(text, encoding="utf-8")
+
+
+def change(folder: Path, name: str, **entries: object) -> None:
+    """Set entries of a JSON file, which need not exist."""
+    path = folder / name
+    write(folder, name, (json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}) | entries)
+
+
+def write_pointer(path: Path) -> None:
+    """Write what a clone without git-lfs has instead of a large file."""
+    path.write_text(f"version https://git-lfs.github.com/spec/v1\noid sha256:{'0' * 64}\nsize 123456\n", encoding="utf-8")
 
 
 # Each function writes the files of a tokenizer and returns the size of its vocabulary.
@@ -24,7 +36,7 @@ def _write(folder: Path, name: str, content: object) -> None:
 def _wordpiece(folder: Path) -> int:
     """Write the vocabulary of a BERT tokenizer."""
     shutil.copy(SAMPLE / "tiny-electra" / "vocab.txt", folder)
-    _write(folder, "tokenizer_config.json", {"tokenizer_class": "BertTokenizer", "do_lower_case": False})
+    write(folder, "tokenizer_config.json", {"tokenizer_class": "BertTokenizer", "do_lower_case": False})
     return len(WORDPIECES)
 
 
@@ -34,9 +46,9 @@ def _byte_level(folder: Path) -> int:
 
     letters = sorted(pre_tokenizers.ByteLevel.alphabet())
     names = ["<s>", "<pad>", "</s>", "<unk>", "<mask>", *letters]
-    _write(folder, "vocab.json", {name: number for number, name in enumerate(names)})
-    _write(folder, "merges.txt", "#version: 0.2\n")
-    _write(folder, "tokenizer_config.json", {"tokenizer_class": "RobertaTokenizer", "max_len": 512})
+    write(folder, "vocab.json", {name: number for number, name in enumerate(names)})
+    write(folder, "merges.txt", "#version: 0.2\n")
+    write(folder, "tokenizer_config.json", {"tokenizer_class": "RobertaTokenizer", "max_len": 512})
     return len(names)
 
 
@@ -60,7 +72,7 @@ def _unigram(folder: Path, tokenizer_class: str, before: str, after: str, pad: s
     backend.save(str(folder / "tokenizer.json"))
     names = ("bos_token", "pad_token", "eos_token", "unk_token", "mask_token")
     config = dict(zip(names, special, strict=True)) | {"cls_token": before, "sep_token": after}
-    _write(folder, "tokenizer_config.json", {"tokenizer_class": tokenizer_class, **config})
+    write(folder, "tokenizer_config.json", {"tokenizer_class": tokenizer_class, **config})
     return len(pieces)
 
 
@@ -85,7 +97,7 @@ def _kobert(folder: Path) -> int:
     )  # fmt: skip
     processor = sentencepiece.SentencePieceProcessor(model_file=str(folder / "spm.model"))
     pieces = [processor.id_to_piece(number) for number in range(len(processor))]
-    _write(folder, "vocab.txt", "".join(f"{piece}\n" for piece in pieces))
+    write(folder, "vocab.txt", "".join(f"{piece}\n" for piece in pieces))
     (folder / "spm.model").rename(folder / "tokenizer_78b3253a26.model")
     (folder / "spm.vocab").unlink()
     text.unlink()
@@ -141,7 +153,7 @@ def _hanbert(folder: Path) -> int:
     """Write a vocabulary and a native analyser."""
     build_analyser(folder)
     continuations = [f"~~{character}" for character in CHARACTERS]
-    _write(folder, "vocab_54k.txt", "".join(f"{piece}\n" for piece in [*WORDPIECES, *continuations]))
+    write(folder, "vocab_54k.txt", "".join(f"{piece}\n" for piece in [*WORDPIECES, *continuations]))
     return len(WORDPIECES) + len(continuations)
 
 
@@ -173,7 +185,7 @@ def make_family(name: str, folder: Path) -> dict[str, object]:
     folder.mkdir()
     size = write_tokenizer(folder)
     base = {"model_type": model_type, "vocab_size": size, "max_position_embeddings": 512, "type_vocab_size": 2, "pad_token_id": 0}
-    _write(folder, "config.json", base | SHAPE | changes)
+    write(folder, "config.json", base | SHAPE | changes)
     given: dict[str, object] = {"model_name_or_path": folder, "from_scratch": True, "output_dir": name}
     if tokenizer:
         given["tokenizer"] = tokenizer

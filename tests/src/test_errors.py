@@ -10,6 +10,7 @@ from src.errors import (
     BenchmarkError,
     DataError,
     Interrupted,
+    brief,
     did_you_mean,
     list_problems,
     quote,
@@ -57,3 +58,9 @@ def test_messages_are_limited_and_keep_their_start_and_end(length):
     lines = str(BenchmarkError("\n".join([*["line"] * length, "Do this."]))).splitlines()
     assert len(lines) == min(length + 1, MAX_LINES)
     assert lines[-1] == "Do this."
+
+
+def test_the_reason_of_an_error_is_one_short_line():
+    assert brief(ValueError("two\n  lines")) == "two lines"
+    assert brief(EOFError()) == "EOFError"
+    assert len(brief(ValueError("x" * 10_000))) == 300

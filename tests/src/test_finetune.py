@@ -8,11 +8,12 @@ from transformers import ElectraConfig, RobertaConfig, RobertaForSequenceClassif
 
 from processor import TASKS
 from src import finetune
-from src.errors import EnvironmentFailure
+from src.errors import EnvironmentFailure, ModelError
 from src.evaluate import Scorer, predict
 from src.finetune import Components, load_checkpoint, prepare, score_checkpoints, train_and_score, wrap_model
 from src.heads import HEADS
 from src.run_status import find_run
+from tests.families import make_family
 from tests.src.helpers import CPU, DEFAULTS, RandomSplit, Tokenizer, limited_model, small_model, task_model, train_small
 from tests.src.runs import NO_DEV, end_process
 
@@ -59,6 +60,13 @@ def test_prepares_a_tokenizer_and_a_model_only_if_there_is_something_to_train(se
     components = prepare(run, TASK)
     assert components.model is None
     assert components.tokenizer.name_or_path == str(folder)
+
+
+def test_looks_at_the_model_before_it_trains(settings, tmp_path):
+    given = make_family("roberta", tmp_path / "model") | {"max_seq_len": 513}  # config.json has 514 positions, two of no use
+    with pytest.raises(ModelError, match="--max_seq_len 512 "):
+        prepare(find_run(settings(**given), "acc", {}), TASK)
+    assert prepare(find_run(settings(**given | {"max_seq_len": 512}), "acc", {}), TASK).model is not None
 
 
 def test_loads_a_checkpoint_that_predicts_as_before(settings):

@@ -192,6 +192,43 @@ def test_reports_a_missing_network_within_the_timeout(connect, monkeypatch):
             assert time.monotonic() - started < 5
 
 
+def test_an_adapter_on_the_hub_is_not_a_model(hub, connect):
+    folder = hub.folder / "org" / "adapter"
+    folder.mkdir()
+    (folder / "adapter_config.json").write_text('{"peft_type": "LORA"}')
+    connect(hub.url)
+    with pytest.raises(ModelError, match=r"'org/adapter' is an adapter.*merge_and_unload"):
+        fetch_model("org/adapter", None)
+
+
+def test_an_adapter_on_the_hub_may_have_a_config(hub, connect, settings):
+    folder = hub.folder / "org" / "model"
+    (folder / "pytorch_model.bin").unlink()
+    (folder / "adapter_config.json").write_text('{"peft_type": "LORA"}')
+    connect(hub.url)
+    with pytest.raises(ModelError, match=r"'org/model' is an adapter.*merge_and_unload"):
+        load_from_hub(settings)
+
+
+def test_a_model_in_the_cache_needs_its_tokenizer(hub, connect, settings):
+    """As after a program that loads no more than the model."""
+    from huggingface_hub import hf_hub_download
+
+    connect(hub.url)
+    for name in ("pytorch_model.bin", "config.json"):
+        hf_hub_download("org/model", name, revision="main")
+    connect(UNREACHABLE, offline=True)
+    with pytest.raises(EnvironmentFailure, match=r"'org/model' .* not in the cache \(missing: tokenizer\)"):
+        load_from_hub(settings)
+
+
+def test_names_the_missing_tokenizer_of_a_repository(hub, connect, settings):
+    (hub.folder / "org" / "model" / "vocab.txt").unlink()
+    connect(hub.url)
+    with pytest.raises(ModelError, match=r"org/model: .* has no vocab\.txt"):
+        load_from_hub(settings)
+
+
 def test_rejects_truncated_weights(hub, connect, settings):
     weights = hub.folder / "org" / "model" / "pytorch_model.bin"
     weights.write_bytes(weights.read_bytes()[:1000])

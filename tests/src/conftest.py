@@ -1,0 +1,23 @@
+import shutil
+
+import pytest
+
+from src.models import new_model
+from tests.conftest import SAMPLE
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A copy of the tiny model's folder, which the test may change. It has no weights."""
+    return shutil.copytree(SAMPLE / "tiny-electra", tmp_path / "model")
+
+
+@pytest.fixture
+def classifier(settings):
+    """classifier() returns a new classifier with random weights, classifier(folder) with the encoder in `folder`."""
+
+    def make(folder=None):
+        changes = {} if folder is None else {"model_name_or_path": folder, "from_scratch": False}
+        return new_model(settings(**changes), "classification", {"0": "negative", "1": "positive"})
+
+    return make
