@@ -2,6 +2,7 @@
 
 import itertools
 import logging
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,10 +70,15 @@ class NerSplit(Split):
         words_cut = self.features.tensors["cut"]
         if words_cut.any():
             logger.info("%s: max_seq_len cuts %d words off %d sentences", self.name, words_cut.sum(), np.count_nonzero(words_cut))
-        self.log_counts("tags", {tag: count for tag, count in self.label_counts().items() if count})
+        counts = zip(self.task.labels or (), self._tag_counts().tolist(), strict=True)
+        self.log_counts("tags", {tag: count for tag, count in counts if count})
 
     def label_counts(self) -> dict[str, int]:
-        return dict(zip(self.task.labels or (), self._tag_counts().tolist(), strict=True))
+        """Return how often each entity type occurs, B- and I- together: many types never have a second word."""
+        counts: Counter[str] = Counter()
+        for name, count in zip((self.task.labels or {}).values(), self._tag_counts().tolist(), strict=True):
+            counts[name.partition("-")[2] or name] += count
+        return counts
 
     def predicted_values(self, decoded: Tags) -> set[str]:
         return set(itertools.chain.from_iterable(decoded))

@@ -108,11 +108,12 @@ def report(results: Mapping[str, Any]) -> str:
     """Return a short table of eval_results.json for people."""
     headline = results["headline"]
     lines = [f"{results['task']}: {headline}"]
+    cautions = dict(results.get("cautions", {}))
     for view in ("selected", "best_on_test"):
         if choice := results[view]:
             scores = [f"{split} {choice[split][headline]:.4f}" for split in ("dev", "test") if choice.get(split)]
             shown = "  ".join(scores) or "not scored"
             lines.append(f"  {view:<13} step {choice['step']:<7} {shown:<27} ({SELECTED_BY[choice.get('by')]})")
-            cautions = results.get("cautions", {}).get(str(choice["step"]), {})
-            lines += [f"  {'':<13} caution, {split}: {'; '.join(reasons)}" for split, reasons in cautions.items()]
+            doubts = cautions.pop(str(choice["step"]), {})  # once, if both are the same checkpoint
+            lines += [f"  {'':<13} caution, {split}: {'; '.join(reasons)}" for split, reasons in doubts.items()]
     return "\n".join(lines)

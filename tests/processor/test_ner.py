@@ -107,7 +107,13 @@ def test_scores_sentences_without_entities_with_cautions(tmp_path, tokenizer, se
     assert split.report(decoded) == ""
     same, absent = split.cautions(decoded)
     assert "same ('O')" in same
-    assert "28 of the labels never occur in the file (PER-B, PER-I, FLD-B, ...)" in absent
+    assert "14 of the labels never occur in the file (PER, FLD, AFW, ...)" in absent
+
+
+def test_an_entity_type_occurs_if_any_of_its_tags_does(tmp_path, tokenizer, settings):
+    counts = split_of(tmp_path, tokenizer, settings, "a b\tPER-B O", "a b c\tDAT-B DAT-I DAT-I").label_counts()
+    assert {label: count for label, count in counts.items() if count} == {"O": 1, "PER": 1, "DAT": 3}
+    assert len(counts) == 15
 
 
 def test_ignores_predictions_of_other_pieces(tmp_path, tokenizer, settings):
