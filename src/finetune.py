@@ -58,7 +58,10 @@ class Components:
 
 @_explained_failures()
 def prepare(run: RunFolder, task: Task) -> Components:
-    """Load the tokenizer, that of the checkpoints if only they are to be scored, and the model to train."""
+    """Load and check the tokenizer, that of the checkpoints if only they are to be scored, and the model to train.
+
+    Raises ModelError if they cannot be used with these settings.
+    """
     settings = run.settings
     accelerator = start_device(settings)
     word_level = HEADS[task.kind].word_level

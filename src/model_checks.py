@@ -47,10 +47,12 @@ def check_model(model: PreTrainedModel, tokenizer: Any, settings: Settings) -> N
 def _first_state(model: PreTrainedModel, row: Tensor, name: str) -> Tensor:
     """Return the encoder's last hidden state of the first token of a row, ids int64 [1, L]."""
     encoder: Any = model.base_model
-    inputs = {"input_ids": row, "attention_mask": torch.ones_like(row), "token_type_ids": torch.zeros_like(row)}
-    accepted = signature(encoder.forward).parameters
+    inputs = {"input_ids": row, "attention_mask": torch.ones_like(row)}
+    # Without them, RoBERTa would look them up by position, and fail before it comes to the position's embedding.
+    if "token_type_ids" in signature(encoder.forward).parameters:
+        inputs["token_type_ids"] = torch.zeros_like(row)
     try:
-        states: Tensor = encoder(**{key: value for key, value in inputs.items() if key in accepted})[0]
+        states: Tensor = encoder(**inputs)[0]
     except ModelError:
         raise
     except Exception as error:  # any, as the model's code may be anyone's

@@ -68,9 +68,11 @@ class ModelFiles:
 
     @contextmanager
     def explained_failures(self, part: str) -> Iterator[None]:
-        """Turn every error, as a library may raise any for files of any content, into ModelError."""
+        """Turn every error into ModelError: for files of any content, libraries may raise any."""
         try:
             yield
+        except ModelError:
+            raise
         except Exception as error:
             reason = brief(error)
             if reason.startswith("Unrecognized configuration class"):

@@ -62,8 +62,9 @@ def _load_tokenizer(
 ) -> Any:
     config = files.load_config()
     load = loaders.get(files.settings.tokenizer)
-    tokenizer = load(files.folder, files.settings) if load else _auto_tokenizer(files, word_level, casing)
-    check_tokenizer(tokenizer, config, files.name)
+    with files.explained_failures("tokenizer"):
+        tokenizer = load(files.folder, files.settings) if load else _auto_tokenizer(files, word_level, casing)
+        check_tokenizer(tokenizer, config, files.name)
     return tokenizer
 
 

@@ -172,6 +172,13 @@ def test_names_files_of_hanbert_that_are_pointers(settings, folder, name):
         load_tokenizer(settings(model_name_or_path=folder, tokenizer="hanbert", trust_native_code=True))
 
 
+def test_names_files_of_kobert_that_are_damaged(settings, tmp_path):
+    given = make_family("kobert", tmp_path / "model")
+    (tmp_path / "model" / "vocab.txt").write_bytes(b"\xff\xfe")
+    with pytest.raises(ModelError, match=r"the tokenizer of .* cannot be loaded: 'utf-8'"):
+        load_tokenizer(settings(**given))
+
+
 @pytest.mark.parametrize("content", [b"", b"\x08\0\0\0\0\0\0\0{}      ", b"not a safetensors file"])
 def test_rejects_damaged_weights(classifier, folder, content):
     (folder / "model.safetensors").write_bytes(content)

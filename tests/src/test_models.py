@@ -92,7 +92,7 @@ def test_ignores_buffers_that_old_files_contain(classifier, folder):
 
 
 def test_a_config_that_no_model_can_have_is_an_error(settings, folder):
-    change(folder, "config.json", hidden_size=10, num_attention_heads=3)
+    change(folder, "config.json", hidden_act="none")
     with pytest.raises(ModelError, match=r"config of .* cannot be loaded"):
         new_model(settings(model_name_or_path=folder), "span", None)
 

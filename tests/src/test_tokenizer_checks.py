@@ -162,23 +162,43 @@ def test_an_unknown_piece_of_a_unigram_model_is_not_hangul(settings, tmp_path):
         load_tokenizer(settings(**given))
 
 
-def test_albert_decomposes_hangul_unless_it_keeps_accents(settings, tmp_path):
+@pytest.fixture
+def albert(tmp_path):
+    """A folder with config.json and spiece.model of an ALBERT."""
     import sentencepiece
 
-    write(tmp_path, "config.json", {"model_type": "albert", "vocab_size": 5000})
+    folder = tmp_path / "albert"
+    folder.mkdir()
+    write(folder, "config.json", {"model_type": "albert", "vocab_size": 5000})
     write(tmp_path, "text", "\n".join(piece.removeprefix("##") for piece in WORDPIECES[5:]))
     sentencepiece.SentencePieceTrainer.train(
-        input=str(tmp_path / "text"), model_prefix=str(tmp_path / "spiece"), vocab_size=1200, character_coverage=1.0,
+        input=str(tmp_path / "text"), model_prefix=str(folder / "spiece"), vocab_size=1200, character_coverage=1.0,
         hard_vocab_limit=False, pad_id=0, unk_id=1, bos_id=-1, eos_id=-1, control_symbols=["[CLS]", "[SEP]"], minloglevel=2,
     )  # fmt: skip
+    return folder
+
+
+def test_albert_decomposes_hangul_unless_it_keeps_accents(settings, albert):
     with pytest.raises(ModelError, match='"keep_accents": true'):
-        load_tokenizer(settings(model_name_or_path=tmp_path))
-    change(tmp_path, "tokenizer_config.json", keep_accents=True)
-    assert load_tokenizer(settings(model_name_or_path=tmp_path))("한국어")["input_ids"][0] == 2
-    model = (tmp_path / "spiece.model").read_bytes()
-    (tmp_path / "spiece.model").write_bytes(model[: len(model) // 2])
-    with pytest.raises(ModelError, match=r"spiece\.model is damaged"):
-        load_tokenizer(settings(model_name_or_path=tmp_path))
+        load_tokenizer(settings(model_name_or_path=albert))
+    change(albert, "tokenizer_config.json", keep_accents=True)
+    assert load_tokenizer(settings(model_name_or_path=albert))("한국어")["input_ids"][0] == 2
+
+
+def test_some_names_of_a_vocabulary_are_good_for_every_class(settings, albert):
+    change(albert, "tokenizer_config.json", keep_accents=True)
+    (albert / "spiece.model").rename(albert / "tokenizer.model")
+    assert load_tokenizer(settings(model_name_or_path=albert))("한국어")["input_ids"][0] == 2
+    (albert / "tokenizer.model").rename(albert / "other.model")
+    with pytest.raises(ModelError, match=r"has no spiece\.model"):
+        load_tokenizer(settings(model_name_or_path=albert))
+
+
+def test_names_a_sentencepiece_model_that_is_cut_off(settings, albert):
+    path = albert / "spiece.model"
+    path.write_bytes(path.read_bytes()[:10_000])
+    with pytest.raises(ModelError, match=f"{path} is damaged"):
+        load_tokenizer(settings(model_name_or_path=albert))
 
 
 # -- special tokens and ids ------------------------------------------------------------------------------------------------------
@@ -205,6 +225,13 @@ def test_special_tokens_may_be_recorded_as_added_tokens(load, tmp_path):
 def test_special_tokens_that_only_have_a_name_are_missing(load, tmp_path):
     write_tokenizer_json(tmp_path / "model", BERT, renamed=["[PAD]"])
     with pytest.raises(ModelError, match=r"lacks the special tokens \[PAD\];"):
+        load("modernbert")
+
+
+def test_a_backend_without_its_unknown_piece_is_an_error(load, tmp_path):
+    write_tokenizer_json(tmp_path / "model", BERT, renamed=["[UNK]", "한", "국", "어", "##국", "##어"])
+    change(tmp_path / "model", "tokenizer_config.json", unk_token="not [UNK]")
+    with pytest.raises(ModelError, match=r"cannot be loaded: .*\[UNK\]"):
         load("modernbert")
 
 
