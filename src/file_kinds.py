@@ -2,7 +2,7 @@
 
 # What a file begins with, in lower case -> what it is, and what to do.
 STAND_INS = {
-    b"version https://git-lfs": "is a git-lfs pointer, not the file itself. Run `git lfs pull` in its folder, or download it.",
+    b"version https://git-lfs": "is a git-lfs pointer, not the file. Run `git lfs pull` in its folder, or download it again.",
     b"<!doctype html": "is a web page, not the file itself. Download it again: the address of the file, not of its page.",
     b"<html": "is a web page, not the file itself. Download it again: the address of the file, not of its page.",
 }
