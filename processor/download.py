@@ -22,7 +22,7 @@ from src.errors import ConfigError, EnvironmentFailure, did_you_mean, list_probl
 from src.files import write_bytes
 from src.settings import Settings
 
-logger = logging.getLogger(__name__)
+logger = logging.getLogger("processor.download")  # __name__ is "__main__" if this file is the command
 
 DATA_DIR = "data"  # the only folder that runs download into
 TIMEOUT_SECONDS = 30

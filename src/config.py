@@ -8,6 +8,7 @@ layers. This module imports nothing heavy, so that `--help` and configuration er
 import argparse
 import json
 import logging
+import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -131,7 +132,8 @@ def parse_command_line(argv: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
             problems.append(f"{COMMAND_LINE}: unknown setting {shorten(flag, MAX_QUOTED)}.{hint} See --help.")
         elif position == 0 or not unknown[position - 1].startswith("--"):
             shown = shorten(argument, MAX_QUOTED)
-            problems.append(f"{COMMAND_LINE}: unexpected argument {shown!r}: write it as --name {shown}. See --help.")
+            flag = f"--name {shlex.quote(shown)}"
+            problems.append(f"{COMMAND_LINE}: unexpected argument {shown!r}: write it as {flag}. See --help.")
     return given, problems
 
 

@@ -16,7 +16,7 @@ import numpy as np
 
 from src.data import Features, Inputs
 from src.errors import DataError
-from src.streams import is_closed
+from src.streams import ESCAPE, is_closed
 
 logger = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ def predict_lines(
                 if not text.strip():
                     raise ValueError("the line is empty")
                 if "\r" in text:
-                    raise ValueError("the line contains CR; if that ends lines, convert them to LF: tr '\\r' '\\n'")
+                    raise ValueError("found CR inside the line; lines must end with LF or CR LF, not with CR alone")
                 parse = parse or _choose_format(text, inputs.keys)
                 examples.append(inputs.example(parse(text)))
                 errors.append(None)
@@ -174,16 +174,21 @@ def open_output(path: Path | None) -> Iterator[Callable[[str], object]]:
         if is_closed(sys.stdout):
             raise DataError("standard output is closed. Pass --output FILE.")
         if hasattr(sys.stdout, "reconfigure"):
-            sys.stdout.reconfigure(encoding="utf-8")
+            sys.stdout.reconfigure(encoding="utf-8", errors=ESCAPE)
         yield lambda line: print(line, end="", flush=True)
         return
     in_place = path.exists() and not path.is_file()  # a pipe or a device
-    partial = path if in_place else path.with_name(f"{path.name}.partial")
+    target = path if in_place else path.resolve()  # links, such as /dev/stdout, stay links
+    partial = target if in_place else target.with_name(f"{target.name}.partial")
     try:
-        stream = open(partial, "w", encoding="utf-8", newline="\n")  # noqa: SIM115
+        stream = open(partial, "w", encoding="utf-8", errors=ESCAPE, newline="\n")  # noqa: SIM115
     except OSError as error:
         raise DataError(f"--output {path} cannot be written: {error.strerror}.") from None
-    with stream:
-        yield stream.write
+    try:
+        with stream:
+            yield stream.write
+    except OSError as error:
+        error.filename = error.filename or str(path)  # a failed write names no file
+        raise
     if not in_place:
-        partial.replace(path)
+        partial.replace(target)

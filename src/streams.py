@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Any
 
+ESCAPE = "backslashreplace"  # how characters that a stream cannot encode are written, in JSON validly so
+
 
 @contextmanager
 def usable_streams() -> Iterator[None]:
@@ -25,7 +27,7 @@ def usable_streams() -> Iterator[None]:
                 stack.callback(setattr, sys, name, None)
                 setattr(sys, name, stack.enter_context(open(os.devnull, "w", encoding="utf-8")))
             elif hasattr(stream, "reconfigure"):
-                stream.reconfigure(errors="backslashreplace")
+                stream.reconfigure(errors=ESCAPE)
         yield
 
 

@@ -236,6 +236,7 @@ def test_rejects_wrong_commands(server, tmp_path):
     # In the real command the sample's files are not the published ones.
     wrong = run("nsmc", "--data_dir", tmp_path, "--data_url", server.url)
     assert wrong.returncode == 1
+    assert wrong.stderr.startswith("NSMC: https://github.com/e9t/nsmc; licence: ")
     assert "nsmc/ratings_test.txt" in wrong.stderr and "not the published file" in wrong.stderr
     assert "Traceback" not in wrong.stderr
     assert names_below(tmp_path) == []

@@ -126,7 +126,7 @@ def test_converts_values_of_the_command_line():
 
 def test_reports_all_errors_together_with_their_sources(folder):
     (folder / "m.json").write_text('{"model_name_or_path": "m", "learning_rat": 1e-5, "seed": "many", "tasks": {"nsms": {}}}')
-    argv = "--train_bach_size 8 --max_seq_len many stray --seed"
+    argv = "--train_bach_size 8 --max_seq_len many stray;word --seed"
     with pytest.raises(ConfigError) as caught:
         load_nsmc(folder, *argv.split())
     for expected in (
@@ -136,7 +136,7 @@ def test_reports_all_errors_together_with_their_sources(folder):
         "command line: unknown setting --train_bach_size. Did you mean '--train_batch_size'? See --help.",
         'command line: max_seq_len = "many": ',
         "command line: --seed needs a value",
-        "command line: unexpected argument 'stray': write it as --name stray.",
+        "command line: unexpected argument 'stray;word': write it as --name 'stray;word'.",
     ):
         assert expected in str(caught.value)
 

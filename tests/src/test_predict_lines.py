@@ -1,7 +1,9 @@
+import io
 import json
 import os
 import sys
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -58,6 +60,7 @@ def test_writes_results_in_the_order_of_the_lines():
         ('{"text": "bad"}', "text: is bad"),
         ("", "the line is empty"),
         (b'{"text": "\xff"}\n', "not UTF-8"),
+        ('{"text": "a"}\r{"text": "b"}', "found CR inside the line; lines must end with LF or CR LF, not with CR alone"),
     ],
 )
 def test_writes_the_error_of_an_invalid_line_in_its_place(line, expected, caplog):
@@ -89,6 +92,23 @@ def test_parses_json_objects_after_a_tsv_line():
 def test_a_line_that_is_nested_too_deeply_is_invalid():
     results = results_of('{"text": "a"}', "[" * 200_000, '{"text": "b"}')
     assert (results[0], results[1]["line"], results[2]) == ({"out": "A"}, 2, {"out": "B"})
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "a\r" * 10**6,
+        "a\t" * 10**6,
+        '{"a": ' + "1" * 10**6,
+        '{"' + "a" * 10**6 + '": 1}',
+        "[1, " * 10**6,
+        "[" + "1, " * 10**6 + "1]",
+    ],
+)
+def test_errors_are_short_however_long_the_line_is(line):
+    results = results_of('{"text": "a"}', line)
+    assert len(results[1]["error"]) < 200
+    assert "CR" in results[1]["error"] or "\r" not in line
 
 
 def test_an_input_without_a_valid_line_is_an_error():
@@ -147,6 +167,39 @@ def test_renames_the_output_when_it_is_complete(tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["out.jsonl"]
     assert path.read_text() == "b\n"
     with pytest.raises(DataError, match="cannot be written"), open_output(tmp_path / "no" / "f"):
+        pass
+
+
+def test_a_link_to_the_output_stays_a_link(tmp_path):
+    """As /dev/stdout is one."""
+    link, path = tmp_path / "link", tmp_path / "out.jsonl"
+    link.symlink_to(path)
+    for text in ("a\n", "b\n"):
+        with open_output(link) as write:
+            write(text)
+        assert link.is_symlink()
+        assert path.read_text() == text
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+def test_a_write_that_fails_names_the_file():
+    with pytest.raises(OSError) as caught, open_output(Path("/dev/full")) as write:
+        write("a\n")
+    assert caught.value.filename == "/dev/full"
+
+
+def test_writes_standard_output_in_utf8_with_escapes_for_surrogates(monkeypatch):
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii")
+    monkeypatch.setattr(sys, "stdout", stream)
+    with open_output(None) as write:
+        write('{"error": "한\udcff"}\n')
+    assert json.loads(stream.buffer.getvalue()) == {"error": "한\udcff"}
+
+
+@pytest.mark.parametrize("stdin", [None, io.StringIO("text"), object()])
+def test_a_standard_input_without_descriptor_is_an_error(monkeypatch, stdin):
+    monkeypatch.setattr(sys, "stdin", stdin)
+    with pytest.raises(DataError, match="--input"), open_lines(None):
         pass
 
 

@@ -69,12 +69,12 @@ def test_reads_the_settings_of_a_checkpoint(settings):
     ("results", "step"), [(None, 2), ({"selected": None}, 2), ({"selected": {"step": 1}}, 1)], ids=["none", "unscored", "scored"]
 )
 def test_names_a_checkpoint_if_given_a_run(settings, results, step):
-    run = start(settings)
+    run = start(settings, output_dir="a b")
     save(run, 1)
     save(run, 2)
     if results:
         (run.folder / "eval_results.json").write_text(json.dumps(results))
-    with pytest.raises(CheckpointError, match=rf"is the folder of a run\. .*/checkpoint-{step}$"):
+    with pytest.raises(CheckpointError, match=rf"is the folder of a run\. .* '{run.folder}/checkpoint-{step}'$"):
         read_settings(run.folder)
 
 

@@ -2,6 +2,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -37,3 +38,17 @@ def test_a_second_signal_ends_the_process_immediately():
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (-signal.SIGINT, "")
+
+
+def test_another_thread_changes_no_handlers():
+    """It cannot: signal.signal raises ValueError there."""
+    before, during = signal.getsignal(signal.SIGINT), []
+
+    def work():
+        with signals.ending_at_check():
+            during.append(signal.getsignal(signal.SIGINT))
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert during == [before]

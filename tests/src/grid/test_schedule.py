@@ -43,11 +43,12 @@ def test_runs_what_is_not_finished(run, tmp_path, caplog):
 
 
 def test_names_the_next_command(run, tmp_path, caplog):
+    folder = tmp_path / "a b"
     with caplog.at_level("INFO"):
-        assert run([finished(tmp_path)]) == 0
+        assert run([finished(folder)]) == 0
     assert caplog.messages[0] == "runs: 1 finished"
     assert caplog.messages[-1].startswith("1 of 1 runs are finished")
-    assert caplog.messages[-1].endswith(f"python3 run_benchmark.py report --ckpt_dir {tmp_path}")
+    assert caplog.messages[-1].endswith(f"python3 run_benchmark.py report --ckpt_dir '{folder}'")
 
 
 def test_reports_runs_that_failed_for_the_same_reason_in_one_line(run, tmp_path, caplog):
