@@ -1,4 +1,4 @@
-"""The look at a split's features before training: how much of its texts reaches the model.
+"""Checks of a split's features before training: how much of its texts reaches the model.
 
 The figures of every split are recorded in settings.json. A figure above its limit is a warning; a split without any known token,
 or a training file whose rows all look the same to the model, is an error.

@@ -159,7 +159,7 @@ class Split(ABC):
     def prediction_lines(self, decoded: Any) -> Iterator[str]:
         """Yield the lines of predictions.tsv: the names of its columns, then one line per item that is scored."""
 
-    # -- the log and the look before training ------------------------------------------------------------------------------------
+    # -- the log and the checks before training ----------------------------------------------------------------------------------
 
     def log_file(self) -> None:
         """Log the file, whether it is the published one, and the number and lengths of the features."""

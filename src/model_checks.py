@@ -1,4 +1,4 @@
-"""A look at a model before it is trained: what it would fail at, or learn wrongly, after minutes or hours."""
+"""Checks of a model before it is trained, for what would fail, or train to a useless result, minutes or hours later."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""Checks of a tokenizer that transformers has loaded: it loads one without a word whatever is missing, and invents the rest."""
+"""Checks of a loaded tokenizer. From incomplete files, transformers silently builds one that knows no text."""
 
 import re
 from collections.abc import Iterable
