@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 
 from processor import TASKS
+from processor.definition import make_task
 from processor.kinds import KINDS
 from src.cli import Parser, run_command
-from src.data import Features
+from src.data import Features, Task
 from src.errors import CheckpointError, NumbersError
 from src.predict_lines import open_lines, open_output, predict_lines
-from src.run_files import read_settings
+from src.run_files import SETTINGS, read_definition, read_settings
 
 EPILOG = """
 An input is a line; its keys depend on the task of the checkpoint:
@@ -27,6 +28,15 @@ A result is a line, in the order of the inputs: label and probabilities, score (
 """
 
 
+def find_task(name: str, checkpoint: Path) -> Task:
+    """Return the task of a checkpoint. Raises CheckpointError if it is unknown, ConfigError if its definition is damaged."""
+    if definition := read_definition(checkpoint):
+        return make_task(name, definition, str(checkpoint / SETTINGS))
+    if name not in TASKS:
+        raise CheckpointError(f"{checkpoint}: unknown task {name!r}; tasks are {', '.join(TASKS)}.")
+    return TASKS[name]
+
+
 def main() -> None:
     parser = Parser(description=__doc__, epilog=EPILOG, allow_abbrev=False, formatter_class=RawDescriptionHelpFormatter)
     parser.add_argument("--checkpoint", type=Path, required=True, help="folder of a checkpoint: ckpt/<run>/checkpoint-<step>")
@@ -38,9 +48,7 @@ def main() -> None:
     given = parser.parse_args()
     trust = {"trust_native_code": given.trust_native_code, "trust_remote_code": given.trust_remote_code}
     settings = read_settings(given.checkpoint).model_copy(update=trust)
-    if settings.task not in TASKS:
-        raise CheckpointError(f"{given.checkpoint}: unknown task {settings.task!r}; tasks are {', '.join(TASKS)}.")
-    task = TASKS[settings.task]
+    task = find_task(settings.task, given.checkpoint)
 
     with open_lines(given.input) as lines, open_output(given.output) as write:
         from src.evaluate import predict

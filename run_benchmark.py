@@ -2,12 +2,16 @@
 
 import argparse
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 from processor import TASKS
+from processor.definition import read_tasks, recorded_tasks
 from processor.download import find_files
 from src.cli import Parser, run_command
-from src.grid.cells import make_cells, split_list
+from src.config import config_dir_of
+from src.data import DataFile
+from src.grid.cells import GRID, make_cells, split_list
 from src.grid.compare import compare, format_comparisons
 from src.grid.published import Published
 from src.grid.record import VIEWS
@@ -37,18 +41,25 @@ def main() -> None:
 
 
 def run(arguments: argparse.Namespace, rest: list[str]) -> None:
-    cells = make_cells(arguments.models, arguments.tasks, arguments.seeds, rest, TASKS)
-    sys.exit(run_grid(cells, arguments.devices, arguments.dry_run, TASKS, find_files))
+    tasks = read_tasks(config_dir_of(rest))
+    cells = make_cells(arguments.models, arguments.tasks, arguments.seeds, rest, tasks)
+
+    def files_of(settings: Settings) -> Mapping[str, DataFile]:
+        return find_files(settings, tasks[settings.task])
+
+    sys.exit(run_grid(cells, arguments.devices, arguments.dry_run, tasks, files_of))
 
 
 def report(arguments: argparse.Namespace, rest: list[str]) -> None:
-    print(write_report(arguments.ckpt_dir, TASKS, Published.read(PUBLISHED), ROOT / "config"))
+    tasks = recorded_tasks(arguments.ckpt_dir / GRID)
+    print(write_report(arguments.ckpt_dir, tasks, Published.read(PUBLISHED), ROOT / "config"))
 
 
 def compare_models(arguments: argparse.Namespace, rest: list[str]) -> None:
     first, second = arguments.models
     chosen = [] if arguments.tasks == "all" else split_list(arguments.tasks)
-    comparisons, cautions = compare(arguments.ckpt_dir, (first, second), chosen, arguments.view, TASKS)
+    tasks = recorded_tasks(arguments.ckpt_dir / GRID)
+    comparisons, cautions = compare(arguments.ckpt_dir, (first, second), chosen, arguments.view, tasks)
     print(format_comparisons(comparisons, cautions, (first, second), arguments.view))
 
 

@@ -2,19 +2,22 @@
 
 import sys
 
-from processor import TASKS, tasks_of
+from processor import tasks_of
+from processor.definition import read_tasks
 from processor.download import find_files
 from processor.kinds import load_split
 from src.cli import run_command
-from src.config import load_settings
+from src.config import config_dir_of, load_settings
 from src.pipeline import run_task
 
 SCRIPT = "run_seq_cls.py"
 
 
 def main() -> None:
-    settings = load_settings(sys.argv[1:], script=SCRIPT, tasks=tasks_of(SCRIPT))
-    run_task(settings, TASKS[settings.task], find_files(settings), load_split)
+    tasks = read_tasks(config_dir_of(sys.argv[1:]))
+    settings = load_settings(sys.argv[1:], script=SCRIPT, tasks=tasks_of(SCRIPT, tasks))
+    task = tasks[settings.task]
+    run_task(settings, task, find_files(settings, task), load_split)
 
 
 if __name__ == "__main__":

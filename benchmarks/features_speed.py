@@ -119,7 +119,7 @@ def serve(arguments: argparse.Namespace) -> dict[str, float]:
     flags = [word for name, value in given.items() for word in (f"--{name}", value)]
     settings = load_settings(["--task", "nsmc", *flags], script="benchmark", tasks=list(TASKS))
     tokenizer = load_tokenizer(settings)
-    files = find_files(settings)
+    files = find_files(settings, task)
     texts: list[str] = []
     if arguments.serve != "features":
         texts = [example.texts[0] for file in files.values() for example in read_examples(file.path, task)[0]]

@@ -73,7 +73,7 @@ class Case:
         accelerator = start_device(self.settings)
         self.device, self.precision = accelerator.device, str(accelerator.mixed_precision)
         self.tokenizer = load_tokenizer(self.settings, word_level=HEADS[self.task.kind].word_level)
-        file = find_files(self.settings)["train"]
+        file = find_files(self.settings, self.task)["train"]
         features = load_split("train", file, self.settings, self.task, self.tokenizer).features
         # (c) sorts so many rows at a time and takes the longest first: one such round, with rows of all lengths, is measured.
         rows = 4 * arguments.steps * self.settings.train_batch_size

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from processor import TASKS
-from processor.data_files import data_file_digests, git_blob
+from processor.data_files import is_published
 from processor.kinds import KINDS
 from processor.readers import DataRow
 from src.data import Task
@@ -31,10 +31,8 @@ def check_tasks(tasks: Iterable[str], data_dir: Path) -> None:
     for name in tasks:
         task = TASKS[name]
         rows_of: dict[str, list[DataRow]] = {}
-        for file, published in data_file_digests()[1].items():
-            path = data_dir / file
-            if file.split("/")[0] != name:
-                continue
+        for file, published in task.files.items():
+            path = data_dir / name / file
             if not path.is_file():
                 print(f"{path}: missing")
                 continue
@@ -43,15 +41,15 @@ def check_tasks(tasks: Iterable[str], data_dir: Path) -> None:
             try:
                 if stand_in := find_stand_in(content) or find_archive(content):
                     raise DataError(f"{path} {stand_in}")
-                rows_of[file] = KINDS[task.kind].read_rows(path, task)
+                rows = rows_of[f"{name}/{file}"] = KINDS[task.kind].read_rows(path, task)
             except DataError as error:
                 print(f"{path}: malformed")
                 problems.append(str(error))
                 continue
-            is_published = git_blob(content) == published["git_blob"]
-            state = "the published file" if is_published else f"not the published file, which has {published['rows']:,}"
-            print(f"{path}: {len(rows_of[file]):,} rows, {state}")
-            for line in describe(rows_of[file], task):
+            same = is_published(path, content, task.files)
+            state = "the published file" if same else f"not the published file, which has {published.rows:,}"
+            print(f"{path}: {len(rows):,} rows, {state}")
+            for line in describe(rows, task):
                 print(f"  {line}")
         for line in overlaps(rows_of, task):
             print(f"  {line}")

@@ -1,22 +1,14 @@
-"""Digests of data files, and the digests of the published files."""
+"""Digests of data files: whether they are the published ones, and whether they have changed."""
 
 import hashlib
-import json
 from collections.abc import Mapping
-from functools import cache
 from pathlib import Path
-from typing import Any
 
-from src.data import DataFile
+from src.data import DataFile, PublishedFile
 from src.errors import DataError, list_problems
 from src.file_kinds import find_archive, find_stand_in
 
-
-@cache
-def data_file_digests() -> tuple[str, dict[str, dict[str, Any]]]:
-    """Return the address of the published files, and <task>/<file> -> `git_blob`, `rows` and, if it is known, `sha256`."""
-    content = json.loads(Path(__file__).with_name("data_files.json").read_text(encoding="utf-8"))
-    return content["url"], content["files"]
+NONE: Mapping[str, PublishedFile] = {}
 
 
 def git_blob(content: bytes) -> str:
@@ -24,9 +16,16 @@ def git_blob(content: bytes) -> str:
     return hashlib.sha1(b"blob %d\0" % len(content) + content).hexdigest()
 
 
-def describe_files(paths: Mapping[str, Path]) -> dict[str, DataFile]:
-    """Hash the data file of each split. Raises DataError naming every file that is missing, empty or not data at all."""
-    _, published = data_file_digests()
+def is_published(path: Path, content: bytes, published: Mapping[str, PublishedFile]) -> bool:
+    """Return whether a file has the content of the published file of its name."""
+    return path.name in published and published[path.name].git_blob == git_blob(content)
+
+
+def describe_files(paths: Mapping[str, Path], published: Mapping[str, PublishedFile] = NONE) -> dict[str, DataFile]:
+    """Hash the data file of each split. published: the task's published files, by name.
+
+    Raises DataError naming every file that is missing, empty or not data at all.
+    """
     files, problems = {}, []
     for split, path in paths.items():
         content = path.read_bytes() if path.is_file() else None
@@ -36,8 +35,7 @@ def describe_files(paths: Mapping[str, Path]) -> dict[str, DataFile]:
         if stand_in := find_stand_in(content) or find_archive(content):
             problems.append(f"{path} ({split}) {stand_in}")
             continue
-        blob_id = git_blob(content)
-        status = "published" if published.get(f"{path.parent.name}/{path.name}", {}).get("git_blob") == blob_id else "other"
+        status = "published" if is_published(path, content, published) else "other"
         files[split] = DataFile(path, hashlib.sha256(content).hexdigest(), status)
     if problems:
         title = "data files are missing or unusable. data/README.md lists which file belongs where; --data_dir is another folder:"

@@ -15,9 +15,9 @@ from urllib.parse import urlsplit
 
 from processor import TASKS
 from processor.check import check_tasks
-from processor.data_files import data_file_digests, describe_files, git_blob
+from processor.data_files import describe_files, git_blob, is_published
 from src.cli import run_command
-from src.data import DataFile
+from src.data import DataFile, PublishedFile, Task
 from src.errors import ConfigError, EnvironmentFailure, did_you_mean, list_problems, quote
 from src.files import write_bytes
 from src.settings import Settings
@@ -29,41 +29,39 @@ TIMEOUT_SECONDS = 30
 RETRIES = 3
 
 
-def find_files(settings: Settings) -> dict[str, DataFile]:
+def find_files(settings: Settings, task: Task) -> dict[str, DataFile]:
     """Return the data file of each split of a run; in the default data_dir, missing published files are downloaded first.
 
     Raises DataError for a missing file, EnvironmentFailure if a download fails.
     """
     if settings.download and settings.data_dir == DATA_DIR:
-        names = [f"{path.parent.name}/{path.name}" for path in settings.data_files.values() if not path.is_file()]
-        published = [name for name in dict.fromkeys(names) if name in data_file_digests()[1]]
-        fetch(published, Path(settings.data_dir), settings.data_url)
-    return describe_files(settings.data_files)
+        missing = [path.name for path in settings.data_files.values() if not path.is_file() and path.name in task.files]
+        fetch(settings.task, task, list(dict.fromkeys(missing)), Path(settings.data_dir), settings.data_url)
+    return describe_files(settings.data_files, task.files)
 
 
-def fetch(names: Sequence[str], data_dir: Path, url: str | None = None) -> None:
-    """Download published files, <task>/<file>, into `data_dir`. url: an address or a folder; default: the original repository.
+def fetch(task_name: str, task: Task, names: Sequence[str], data_dir: Path, mirror: str | None = None) -> None:
+    """Download published files of a task into `data_dir`/<task>.
 
-    A file gets its name only after its content is verified. Raises EnvironmentFailure if a file cannot be downloaded or differs
-    from the published one; the message lists all files that are still missing and where they belong.
+    mirror: an address or a folder that holds <task>/<file>, instead of the addresses in the task's definition. A file gets its
+    name only after its content is verified. Raises EnvironmentFailure if a file cannot be downloaded or differs from the
+    published one; the message lists all files that are still missing and where they belong.
     """
-    url = (url or data_file_digests()[0]).rstrip("/")
-    logged: set[str] = set()
+    if names:
+        logger.info("%s: %s; licence: %s", task.title, task.source, task.licence)
+    addresses = {name: f"{mirror.rstrip('/')}/{task_name}/{name}" if mirror else task.files[name].url for name in names}
     for number, name in enumerate(names):
-        task, target = TASKS[name.split("/")[0]], data_dir / name
-        if task.title not in logged:
-            logger.info("%s: %s; licence: %s", task.title, task.address, task.licence)
-            logged.add(task.title)
+        target = data_dir / task_name / name
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            _fetch_one(url, name, target)
+            _fetch_one(addresses[name], task.files[name], target)
         except OSError as error:
             raise EnvironmentFailure(
                 f"{target} cannot be written: {error.strerror}. Free disk space, or check the folder's permissions."
             ) from None
         except EnvironmentFailure as error:
-            missing = [f"{url}/{other} belongs at {data_dir / other}" for other in names[number:]]
-            title = f"{name} cannot be downloaded: {error}. Without network access, put the files there yourself:"
+            missing = [f"{addresses[other]} belongs at {target.with_name(other)}" for other in names[number:]]
+            title = f"{task_name}/{name} cannot be downloaded: {error}. Without network access, put the files there yourself:"
             raise EnvironmentFailure(list_problems(title, missing)) from None
         finally:
             with suppress(OSError):
@@ -71,28 +69,27 @@ def fetch(names: Sequence[str], data_dir: Path, url: str | None = None) -> None:
         logger.info("%s: downloaded, %s bytes, the published file", target, f"{target.stat().st_size:,}")
 
 
-def _fetch_one(url: str, name: str, target: Path) -> None:
+def _fetch_one(address: str, published: PublishedFile, target: Path) -> None:
     """Put one file at `target`. Raises EnvironmentFailure with the bare reason, OSError if the file cannot be written."""
     # In a temporary folder next to its place: other commands may be downloading the same file.
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=".fetching-") as folder:
-        place = Path(folder) / target.name
-        mirror = Path(url.removeprefix("file://"))
-        if not mirror.is_dir():
-            _transfer(f"{url}/{name}", place)
-            content = place.read_bytes()
-        elif (mirror / name).is_file():
-            content = (mirror / name).read_bytes()
+        place, source = Path(folder) / target.name, address.removeprefix("file://")
+        if "://" in source:
+            _transfer(source, place)
+        elif Path(source).is_file():
+            place.write_bytes(Path(source).read_bytes())
         else:
-            raise EnvironmentFailure(f"it is not in {mirror}")
-        _verify(name, content)
+            raise EnvironmentFailure(f"there is no file {source}")
+        content = place.read_bytes()
+        _verify(content, published)
         write_bytes(place, content)  # anew: pooch's file can be read by its owner alone
         place.replace(target)
 
 
-def _verify(name: str, content: bytes) -> None:
+def _verify(content: bytes, published: PublishedFile) -> None:
     """Raise EnvironmentFailure if `content` is not that of the published file."""
-    published, sha256 = data_file_digests()[1][name], hashlib.sha256(content).hexdigest()
-    if git_blob(content) != published["git_blob"] or sha256 != published.get("sha256", sha256):
+    sha256 = hashlib.sha256(content).hexdigest()
+    if git_blob(content) != published.git_blob or sha256 != (published.sha256 or sha256):
         raise EnvironmentFailure(f"received {len(content):,} bytes with sha256 {sha256}, which are not the published file")
 
 
@@ -117,16 +114,15 @@ def _transfer(address: str, place: Path) -> None:
 
 
 def _list_files(tasks: Iterable[str], data_dir: Path) -> None:
-    """Print every file of the tasks, and whether it is the published one."""
-    _, published = data_file_digests()
-    for task in tasks:
-        print(f"{TASKS[task].title}: {TASKS[task].address}; licence: {TASKS[task].licence}")
-        for name in (name for name in published if name.startswith(f"{task}/")):
-            path = data_dir / name
+    """Print every published file of the tasks, and whether it is there."""
+    for name in tasks:
+        task = TASKS[name]
+        print(f"{task.title}: {task.source}; licence: {task.licence}")
+        for path in (data_dir / name / file for file in task.files):
             if not path.is_file():
                 state = "missing"
             else:
-                state = "published" if git_blob(path.read_bytes()) == published[name]["git_blob"] else "another file"
+                state = "published" if is_published(path, path.read_bytes(), task.files) else "another file"
             print(f"  {state:<12} {path}")
 
 
@@ -147,8 +143,9 @@ def main() -> None:
         check_tasks(tasks, given.data_dir)
         return
     if not given.list:
-        names = [name for name in data_file_digests()[1] if name.split("/")[0] in tasks]
-        fetch([name for name in names if not (given.data_dir / name).is_file()], given.data_dir, given.data_url)
+        for name in tasks:
+            missing = [file for file in TASKS[name].files if not (given.data_dir / name / file).is_file()]
+            fetch(name, TASKS[name], missing, given.data_dir, given.data_url)
     _list_files(tasks, given.data_dir)
 
 

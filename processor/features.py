@@ -22,7 +22,7 @@ FEATURES_VERSION = 3
 
 # The facts of a task that its features depend on; the other facts (title, licence, metric ...) can change without a rebuild.
 # The order of `labels` is the order of their ids.
-TASK_FACTS = ("kind", "columns", "has_header", "text_columns", "label_column", "labels", "skip_empty_text")
+TASK_FACTS = ("kind", "format", "columns", "header", "text", "label", "labels", "skip_empty_text")
 
 
 @dataclass(frozen=True)

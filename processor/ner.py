@@ -140,7 +140,7 @@ class NerInputs(Inputs):
 def read_sentences(path: Path, task: Task) -> list[Sentence]:
     """Return the sentences of a task's file. Raises DataError with file, line, and what is wrong with its words or tags."""
     sentences, problems = [], []
-    for line, fields in read_tsv(path, task.columns, task.has_header):
+    for line, fields in read_tsv(path, task.columns, task.header):
         words, tags = (field.split(" ") for field in fields)
         unknown = [tag for tag in tags if tag not in (task.labels or ())]
         if len(words) != len(tags):
@@ -155,7 +155,7 @@ def read_sentences(path: Path, task: Task) -> list[Sentence]:
 
 def read_rows(path: Path, task: Task) -> list[DataRow]:
     """Return the sentences of a task's file for the data check. Raises DataError."""
-    sentences = enumerate(read_sentences(path, task), start=1 + task.has_header)
+    sentences = enumerate(read_sentences(path, task), start=1 + task.header)
     return [DataRow(f"line {line}", (" ".join(sentence.words),), " ".join(sentence.tags)) for line, sentence in sentences]
 
 

@@ -64,7 +64,7 @@ class SequenceSplit(Split):
 
     def log_contents(self) -> None:
         if skipped := self.features.counts.get("skipped"):
-            logger.info("%s: %d rows with an empty %s left out", self.name, skipped, " or ".join(self.task.text_columns))
+            logger.info("%s: %d rows with an empty %s left out", self.name, skipped, " or ".join(self.task.text))
         if counts := self.label_counts():
             self.log_counts("labels", counts)
 
@@ -102,7 +102,7 @@ class SequenceSplit(Split):
     def prediction_lines(self, decoded: SequencePredictions) -> Iterator[str]:
         """Yield one line per row: index, text columns, label, prediction and, for classes, prob_<label>."""
         labels = list(self.task.labels or ())
-        yield "\t".join(["index", *self.task.text_columns, "label", "prediction", *(f"prob_{label}" for label in labels)])
+        yield "\t".join(["index", *self.task.text, "label", "prediction", *(f"prob_{label}" for label in labels)])
         for index, (example, value) in enumerate(zip(self.examples, decoded.values, strict=True)):
             if decoded.probabilities is None:
                 predicted = [f"{value:.6f}"]
@@ -116,7 +116,7 @@ class SequenceInputs(Inputs):
 
     @property
     def keys(self) -> tuple[str, ...]:
-        return ("text", "pair")[: len(self.task.text_columns)]
+        return ("text", "pair")[: len(self.task.text)]
 
     def example(self, values: Sequence[Any]) -> SequenceExample:
         texts = tuple(require_text(key, value) for key, value in zip(self.keys, values, strict=True))
@@ -145,7 +145,7 @@ def read_examples(path: Path, task: Task) -> tuple[list[SequenceExample], int]:
     """
     text_positions, label_position = _positions(task)
     examples, problems, skipped = [], [], 0
-    for line, fields in read_tsv(path, task.columns, task.has_header):
+    for line, fields in read_tsv(path, task.columns, task.header):
         texts = tuple(fields[position] for position in text_positions)
         if task.skip_empty_text and not all(texts):
             skipped += 1
@@ -153,11 +153,11 @@ def read_examples(path: Path, task: Task) -> tuple[list[SequenceExample], int]:
         try:
             examples.append(SequenceExample(texts, _parse_label(fields[label_position], task.labels)))
         except ValueError as error:
-            problems.append(f"line {line}: {task.label_column}: {error}")
+            problems.append(f"line {line}: {task.label}: {error}")
     if problems:
         raise DataError(list_problems(f"{path}: {len(problems)} malformed rows:", problems))
     if not examples:
-        raise DataError(f"{path}: every row has an empty {' or '.join(task.text_columns)}; nothing is left.")
+        raise DataError(f"{path}: every row has an empty {' or '.join(task.text)}; nothing is left.")
     return examples, skipped
 
 
@@ -165,13 +165,13 @@ def read_rows(path: Path, task: Task) -> list[DataRow]:
     """Return the rows of a task's file for the data check, those with an empty text included. Raises DataError."""
     read_examples(path, task)  # checks the labels
     text_positions, label_position = _positions(task)
-    rows = read_tsv(path, task.columns, task.has_header)
+    rows = read_tsv(path, task.columns, task.header)
     return [DataRow(f"line {line}", tuple(fields[i] for i in text_positions), fields[label_position]) for line, fields in rows]
 
 
 def _positions(task: Task) -> tuple[list[int], int]:
     """Return the positions of the text columns and of the label column."""
-    return [task.columns.index(column) for column in task.text_columns], task.columns.index(task.label_column)
+    return [task.columns.index(column) for column in task.text], task.columns.index(task.label)
 
 
 def _parse_label(text: str, labels: Mapping[str, str] | None) -> str | float:
@@ -194,7 +194,7 @@ def encode(examples: Sequence[SequenceExample], task: Task, tokenizer: Any, max_
     token_type_ids: list[np.ndarray] = []
     lengths: list[int] = []  # before rows are cut
     decomposed: list[np.ndarray] = []
-    has_segments = Frame.of(tokenizer, len(task.text_columns)).has_segments  # reading segments that are all 0 takes time
+    has_segments = Frame.of(tokenizer, len(task.text)).has_segments  # reading segments that are all 0 takes time
     for start in range(0, len(examples), ROWS_PER_CALL):
         texts, changed = compose_rows([example.texts for example in examples[start : start + ROWS_PER_CALL]])
         decomposed.append(changed)

@@ -86,7 +86,7 @@ class Split(ABC):
     @cached_property
     def figures(self) -> Figures:
         """How much of the texts reaches the model, see processor.quality."""
-        return measure(self.features, self.tokenizer, Frame.of(self.tokenizer, len(self.task.text_columns)))
+        return measure(self.features, self.tokenizer, Frame.of(self.tokenizer, len(self.task.text)))
 
     # -- holding out a part ------------------------------------------------------------------------------------------------------
 

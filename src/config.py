@@ -79,6 +79,11 @@ def load_settings(argv: Sequence[str], *, script: str, tasks: Sequence[str], def
     return settings
 
 
+def config_dir_of(argv: Sequence[str]) -> Path:
+    """Return the config folder that a command line names, or the default one."""
+    return Path(parse_command_line(argv)[0].get("config_dir", default_of("config_dir")))
+
+
 def config_files(config_dir: Path) -> list[str]:
     """Return the names of the model files in `config_dir`, sorted."""
     return sorted(path.name for path in config_dir.glob("*.json"))
@@ -177,7 +182,9 @@ def _file_layers(config_dir: Path, task: str, config_file: str, problems: list[s
     layers = []
     task_file = config_dir / "tasks" / f"{task}.json"
     if task_file.is_file():
-        layers.append(Layer(str(task_file), _read_json(task_file, problems)))
+        settings = _read_json(task_file, problems)
+        settings.pop("definition", None)  # processor.definition reads it
+        layers.append(Layer(str(task_file), settings))
     layers.append(Layer(str(plain), model))
     if not isinstance(parts, Mapping) or not all(isinstance(part, Mapping) for part in parts.values()):
         problems.append(f'{plain}: "tasks" must be an object with one object of settings per task')

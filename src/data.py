@@ -1,4 +1,4 @@
-"""The types that tasks and the training loop share. Only NumPy is imported here."""
+"""The types that tasks and the training loop share. Only NumPy and pydantic are imported here."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
 
 IGNORE_INDEX = -100  # label id of a token without a label; losses and metrics skip it
 
@@ -16,6 +17,7 @@ NOT_CONTEXT, IN_CONTEXT, MAX_CONTEXT = 0, 1, 2
 Scores = dict[str, float]  # name of a score -> value
 Tensors = dict[str, np.ndarray]
 Kind = Literal["classification", "regression", "tagging", "span"]
+Format = Literal["tsv", "squad"]  # of data files
 
 # kind of task -> the command that runs it
 SCRIPTS: Mapping[str, str] = {
@@ -29,26 +31,45 @@ SCRIPTS: Mapping[str, str] = {
 TOKEN_TENSORS = frozenset({"input_ids", "token_type_ids", "label_ids", "char_start", "char_end", "context_marks"})
 
 
-@dataclass(frozen=True)
-class Task:
-    """The facts of one task. Its files, lengths and hyperparameters are settings: config/tasks/<task>.json."""
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    title: str  # column title in the tables
-    address: str  # where the corpus comes from
-    licence: str
+
+class PublishedFile(_Record):
+    """A data file that others have published: where it is, and how to recognize it."""
+
+    url: str
+    git_blob: str = Field(pattern="^[0-9a-f]{40}$")  # the id that git gives to its content
+    rows: int
+    sha256: str | None = Field(None, pattern="^[0-9a-f]{64}$")
+
+
+class Task(_Record):
+    """The definition of a task: the "definition" in config/tasks/<task>.json, with the defaults of its kind filled in.
+
+    Its files, lengths and hyperparameters are settings, in the same file.
+    """
+
     kind: Kind  # decides script, reader, head and loss
-    columns: tuple[str, ...]  # of its files
-    text_columns: tuple[str, ...]  # one column, or two for pairs
-    label_column: str
+    title: str  # column title in the tables
+    suite: str = ""  # the tasks that are usually reported together
+    order: int = 1000  # its place among the columns of the tables
+    source: str = ""  # where the corpus comes from
+    licence: str = ""
+    format: Format = "tsv"
+    columns: tuple[str, ...] = ()  # of its files
+    header: bool = True  # whether the first line of a file names its columns
+    text: tuple[str, ...] = Field(min_length=1, max_length=2)  # columns; two for pairs
+    label: str  # column
+    labels: dict[str, str] | None = None  # label in the file -> readable name, in the order of ids; None: no classes
+    score_range: tuple[float, float] | None = None  # lowest and highest label of a regression task
+    skip_empty_text: bool = False  # leave out rows with an empty text, as the original does
+    placeholder: str | None = None  # text in place of a missing one; rows with it are left out of `<headline>_clean`
     metric: str  # a row of src.metrics.METRICS
     headline: str  # the score that selects checkpoints
     reported: tuple[str, ...] = ()  # the scores in the tables, if not the headline alone
-    scored_on: str = "test"  # the corpus split that serves as test file
-    labels: Mapping[str, str] | None = None  # label in the file -> readable name, in the order of ids; None: no classes
-    score_range: tuple[float, float] | None = None  # lowest and highest label of a regression task
-    skip_empty_text: bool = False  # leave out rows with an empty text, as the original does
-    has_header: bool = True  # whether the first line of a file names its columns
-    placeholder: str | None = None  # text in place of a missing one; rows with it are left out of `<headline>_clean`
+    scored_on: Literal["dev", "test"] = "test"  # the corpus split that serves as test file
+    files: dict[str, PublishedFile] = {}  # by name; they can be downloaded into <data_dir>/<task>
 
     @property
     def script(self) -> str:

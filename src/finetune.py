@@ -97,7 +97,7 @@ def train_and_score(run: RunFolder, task: Task, components: Components, splits: 
     """
     settings, accelerator = run.settings, components.accelerator
     preparation_seconds = seconds_since_start()
-    environment = describe_environment(accelerator)
+    environment = describe_environment(accelerator) | {"definition": task.model_dump(mode="json", exclude_defaults=True)}
     if components.model is not None:
         environment["model_revision"] = model_revision(settings)
     run.start(environment, {name: split.facts for name, split in splits.items()})

@@ -204,6 +204,7 @@ class Metric:
     """How a metric is computed, displayed and resampled. A new metric needs one row of METRICS and nothing else."""
 
     compute: Callable[[Any, Any], Scores]  # labels, preds -> scores
+    headline: str  # the score that selects checkpoints, unless a task names another one
     scores: Mapping[str, str]  # name of a score -> display name; scores without one are displayed by their name
     # Score -> its weighted form, from the columns of predictions.tsv. `compare` leaves out scores without one.
     weighted: Mapping[str, Callable[[Columns], WeightedScore]] = field(default_factory=dict)
@@ -212,10 +213,11 @@ class Metric:
 
 
 METRICS: Mapping[str, Metric] = {
-    "accuracy": Metric(accuracy, {}, {"acc": weighted_accuracy}),
-    "macro_f1": Metric(macro_f1, {"f1": "F1"}, {"f1": weighted_macro_f1}),
+    "accuracy": Metric(accuracy, "acc", {}, {"acc": weighted_accuracy}),
+    "macro_f1": Metric(macro_f1, "f1", {"f1": "F1"}, {"f1": weighted_macro_f1}),
     "correlation": Metric(
         correlation,
+        "spearmanr",
         {"spearmanr": "spearman"},
         {"spearmanr": weighted_spearman},
         rounding=1e-3,  # predictions are written with six digits, which creates ties
@@ -223,11 +225,13 @@ METRICS: Mapping[str, Metric] = {
     # Compared by the score over all words: which words `f1` leaves out depends on the model's tokenizer.
     "entity_f1": Metric(
         entity_f1,
+        "f1",
         {"f1": "F1", "f1_full": "F1 (all words)"},
         {"f1_full": weighted_entity_f1},
     ),
     "answer_f1": Metric(
         answer_f1,
+        "f1",
         {"exact_match": "EM", "f1": "F1"},
         {"exact_match": column_mean("exact_match"), "f1": column_mean("f1")},
         scale=100.0,

@@ -85,6 +85,12 @@ def read_saved_scores(folder: Path) -> dict[str, Any]:
     return read_json(folder / SCORES)
 
 
+def read_definition(checkpoint: Path) -> dict[str, Any] | None:
+    """Return the definition of the task that a checkpoint was trained on; None if an older version has saved it."""
+    definition: dict[str, Any] | None = read_json(checkpoint / SETTINGS).get("definition")
+    return definition
+
+
 def read_settings(checkpoint: Path) -> Settings:
     """Return the settings that the checkpoint in a folder was trained with.
 

@@ -65,7 +65,7 @@ def count_rows(task, content):
     if TASKS[task].kind == "span":
         articles = json.loads(content.decode("utf-8-sig"))["data"]
         return sum(len(paragraph["qas"]) for article in articles for paragraph in article["paragraphs"])
-    return content.count(b"\n") + (not content.endswith(b"\n")) - TASKS[task].has_header
+    return content.count(b"\n") + (not content.endswith(b"\n")) - TASKS[task].header
 
 
 @few_or_many

@@ -23,7 +23,7 @@ def test_trains_scores_and_predicts(tiny, tmp_path, task):
     folder = tmp_path / "ckpt" / f"tiny-{task}-ckpt"
     check_results(json.loads((folder / "eval_results.json").read_text()), TASKS[task])
 
-    given = INPUTS.get(TASKS[task].kind) or INPUTS["pair" if len(TASKS[task].text_columns) == 2 else "text"]
+    given = INPUTS.get(TASKS[task].kind) or INPUTS["pair" if len(TASKS[task].text) == 2 else "text"]
     values = [" ".join(value) if isinstance(value, list) else value for value in given.values()]
     as_json, as_tsv = json.dumps(given, ensure_ascii=False), "\t".join(values)
     checkpoint = str(folder / "checkpoint-4")

@@ -41,7 +41,7 @@ def test_trains_saves_loads_and_scores_the_same(settings, tmp_path, family, task
     row = TASKS[task]
     given["max_seq_len"] = 256 if row.kind == "span" else 128
     chosen = settings(task, max_steps=2, train_batch_size=4, eval_batch_size=256, **given)
-    run_task(chosen, row, find_files(chosen), load_split)
+    run_task(chosen, row, find_files(chosen, row), load_split)
 
     folder = chosen.run_folder / "checkpoint-2"
     again = read_settings(folder).model_copy(update={"trust_native_code": True})

@@ -1,4 +1,4 @@
-"""A task and a metric that a user adds: one row in TASKS, one in METRICS, a file in config/tasks and data."""
+"""A task and a metric that a user adds: a file in config/tasks, a row in METRICS, and data."""
 
 import json
 import os
@@ -10,8 +10,6 @@ from tests.conftest import ROOT
 
 ADDITIONS = '''
 import numpy as np
-from processor import TASKS
-from src.data import Task
 from src.metrics import METRICS, Metric
 
 
@@ -34,20 +32,18 @@ def weighted_mcc(columns):
     return score
 
 
-METRICS["mcc"] = Metric(mcc, {"mcc": "MCC"}, {"mcc": weighted_mcc})
-TASKS["topics"] = Task(
-    title="Topics",
-    address="https://example.com",
-    licence="CC0",
-    kind="classification",
-    columns=("text", "topic"),
-    text_columns=("text",),
-    label_column="topic",
-    metric="mcc",
-    headline="mcc",
-    labels={"sports": "sports", "politics": "politics"},
-)
+METRICS["mcc"] = Metric(mcc, "mcc", {"mcc": "MCC"}, {"mcc": weighted_mcc})
 '''
+
+DEFINITION = {
+    "title": "Topics",
+    "kind": "classification",
+    "columns": ["text", "topic"],
+    "text": "text",
+    "label": "topic",
+    "labels": {"sports": "sports", "politics": "politics"},
+    "metric": "mcc",
+}
 
 # Runs one command after another in one process: importing torch takes most of the time.
 DRIVER = """
@@ -71,7 +67,7 @@ def test_a_new_task_with_a_new_metric(tmp_path):
     ]
     for name in ("train.tsv", "test.tsv"):
         (data / name).write_text("\n".join(["text\ttopic", *rows]) + "\n")
-    files = {"train_file": "train.tsv", "test_file": "test.tsv", "max_seq_len": 16, "max_steps": 20}
+    files = {"definition": DEFINITION, "train_file": "train.tsv", "test_file": "test.tsv", "max_seq_len": 16, "max_steps": 20}
     (config / "tasks" / "topics.json").write_text(json.dumps(files))
     (tmp_path / "inputs.txt").write_text("국회 선거\n")
     (tmp_path / "additions.py").write_text(ADDITIONS)

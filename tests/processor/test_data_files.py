@@ -2,6 +2,7 @@ import hashlib
 
 import pytest
 
+from processor import TASKS
 from processor.check import check_tasks
 from processor.data_files import describe_files
 from src.errors import DataError
@@ -39,6 +40,8 @@ def test_names_files_that_are_not_data(tmp_path, content, expected):
 
 def test_hashes_a_file_and_compares_it_with_the_published_one(tmp_path, shared):
     (tmp_path / "dev.tsv").write_text("question1\n")
-    files = describe_files({"dev": tmp_path / "dev.tsv", "test": shared / "data/standin/question-pair/test.tsv"})
+    files = describe_files(
+        {"dev": tmp_path / "dev.tsv", "test": shared / "data/standin/question-pair/test.tsv"}, TASKS["question-pair"].files
+    )
     assert files["dev"].sha256 == hashlib.sha256(b"question1\n").hexdigest()
     assert [file.status for file in files.values()] == ["other", "published"]

@@ -2,7 +2,6 @@
 
 import errno
 import hashlib
-import json
 import os
 import subprocess
 import sys
@@ -13,12 +12,25 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from processor import TASKS, download
-from processor.data_files import data_file_digests, git_blob
+from processor.data_files import git_blob
+from src.data import PublishedFile
 from src.errors import EnvironmentFailure
 from tests.conftest import ROOT, SAMPLE, SAMPLED_TASKS
 
-NAMES = ("nsmc/ratings_train.txt", "nsmc/ratings_test.txt")
+FILES = ("ratings_train.txt", "ratings_test.txt")
+NAMES = tuple(f"nsmc/{file}" for file in FILES)
 CONTENTS = {name: (SAMPLE / name).read_bytes() for name in NAMES}
+# nsmc, with the sample's files as the published ones.
+TASK = TASKS["nsmc"].model_copy(
+    update={
+        "files": {
+            name.split("/")[1]: PublishedFile(
+                url=f"http://127.0.0.1:9/{name}", git_blob=git_blob(content), sha256=hashlib.sha256(content).hexdigest(), rows=1
+            )
+            for name, content in CONTENTS.items()
+        }
+    }
+)
 
 
 class Server(ThreadingHTTPServer):
@@ -75,15 +87,9 @@ def server():
     running.server_close()
 
 
-@pytest.fixture
-def sample_is_published(monkeypatch):
-    """Make the sample's files the published ones."""
-    files = {
-        name: {"git_blob": git_blob(content), "sha256": hashlib.sha256(content).hexdigest()} for name, content in CONTENTS.items()
-    }
-    monkeypatch.setattr(download, "data_file_digests", lambda: ("http://127.0.0.1:9", files))
+@pytest.fixture(autouse=True)
+def no_pauses(monkeypatch):
     monkeypatch.setattr("pooch.core.time.sleep", lambda seconds: None)  # between pooch's attempts
-    return files
 
 
 def names_below(folder):
@@ -91,10 +97,10 @@ def names_below(folder):
 
 
 @pytest.mark.parametrize("faults", [[], ["500"], ["cut"], ["500", "cut", "500"], ["slow"]])
-def test_downloads_despite_faults(server, sample_is_published, tmp_path, faults, caplog):
+def test_downloads_despite_faults(server, tmp_path, faults, caplog):
     server.faults = list(faults)
     with caplog.at_level("INFO"):
-        download.fetch(NAMES, tmp_path, server.url)
+        download.fetch("nsmc", TASK, FILES, tmp_path, server.url)
     assert names_below(tmp_path) == sorted(NAMES)
     assert all((tmp_path / name).read_bytes() == content for name, content in CONTENTS.items())
     assert caplog.text.count("NSMC: https://github.com/e9t/nsmc; licence: CC0 1.0") == 1
@@ -110,45 +116,45 @@ def test_downloads_despite_faults(server, sample_is_published, tmp_path, faults,
         (["wrong"] * 9, "26 bytes with sha256"),
     ],
 )
-def test_a_failed_download_leaves_no_file(server, sample_is_published, tmp_path, faults, expected):
+def test_a_failed_download_leaves_no_file(server, tmp_path, faults, expected):
     server.faults = list(faults)
     with pytest.raises(EnvironmentFailure) as caught:
-        download.fetch(NAMES[:1], tmp_path, server.url)
+        download.fetch("nsmc", TASK, FILES[:1], tmp_path, server.url)
     assert expected in str(caught.value)
     assert str(caught.value).startswith("nsmc/ratings_train.txt")
     assert names_below(tmp_path) == []
     assert not (tmp_path / "nsmc").exists()
 
 
-def test_without_a_server_the_message_lists_where_files_belong(sample_is_published, tmp_path):
+def test_without_a_server_the_message_lists_where_files_belong(tmp_path):
     with pytest.raises(EnvironmentFailure) as caught:
-        download.fetch(NAMES, tmp_path)
+        download.fetch("nsmc", TASK, FILES, tmp_path)
     assert str(caught.value).splitlines()[1:] == [f"  - http://127.0.0.1:9/{name} belongs at {tmp_path}/{name}" for name in NAMES]
 
 
 @pytest.mark.parametrize("form", ["{}", "file://{}"])
-def test_copies_from_a_folder(sample_is_published, tmp_path, form):
-    download.fetch(NAMES, tmp_path, form.format(SAMPLE))
+def test_copies_from_a_folder(tmp_path, form):
+    download.fetch("nsmc", TASK, FILES, tmp_path, form.format(SAMPLE))
     assert names_below(tmp_path) == sorted(NAMES)
     (tmp_path / "mirror" / "nsmc").mkdir(parents=True)
     (tmp_path / "mirror" / NAMES[0]).write_text("another")
-    for name, expected in ((NAMES[0], "not the published file"), (NAMES[1], f"not in {tmp_path}/mirror")):
+    for name, expected in ((FILES[0], "not the published file"), (FILES[1], f"no file {tmp_path}/mirror/nsmc/{FILES[1]}")):
         with pytest.raises(EnvironmentFailure, match=expected):
-            download.fetch([name], tmp_path / "new", form.format(tmp_path / "mirror"))
+            download.fetch("nsmc", TASK, [name], tmp_path / "new", form.format(tmp_path / "mirror"))
     assert names_below(tmp_path / "new") == []
 
 
-def test_a_downloaded_file_has_the_usual_permissions(server, sample_is_published, tmp_path):
+def test_a_downloaded_file_has_the_usual_permissions(server, tmp_path):
     before = os.umask(0o022)
     try:
-        download.fetch(NAMES[:1], tmp_path, server.url)
+        download.fetch("nsmc", TASK, FILES[:1], tmp_path, server.url)
     finally:
         os.umask(before)
     assert (tmp_path / NAMES[0]).stat().st_mode & 0o777 == 0o644
 
 
 @pytest.mark.parametrize("fault", ["a file", "full"])
-def test_reports_a_disk_that_cannot_be_written(server, sample_is_published, tmp_path, monkeypatch, fault):
+def test_reports_a_disk_that_cannot_be_written(server, tmp_path, monkeypatch, fault):
     if fault == "a file":
         (tmp_path / "data").write_text("no folder")
     else:
@@ -158,16 +164,16 @@ def test_reports_a_disk_that_cannot_be_written(server, sample_is_published, tmp_
 
         monkeypatch.setattr(download, "_transfer", full)
     with pytest.raises(EnvironmentFailure, match=r"cannot be written: (Not a directory|No space left|File exists)"):
-        download.fetch(NAMES[:1], tmp_path / "data", server.url)
+        download.fetch("nsmc", TASK, FILES[:1], tmp_path / "data", server.url)
 
 
-def test_two_downloads_at_the_same_time(server, sample_is_published, tmp_path):
+def test_two_downloads_at_the_same_time(server, tmp_path):
     server.faults = ["slow", "slow", "slow", "slow"]
     errors = []
 
     def fetch():
         try:
-            download.fetch(NAMES, tmp_path, server.url)
+            download.fetch("nsmc", TASK, FILES, tmp_path, server.url)
         except Exception as error:
             errors.append(error)
 
@@ -185,23 +191,23 @@ class DataSettings:
     """The settings that find_files reads."""
 
     def __init__(self, data_dir, url, download=True):
-        self.data_dir, self.data_url, self.download = data_dir, url, download
+        self.task, self.data_dir, self.data_url, self.download = "nsmc", data_dir, url, download
         self.data_files = {split: data_dir / name for split, name in zip(("train", "test"), NAMES, strict=True)}
 
 
-def test_a_run_downloads_missing_files_into_the_default_folder_only(server, sample_is_published, tmp_path, monkeypatch):
+def test_a_run_downloads_missing_files_into_the_default_folder_only(server, tmp_path, monkeypatch):
     from src.errors import DataError
 
     for settings in (DataSettings(tmp_path / "mistyped", server.url), DataSettings(tmp_path, server.url, download=False)):
         with pytest.raises(DataError, match=r"ratings_train\.txt \(train\): no such file"):
-            download.find_files(settings)
+            download.find_files(settings, TASK)
     assert server.requests == []
     monkeypatch.setattr(download, "DATA_DIR", tmp_path)
     (tmp_path / "nsmc").mkdir()
     (tmp_path / NAMES[0]).write_text("mine")  # existing files are used whatever they contain
-    files = download.find_files(DataSettings(tmp_path, server.url))
+    files = download.find_files(DataSettings(tmp_path, server.url), TASK)
     assert server.requests == [f"/data/{NAMES[1]}"]
-    assert {split: file.status for split, file in files.items()} == {"train": "other", "test": "other"}
+    assert {split: file.status for split, file in files.items()} == {"train": "other", "test": "published"}
     assert (tmp_path / NAMES[0]).read_text() == "mine"
 
 
@@ -227,7 +233,9 @@ def test_lists_files(tmp_path):
         f"  missing      {tmp_path}/nsmc/ratings_test.txt",
         f"  another file {tmp_path}/nsmc/ratings_train.txt",
     ]
-    assert len(run("--data_dir", tmp_path, "--list").stdout.splitlines()) == len(TASKS) + len(data_file_digests()[1])
+    assert len(run("--data_dir", tmp_path, "--list").stdout.splitlines()) == len(TASKS) + sum(
+        len(task.files) for task in TASKS.values()
+    )
 
 
 def test_rejects_wrong_commands(server, tmp_path):
@@ -242,11 +250,8 @@ def test_rejects_wrong_commands(server, tmp_path):
     assert names_below(tmp_path) == []
 
 
-def test_published_files_have_an_address_and_digests():
-    content = json.loads((ROOT / "processor" / "data_files.json").read_text())
-    assert content["url"].startswith(
-        "https://raw.githubusercontent.com/monologg/KoELECTRA/024fbdd600e653b6e4bdfc64ceec84181b5ce6c4/"
-    )
-    assert {name.split("/")[0] for name in content["files"]} == set(SAMPLED_TASKS)
-    assert all(len(facts["git_blob"]) == 40 and facts["rows"] > 400 for facts in content["files"].values())
-    assert all(len(facts.get("sha256", "0" * 64)) == 64 for facts in content["files"].values())
+def test_the_published_files_come_from_one_commit():
+    commit = "https://raw.githubusercontent.com/monologg/KoELECTRA/024fbdd600e653b6e4bdfc64ceec84181b5ce6c4/finetune/data"
+    for name in SAMPLED_TASKS:
+        assert {file.url for file in TASKS[name].files.values()} == {f"{commit}/{name}/{file}" for file in TASKS[name].files}
+        assert all(file.rows > 400 for file in TASKS[name].files.values())

@@ -1,5 +1,4 @@
 import stat
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -65,7 +64,7 @@ def test_fingerprint_covers_what_features_depend_on(tmp_path):
     lowered = AutoTokenizer.from_pretrained(SAMPLE / "tiny-electra", do_lower_case=True)
     file, other = DataFile(tmp_path / "a", "1" * 64, "other"), DataFile(tmp_path / "a", "2" * 64, "other")
     nsmc, lengths = TASKS["nsmc"], {"max_seq_len": 128}
-    retitled = replace(nsmc, title="Movies", licence="none", headline="f1", metric="macro_f1")
+    retitled = nsmc.model_copy(update={"title": "Movies", "licence": "none", "headline": "f1", "metric": "macro_f1"})
     base = fingerprint(file, nsmc, tokenizer, lengths)
     tokenizer("문장", truncation=True, max_length=2)  # leaves state in the tokenizer that does not change features
     assert fingerprint(DataFile(tmp_path / "b", "1" * 64, "published"), nsmc, tokenizer, lengths) == base
@@ -75,8 +74,10 @@ def test_fingerprint_covers_what_features_depend_on(tmp_path):
         fingerprint(file, TASKS["hate-speech"], tokenizer, lengths),
         fingerprint(file, nsmc, lowered, lengths),
         fingerprint(file, nsmc, tokenizer, {"max_seq_len": 64}),
-        fingerprint(file, replace(nsmc, labels=dict(reversed(nsmc.labels.items()))), tokenizer, lengths),  # other ids
-        fingerprint(file, replace(nsmc, skip_empty_text=True), tokenizer, lengths),
+        fingerprint(
+            file, nsmc.model_copy(update={"labels": {"1": "positive", "0": "negative"}}), tokenizer, lengths
+        ),  # other ids
+        fingerprint(file, nsmc.model_copy(update={"skip_empty_text": True}), tokenizer, lengths),
     }
     assert len(others | {base}) == 7
 

@@ -25,7 +25,7 @@ def figures_of(tokenizer, task, *rows, max_seq_len=16):
     """Return the figures of rows of texts, without those that are 0."""
     examples = [SequenceExample(texts, "0") for texts in rows]
     features = Features(encode(examples, TASKS[task], tokenizer, max_seq_len))
-    figures = measure(features, tokenizer, Frame.of(tokenizer, len(TASKS[task].text_columns)))
+    figures = measure(features, tokenizer, Frame.of(tokenizer, len(TASKS[task].text)))
     assert figures.keys() == NAMES | {"rows", "tokens"}
     return {name: count for name, count in figures.items() if count}
 

@@ -183,7 +183,7 @@ def test_runs_and_predictions_require_the_flag(settings, folder, tmp_path, monke
     with pytest.raises(ModelError, match="--trust_native_code"):
         load_tokenizer(settings(**given))
     chosen = settings(**given, trust_native_code=True)
-    run_task(chosen, TASKS["nsmc"], find_files(chosen), load_split)
+    run_task(chosen, TASKS["nsmc"], find_files(chosen, TASKS["nsmc"]), load_split)
     checkpoint, inputs = chosen.run_folder / "checkpoint-2", tmp_path / "inputs"
     assert json.loads((checkpoint / "settings.json").read_text())["settings"]["trust_native_code"] is True
     inputs.write_text("좋다\n")

@@ -158,7 +158,7 @@ def test_cautions(tmp_path):
 def without_weighted_form(monkeypatch):
     """Give nsmc a metric that cannot be resampled."""
     monkeypatch.setitem(METRICS, "plain", replace(METRICS["accuracy"], weighted={}))
-    return {**TASKS, "nsmc": replace(TASKS["nsmc"], metric="plain")}
+    return {**TASKS, "nsmc": TASKS["nsmc"].model_copy(update={"metric": "plain"})}
 
 
 def test_leaves_out_a_task_whose_metric_has_no_weighted_form(tmp_path, without_weighted_form):

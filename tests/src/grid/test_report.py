@@ -1,7 +1,6 @@
 import csv
 import json
 import shutil
-from dataclasses import replace
 
 import pytest
 
@@ -257,8 +256,8 @@ def test_a_task_outside_of_the_published_table(tmp_path, monkeypatch):
         path = cell.folder / f"{name}.json"
         path.write_text(path.read_text().replace("/nsmc/", "/topics/").replace('"nsmc"', '"topics"').replace('"acc"', '"mcc"'))
     (cell.folder.parent.parent / "nsmc").rename(cell.folder.parent.parent / "topics")
-    monkeypatch.setitem(METRICS, "mcc", Metric(lambda labels, preds: {}, {}, scale=2.0))
-    topics = replace(TASKS["nsmc"], title="Topics", metric="mcc", headline="mcc")
+    monkeypatch.setitem(METRICS, "mcc", Metric(lambda labels, preds: {}, "mcc", {}, scale=2.0))
+    topics = TASKS["nsmc"].model_copy(update={"title": "Topics", "metric": "mcc", "headline": "mcc"})
     text = write_report(tmp_path, {**TASKS, "topics": topics}, PUBLISHED, ROOT / "config")
     assert "**Topics**<br/>(mcc)" in text
     (line,) = [line for line in section(text, "`selected`").splitlines() if "KoELECTRA-Base-v3" in line]

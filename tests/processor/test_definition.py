@@ -1,0 +1,88 @@
+import json
+import shutil
+
+import pytest
+
+from processor import TASKS
+from processor.definition import make_task, read_tasks, recorded_tasks
+from src.errors import ConfigError
+from tests.conftest import ROOT
+
+REVIEWS = {"kind": "classification", "columns": ["review", "stars"], "text": "review", "label": "stars", "labels": {"1": "bad"}}
+
+
+def write(folder, name, content):
+    path = folder / "tasks" / f"{name}.json"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(content if isinstance(content, str) else json.dumps(content), encoding="utf-8")
+    return path
+
+
+def test_fills_in_the_defaults_of_the_kind():
+    task = make_task("reviews", REVIEWS, "f")
+    assert (task.title, task.text, task.metric, task.headline) == ("reviews", ("review",), "accuracy", "acc")
+    assert make_task("reviews", REVIEWS | {"metric": "macro_f1"}, "f").headline == "f1"
+    reading = make_task("reading", {"kind": "span"}, "f")
+    assert (reading.format, reading.text, reading.headline) == ("squad", ("question", "context"), "f1")
+
+
+def test_a_recorded_definition_is_the_task_again():
+    for name, task in TASKS.items():
+        assert make_task(name, task.model_dump(mode="json", exclude_defaults=True), "record") == task
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"kind": "clasification"}, "'classification'"),
+        ({"kind": None}, "kind"),
+        ({"kind": "regression"}, "labels: a regression task has none"),
+        ({"text": ["review", "starts"]}, "text: 'starts' is not one of the columns review, stars. Did you mean 'stars'?"),
+        ({"text": []}, "text = []"),
+        ({"text": ["a", "b", "c"]}, "text"),
+        ({"label": "star"}, "label: 'star'"),
+        ({"columns": []}, "columns is missing"),
+        ({"labels": None}, "labels is missing"),
+        ({"labels": {"1": 2}}, "labels.1 = 2"),
+        ({"metric": "acuracy"}, "Did you mean 'accuracy'?"),
+        ({"colunms": ["a"]}, "unknown field 'colunms'. Did you mean 'columns'?"),
+        ({"order": "1"}, 'order = "1"'),
+        ({"files": {"a": {"url": "u", "rows": 1, "git_blob": "12"}}}, "files.a.git_blob"),
+    ],
+)
+def test_invalid_definitions(changes, expected):
+    with pytest.raises(ConfigError) as caught:
+        make_task("reviews", REVIEWS | changes, "config/tasks/reviews.json")
+    assert "config/tasks/reviews.json: " in str(caught.value).splitlines()[0]
+    assert any(expected in line for line in str(caught.value).splitlines()[1:]), str(caught.value)
+
+
+def test_reads_the_tasks_of_a_config_folder_beside_those_of_the_project(tmp_path):
+    write(tmp_path, "reviews", {"definition": REVIEWS | {"order": 2}, "train_file": "train.tsv"})
+    write(tmp_path, "nsmc", {"num_train_epochs": 3})  # only settings: the project defines the task
+    tasks = read_tasks(tmp_path)
+    assert list(tasks)[:3] == ["nsmc", "naver-ner", "reviews"]
+    assert tasks["nsmc"] == TASKS["nsmc"]
+    assert set(tasks) == {*TASKS, "reviews"}
+
+
+def test_the_config_folder_of_the_project_adds_nothing():
+    assert read_tasks(ROOT / "config") == read_tasks() == TASKS
+
+
+@pytest.mark.parametrize("content", ["{", "[]", '{"definition": []}', '{"definition": {"kind": "x"}}', "\udcff"])
+def test_a_broken_file_affects_its_task_alone(tmp_path, content, caplog):
+    path = write(tmp_path, "good", {"definition": REVIEWS}).with_name("broken.json")
+    path.write_bytes(content.encode("utf-8", "surrogateescape"))
+    assert set(read_tasks(tmp_path)) == {*TASKS, "good"}
+    assert str(path) in caplog.text and "broken is left out" in caplog.text
+
+
+def test_a_task_that_a_run_has_recorded(tmp_path):
+    record = tmp_path / "model" / "reviews" / "seed-1" / "settings.json"
+    record.parent.mkdir(parents=True)
+    record.write_text(json.dumps({"definition": REVIEWS}))
+    shutil.copytree(record.parent, tmp_path / "model" / "nsmc" / "seed-1")  # a task of the project keeps its definition
+    (tmp_path / "model" / "broken" / "seed-1").mkdir(parents=True)
+    (tmp_path / "model" / "broken" / "seed-1" / "settings.json").write_text("{")
+    assert recorded_tasks(tmp_path) == {**TASKS, "reviews": make_task("reviews", REVIEWS, "")}
