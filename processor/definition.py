@@ -35,8 +35,9 @@ def make_task(name: str, definition: Mapping[str, Any], source: str) -> Task:
     source: where the definition is, for messages. Raises ConfigError with every problem.
     """
     fields = {"title": name, **DEFAULTS.get(str(definition.get("kind")), {}), **definition}
-    if isinstance(fields.get("text"), str):
-        fields["text"] = [fields["text"]]
+    for field in ("text", "label"):
+        if isinstance(fields.get(field), str):
+            fields[field] = [fields[field]]
     metric = METRICS.get(str(fields.get("metric")))
     fields.setdefault("headline", metric.headline if metric else "")
     try:
@@ -66,7 +67,7 @@ def _misfits(task: Task) -> list[str]:
     if task.metric not in METRICS:
         problems.append(f"metric = {task.metric!r}: choose from {', '.join(METRICS)}.{did_you_mean(task.metric, METRICS)}")
     if task.columns:
-        named = {"text": task.text, "label": (task.label,)}
+        named = {"text": task.text, "label": task.label}
         problems += [
             f"{field}: {column!r} is not one of the columns {', '.join(task.columns)}.{did_you_mean(column, task.columns)}"
             for field, columns in named.items()

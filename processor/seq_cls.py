@@ -153,7 +153,7 @@ def read_examples(path: Path, task: Task) -> tuple[list[SequenceExample], int]:
         try:
             examples.append(SequenceExample(texts, _parse_label(fields[label_position], task.labels)))
         except ValueError as error:
-            problems.append(f"line {line}: {task.label}: {error}")
+            problems.append(f"line {line}: {task.label[0]}: {error}")
     if problems:
         raise DataError(list_problems(f"{path}: {len(problems)} malformed rows:", problems))
     if not examples:
@@ -171,7 +171,7 @@ def read_rows(path: Path, task: Task) -> list[DataRow]:
 
 def _positions(task: Task) -> tuple[list[int], int]:
     """Return the positions of the text columns and of the label column."""
-    return [task.columns.index(column) for column in task.text], task.columns.index(task.label)
+    return [task.columns.index(column) for column in task.text], task.columns.index(task.label[0])
 
 
 def _parse_label(text: str, labels: Mapping[str, str] | None) -> str | float:

@@ -60,7 +60,7 @@ class Task(_Record):
     columns: tuple[str, ...] = ()  # of its files
     header: bool = True  # whether the first line of a file names its columns
     text: tuple[str, ...] = Field(min_length=1, max_length=2)  # columns; two for pairs
-    label: str  # column
+    label: tuple[str, ...] = Field(min_length=1)  # column
     labels: dict[str, str] | None = None  # label in the file -> readable name, in the order of ids; None: no classes
     score_range: tuple[float, float] | None = None  # lowest and highest label of a regression task
     skip_empty_text: bool = False  # leave out rows with an empty text, as the original does

@@ -28,7 +28,7 @@ def run_task(
     if settings.overwrite_output_dir and not settings.overwrites:
         source = settings.layer_of("overwrite_output_dir")
         logger.info("%s: overwrite_output_dir has no effect in a file; pass --overwrite_output_dir to use it", source)
-    run = find_run(settings, task.headline, files)
+    run = find_run(settings, task, files)
     try:
         if run.complete:
             run.remove_state()

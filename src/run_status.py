@@ -1,20 +1,25 @@
 """The status of the folder that a run is to use: whether there is a run, and whether this one resumes, scores or replaces it."""
 
+import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from src.data import DataFile
-from src.errors import CheckpointError
+from src.data import DataFile, Task
+from src.errors import CheckpointError, quote
 from src.files import DAMAGE, damaged, digest_folder, read_json
 from src.run_files import RESULTS, SETTINGS, Contents, read_contents, read_saved_scores
 from src.run_folder import RunFolder, State
 from src.scores import ScoreHistory
 from src.settings import Settings, affects
 
+# The fields of a task's definition that do not change a score.
+NO_SCORE = {"title", "suite", "order", "source", "licence", "reported", "scored_on", "files"}
+SCORE_FIELDS = [field for field in Task.model_fields if field not in NO_SCORE]
+
 
 def find_run(
-    settings: Settings, headline: str, files: Mapping[str, DataFile], digest: Callable[[Path], str] = digest_folder
+    settings: Settings, task: Task, files: Mapping[str, DataFile], digest: Callable[[Path], str] = digest_folder
 ) -> RunFolder:
     """Return the run's folder with its status, without changing anything on disk. `digest`: that of a local model folder.
 
@@ -25,21 +30,23 @@ def find_run(
     weights = digest(model) if settings.do_train and model.is_dir() else None
     try:
         contents = Contents() if settings.features_only else read_contents(settings.run_folder)
-        state, reason = _status(contents, settings, files, weights)
+        state, reason = _status(contents, settings, task, files, weights)
         if state in ("score", "trained"):
             data = {split: dict(facts) for split, facts in contents.record["data"].items()}
             changed_outputs = _changed_outputs(contents, settings)
             scores = {} if changed_outputs else _saved_scores(settings.run_folder, state)
         else:
             data, changed_outputs, scores = _describe(files, settings), {}, {}
-        history = ScoreHistory(headline, [split for split in ("dev", "test") if split in data])
+        history = ScoreHistory(task.headline, [split for split in ("dev", "test") if split in data])
         history.load_state_dict(scores)
     except DAMAGE as error:
         raise damaged(settings.run_folder, error) from None
     return RunFolder(settings, weights, contents, state, reason, history, data, changed_outputs)
 
 
-def _status(contents: Contents, settings: Settings, files: Mapping[str, DataFile], weights: str | None) -> tuple[State, str]:
+def _status(
+    contents: Contents, settings: Settings, task: Task, files: Mapping[str, DataFile], weights: str | None
+) -> tuple[State, str]:
     """Return the state of the run's folder and, if the run in it is to be replaced, the reason."""
     if settings.features_only:
         return "new", ""
@@ -47,33 +54,35 @@ def _status(contents: Contents, settings: Settings, files: Mapping[str, DataFile
     if not settings.do_train:
         if not contents.checkpoints or not contents.record:
             raise CheckpointError(f"{folder} holds no checkpoint to score. Train first, or name a run with --output_dir.")
-        if difference := _difference(contents, settings, files, weights):
+        if difference := _difference(contents, settings, task, files, weights):
             raise CheckpointError(f"{folder} holds a run with other settings ({difference}). Use the same, or --output_dir.")
         return ("trained" if contents.stage == "finished" else "score"), ""
     if contents.stage == "absent":
         return "new", ""
     if contents.stage == "foreign" or not contents.record:
         raise CheckpointError(f"{folder} holds files, but no run ({SETTINGS} is missing). Move it away, or use --output_dir.")
-    if reason := _reason_to_replace(contents, settings, files, weights):
+    if reason := _reason_to_replace(contents, settings, task, files, weights):
         return "replace", reason
     return ("trained" if contents.stage == "finished" else "resume"), ""
 
 
-def _reason_to_replace(contents: Contents, settings: Settings, files: Mapping[str, DataFile], weights: str | None) -> str:
+def _reason_to_replace(
+    contents: Contents, settings: Settings, task: Task, files: Mapping[str, DataFile], weights: str | None
+) -> str:
     """Return why the run in the folder cannot be continued; empty if it can."""
     if settings.overwrites:
         return "holds an earlier run"
     if not settings.resume:
         return "holds an earlier run (--resume false)"
-    if difference := _difference(contents, settings, files, weights):
+    if difference := _difference(contents, settings, task, files, weights):
         return f"holds a run with other settings ({difference})"
     if contents.stage != "finished" and contents.checkpoints and not contents.has_state:
         return "holds a run that did not finish training and left no state to resume from"
     return ""
 
 
-def _difference(contents: Contents, settings: Settings, files: Mapping[str, DataFile], weights: str | None) -> str:
-    """Return what differs from the recorded run and can change a score: settings, data files, model files. Empty if nothing."""
+def _difference(contents: Contents, settings: Settings, task: Task, files: Mapping[str, DataFile], weights: str | None) -> str:
+    """Return what differs from the recorded run and can change a score: settings, task, data or model files; "" if nothing."""
     record = contents.record
     if not {"settings", "data"} <= record.keys():
         raise CheckpointError(f"{settings.run_folder / SETTINGS} is not of a run. Move its folder away and run again.")
@@ -82,11 +91,21 @@ def _difference(contents: Contents, settings: Settings, files: Mapping[str, Data
     old, new = record["settings"], settings.model_dump()
     names = [name for name in new if affects(name) in relevant and old.get(name) != new[name]]
     differences = [f"{name} {old.get(name)!r}, now {new[name]!r}" for name in names]
+    if definition := record.get("definition"):  # older versions recorded none
+        changed = _changed_fields(definition, task.model_dump(mode="json", exclude_defaults=True))
+        differences += [f"{field} of the task {quote(before)}, now {quote(now)}" for field, before, now in changed]
     data = record["data"]
     differences += [f"another {split} file" for split in files if split in data and data[split]["sha256"] != files[split].sha256]
     if weights and weights != record.get("weights"):
         differences.append(f"other files in {settings.model_name_or_path}")
     return "; ".join(differences)
+
+
+def _changed_fields(recorded: Mapping[str, Any], definition: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
+    """Return the fields of a task's definition that change scores and differ, with both values."""
+    pairs = [(field, recorded.get(field), definition.get(field)) for field in SCORE_FIELDS]
+    # As text: the order of labels matters.
+    return [(field, before, now) for field, before, now in pairs if json.dumps(before) != json.dumps(now)]
 
 
 def _changed_outputs(contents: Contents, settings: Settings) -> dict[str, Any]:

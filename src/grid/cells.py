@@ -173,7 +173,7 @@ def cell_statuses(cells: Sequence[Cell], tasks: Tasks, find_files: FindFiles) ->
         try:
             if paths not in files_by_path:
                 files_by_path[paths] = find_files(cell.settings.model_copy(update={"download": False}))
-            run = find_run(cell.settings, tasks[cell.task].headline, files_by_path[paths], digest)
+            run = find_run(cell.settings, tasks[cell.task], files_by_path[paths], digest)
         except (BenchmarkError, OSError) as error:
             statuses[cell] = ("damaged", str(error))
             continue

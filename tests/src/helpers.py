@@ -10,6 +10,7 @@ import torch
 from accelerate import Accelerator
 from transformers import ElectraConfig, ElectraForSequenceClassification
 
+from processor import TASKS
 from src.batches import Collator
 from src.data import DataFile, Features
 from src.evaluate import Scorer
@@ -85,7 +86,7 @@ class Tokenizer:
 
 def run_training(settings, model, rows, budget=40, unpads=False):
     """Train and score `model` until it ends or is interrupted; return its run."""
-    run = find_run(settings, "acc", TEST)
+    run = find_run(settings, TASKS["nsmc"], TEST)
     run.start({}, {})
     scorer = Scorer(run, {"test": RandomSplit(8, "test")}, budget)
     try:

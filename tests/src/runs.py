@@ -4,6 +4,7 @@ import json
 import os
 from pathlib import Path
 
+from processor import TASKS
 from src.data import DataFile
 from src.run_status import find_run
 from src.state_file import write_state
@@ -14,13 +15,14 @@ def data_file(sha256="1" * 64):
 
 
 FILES = {"train": data_file(), "dev": data_file(), "test": data_file()}
+DEFINITION = TASKS["nsmc"].model_dump(mode="json", exclude_defaults=True)
 NO_DEV = {"train": data_file(), "test": data_file()}
 
 
 def start(settings, files=FILES, **changes):
     """A run that has just started."""
-    run = find_run(settings(**changes), "acc", files)
-    run.start({"device": "a test"}, {split: {"rows": 3} for split in files})
+    run = find_run(settings(**changes), TASKS["nsmc"], files)
+    run.start({"device": "a test", "definition": DEFINITION}, {split: {"rows": 3} for split in files})
     return run
 
 

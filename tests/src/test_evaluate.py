@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from processor import TASKS
 from src.errors import DataError, NumbersError, ScoringError
 from src.evaluate import Scorer, predict
 from src.run_status import find_run
@@ -50,7 +51,7 @@ def test_the_loss_is_the_mean_over_rows():
 
 @pytest.fixture
 def run(settings):
-    run = find_run(settings(), "acc", {})
+    run = find_run(settings(), TASKS["nsmc"], {})
     run.folder.mkdir(parents=True)
     return run
 

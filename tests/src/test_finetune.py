@@ -50,7 +50,7 @@ def test_the_head_decides_how_labels_are_laid_out(kind, labels):
 
 
 def test_prepares_a_tokenizer_and_a_model_only_if_there_is_something_to_train(settings):
-    run = find_run(settings(), "acc", {})
+    run = find_run(settings(), TASKS["nsmc"], {})
     components = prepare(run, TASK)
     assert components.model is not None
     folder = run.checkpoint_folder(1)
@@ -65,12 +65,12 @@ def test_prepares_a_tokenizer_and_a_model_only_if_there_is_something_to_train(se
 def test_looks_at_the_model_before_it_trains(settings, tmp_path):
     given = make_family("roberta", tmp_path / "model") | {"max_seq_len": 513}  # config.json has 514 positions, two of no use
     with pytest.raises(ModelError, match="--max_seq_len 512 "):
-        prepare(find_run(settings(**given), "acc", {}), TASK)
-    assert prepare(find_run(settings(**given | {"max_seq_len": 512}), "acc", {}), TASK).model is not None
+        prepare(find_run(settings(**given), TASKS["nsmc"], {}), TASK)
+    assert prepare(find_run(settings(**given | {"max_seq_len": 512}), TASKS["nsmc"], {}), TASK).model is not None
 
 
 def test_loads_a_checkpoint_that_predicts_as_before(settings):
-    components = prepare(find_run(settings(), "acc", {}), TASK)
+    components = prepare(find_run(settings(), TASKS["nsmc"], {}), TASK)
     folder = settings().run_folder / "checkpoint-1"
     components.model.save_pretrained(folder)
     components.tokenizer.save_pretrained(folder)
@@ -107,7 +107,7 @@ def test_keeps_checkpoints_of_an_unfinished_training(settings, saved_models, cap
 def train_and_score_small(settings, model, **changes):
     """Train `model` on five updates and score its checkpoint as a separate stage; return the run."""
     base = {"train_batch_size": 4, "max_steps": 5, "eval_all_checkpoints": False, "logging_steps": 100}
-    run = find_run(settings(**base | changes), "acc", NO_DEV)
+    run = find_run(settings(**base | changes), TASKS["nsmc"], NO_DEV)
     components = Components(Accelerator(cpu=True), Tokenizer(), model)
     del model
     try:
@@ -130,7 +130,7 @@ def test_frees_the_trained_model_before_checkpoints_are_scored(settings, monkeyp
     run = train_and_score_small(settings, models.pop())
     assert freed == [True]
     assert run.history.has(5, "test")
-    assert find_run(run.settings, "acc", NO_DEV).complete
+    assert find_run(run.settings, TASKS["nsmc"], NO_DEV).complete
 
 
 def test_a_full_memory_ends_the_run_with_advice(settings):

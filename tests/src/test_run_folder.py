@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from processor import TASKS
 from src import run_folder
 from src.errors import CheckpointError, EnvironmentFailure
 from src.files import hold, read_facts
@@ -32,7 +33,7 @@ def test_records_settings_layers_data_and_environment(settings):
 
 def test_overwriting_removes_an_earlier_run(settings):
     first = finished(settings)
-    find_run(settings(overwrite_output_dir=True), "acc", FILES).start({}, {})
+    find_run(settings(overwrite_output_dir=True), TASKS["nsmc"], FILES).start({}, {})
     assert visible(first.folder) == ["settings.json"]
 
 
@@ -46,16 +47,16 @@ def test_removes_what_a_killed_overwriting_left(settings, tmp_path):
 def test_two_processes_do_not_share_a_folder(settings):
     first = start(settings)
     with pytest.raises(CheckpointError, match=rf"process {os.getpid()} .*{first.folder}"):
-        find_run(settings(seed=2), "acc", FILES).start({}, {})
+        find_run(settings(seed=2), TASKS["nsmc"], FILES).start({}, {})
     assert visible(first.folder.parent) == ["run"]
     end_process(first)  # however a process ends, its lock is gone
-    find_run(settings(seed=2), "acc", FILES).start({}, {})
+    find_run(settings(seed=2), TASKS["nsmc"], FILES).start({}, {})
     assert visible(first.folder.parent) == ["run", "run.1"]
 
 
 @pytest.mark.parametrize("other", [finished, interrupted])
 def test_rejects_a_folder_that_changed_since_it_was_found(settings, other):
-    late = find_run(settings(seed=2), "acc", FILES)
+    late = find_run(settings(seed=2), TASKS["nsmc"], FILES)
     folder = other(settings).folder
     with pytest.raises(CheckpointError, match=f"another process has changed {folder}"):
         late.start({}, {})
@@ -69,7 +70,7 @@ def test_rejects_a_folder_that_cannot_be_created(settings, tmp_path):
 
 def test_resumes_an_interrupted_run(settings):
     interrupted(settings)
-    run = find_run(settings(), "acc", FILES)
+    run = find_run(settings(), TASKS["nsmc"], FILES)
     assert (run.state, run.complete, run.has_checkpoints) == ("resume", False, False)
     run.start({}, {})
     assert sorted(path.name for path in run.folder.iterdir()) == [
@@ -125,7 +126,7 @@ def test_writes_result_lines(settings):
 
 
 def test_results_hold_the_facts_about_each_split(settings):
-    run = find_run(settings(), "f1", {"test": data_file()})
+    run = find_run(settings(), TASKS["hate-speech"], {"test": data_file()})
     run.start({}, {"test": {"rows": 3, "windows": 4, "ceiling": {"f1": 96.0}}})
     results = finish(run)
     assert results["data"]["test"] == {"status": "other", "sha256": "1" * 64, "rows": 3, "windows": 4, "ceiling": {"f1": 96.0}}
@@ -150,7 +151,7 @@ def test_reports_a_finished_run_without_its_checkpoints(settings):
     finish(run)
     report = run.report()
     shutil.rmtree(run.checkpoint_folder(1))
-    again = find_run(settings(), "acc", FILES)
+    again = find_run(settings(), TASKS["nsmc"], FILES)
     assert again.complete
     assert again.report() == report
     assert "selected      step 1       dev 0.9000  test 0.9000" in report
@@ -212,10 +213,10 @@ def test_removes_the_state_of_a_complete_run_unless_another_process_does(setting
     run = finished(settings)
     run.state_file.parent.mkdir()
     busy = hold(run.folder.with_name(".run.lock"), "run")
-    find_run(settings(), "acc", FILES).remove_state()
+    find_run(settings(), TASKS["nsmc"], FILES).remove_state()
     assert run.state_file.parent.exists()
     os.close(busy)
-    again = find_run(settings(), "acc", FILES)
+    again = find_run(settings(), TASKS["nsmc"], FILES)
     again.remove_state()
     end_process(again)
     assert not run.state_file.parent.exists()

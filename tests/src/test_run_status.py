@@ -1,10 +1,12 @@
 """How a run uses a folder that an earlier run has left: resume, replace, score, or nothing to do."""
 
 import json
+import re
 import shutil
 
 import pytest
 
+from processor import TASKS
 from src.errors import CheckpointError
 from src.run_status import find_run
 from tests.conftest import SAMPLE
@@ -12,7 +14,7 @@ from tests.src.runs import FILES, NO_DEV, data_file, end_process, finish, finish
 
 
 def find(settings, files=FILES, **changes):
-    return find_run(settings(**changes), "acc", files)
+    return find_run(settings(**changes), TASKS["nsmc"], files)
 
 
 def test_finds_a_finished_run_again(settings):
@@ -93,7 +95,7 @@ def test_a_file_cannot_ask_to_overwrite(settings):
     finished(settings)
     chosen = settings(overwrite_output_dir=True)
     chosen._layers["overwrite_output_dir"] = "config/tasks/korquad.json"
-    assert find_run(chosen, "acc", FILES).complete
+    assert find_run(chosen, TASKS["nsmc"], FILES).complete
 
 
 def test_other_files_in_the_model_folder_are_another_run(settings, tmp_path):
@@ -121,6 +123,21 @@ def test_scores_checkpoints_without_training(settings):
         find(settings, do_train=False, max_seq_len=64)
     with pytest.raises(CheckpointError, match="another test file"):
         find(settings, {"test": data_file("2" * 64)}, do_train=False)
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"headline": "f1"}, r"headline of the task 'acc', now 'f1'"),
+        ({"labels": {"1": "positive", "0": "negative"}}, r"labels of the task .*'0'"),
+        ({"title": "Other", "order": 7}, None),
+    ],
+)
+def test_another_definition_of_the_task(settings, changes, reason):
+    finished(settings)
+    run = find_run(settings(), TASKS["nsmc"].model_copy(update=changes), FILES)
+    assert run.state == ("replace" if reason else "trained")
+    assert re.search(reason or "^$", run.reason)
 
 
 def test_features_only_ignores_the_folder(settings):

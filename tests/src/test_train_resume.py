@@ -7,6 +7,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from processor import TASKS
 from src import signals
 from src.errors import CheckpointError, Interrupted
 from src.run_status import find_run
@@ -46,7 +47,7 @@ def interrupted(settings, monkeypatch, at=5):
         patch.setattr(signals, "check", interrupt_at(at))
         with pytest.raises(Interrupted) as caught:
             train_or_resume(settings, "run")
-    return find_run(settings(**BASE), "acc", {}), caught.value
+    return find_run(settings(**BASE), TASKS["nsmc"], {}), caught.value
 
 
 def lines_of(run):
