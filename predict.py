@@ -1,7 +1,9 @@
-"""Predict with a checkpoint: read JSON lines or TSV, write JSON lines."""
+"""Predict with a checkpoint: read JSON lines, TSV or CSV, write JSON lines or CSV."""
 
 import math
-from argparse import RawDescriptionHelpFormatter
+from argparse import Namespace, RawDescriptionHelpFormatter
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -11,8 +13,9 @@ from processor.definition import make_task
 from processor.kinds import KINDS
 from src.cli import Parser, run_command
 from src.data import Features, Task
-from src.errors import CheckpointError, NumbersError
-from src.predict_lines import open_lines, open_output, predict_lines
+from src.errors import CheckpointError, ConfigError, NumbersError
+from src.predict_csv import LINE, CsvInput, is_csv, open_csv, open_csv_output
+from src.predict_lines import open_lines, open_output, parse_lines, predict_rows, write_json
 from src.run_files import SETTINGS, read_definition, read_settings
 
 EPILOG = """
@@ -21,10 +24,12 @@ An input is a line; its keys depend on the task of the checkpoint:
   {"text": ..., "pair": ...}         paws, kornli, korsts, question-pair
   {"words": [...]}                   naver-ner
   {"question": ..., "context": ...}  korquad
-or the same values separated by tabs, words by spaces. The first line decides the format.
+or the same values separated by tabs, words by spaces. The first line decides the format. A file that ends with .csv has a header
+instead; --text_column and --text_pair_column name the columns, by default those of the training data.
 
-A result is a line, in the order of the inputs: label and probabilities, score (korsts), tags, or answer with start, end
-(characters of the context) and score. For an invalid line it is {"line": its number, "error": reason}.
+A result is a line, in the order of the inputs: label (or labels) and probabilities, score (korsts), tags, or answer with start,
+end (characters of the context) and score. For an invalid line it is {"line": its number, "error": reason}. In a file that ends
+with .csv, results are columns after those of the input.
 """
 
 
@@ -37,10 +42,30 @@ def find_task(name: str, checkpoint: Path) -> Task:
     return TASKS[name]
 
 
+@contextmanager
+def _open_input(given: Namespace, task: Task, keys: Sequence[str]) -> Iterator[CsvInput]:
+    """Yield the input of a command line; keys: those of the values of a row, one for each text column of the task."""
+    columns = {"--text_column": given.text_column, "--text_pair_column": given.text_pair_column}
+    if is_csv(given.input):
+        if len(keys) == 1 and given.text_pair_column:
+            raise ConfigError("--text_pair_column: the checkpoint's task has one text.")
+        named = {flag: column or default for (flag, column), default in zip(columns.items(), task.text, strict=False)}
+        with open_csv(given.input, named, given.encoding) as opened:
+            yield opened
+    elif any(columns.values()):
+        raise ConfigError("--text_column names a column of a CSV file; --input does not end with .csv.")
+    else:
+        with open_lines(given.input) as lines:
+            yield CsvInput(LINE, parse_lines(lines, keys), False)
+
+
 def main() -> None:
     parser = Parser(description=__doc__, epilog=EPILOG, allow_abbrev=False, formatter_class=RawDescriptionHelpFormatter)
     parser.add_argument("--checkpoint", type=Path, required=True, help="folder of a checkpoint: ckpt/<run>/checkpoint-<step>")
     parser.add_argument("--input", type=Path, help="file to read; standard input if not given or -")
+    parser.add_argument("--text_column", help="column of a CSV input with the text, the words or the question")
+    parser.add_argument("--text_pair_column", help="column of a CSV input with the second text or the context")
+    parser.add_argument("--encoding", default="utf-8", help="encoding of a CSV input, such as cp949; default: %(default)s")
     parser.add_argument("--output", type=Path, help="file to write; standard output if not given or -")
     parser.add_argument("--strict", action="store_true", help="stop at the first invalid line")
     parser.add_argument("--trust_native_code", action="store_true", help="load HanBERT's native analyser")
@@ -50,7 +75,14 @@ def main() -> None:
     settings = read_settings(given.checkpoint).model_copy(update=trust)
     task = find_task(settings.task, given.checkpoint)
 
-    with open_lines(given.input) as lines, open_output(given.output) as write:
+    code = KINDS[task.kind]
+    with ExitStack() as stack:
+        header, rows, for_excel = stack.enter_context(_open_input(given, task, code.inputs(task, None, settings).keys))
+        if is_csv(given.output):
+            write = stack.enter_context(open_csv_output(given.output, header, for_excel))
+        else:
+            write = write_json(stack.enter_context(open_output(given.output)))
+
         from src.evaluate import predict
         from src.finetune import load_checkpoint
 
@@ -62,8 +94,7 @@ def main() -> None:
                 raise NumbersError(f"{given.checkpoint}: the model's outputs are not finite; its weights are damaged.")
             return outputs
 
-        inputs = KINDS[task.kind].inputs(task, tokenizer, settings)
-        predict_lines(lines, inputs, predict_features, write, given.strict)
+        predict_rows(rows, code.inputs(task, tokenizer, settings), predict_features, write, given.strict)
 
 
 if __name__ == "__main__":

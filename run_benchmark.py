@@ -6,21 +6,25 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from processor import TASKS
-from processor.definition import read_tasks, recorded_tasks
+from processor.definition import read_task_file, read_tasks, recorded_tasks
 from processor.download import find_files
+from processor.own_task import FLAGS
 from src.cli import Parser, run_command
-from src.config import config_dir_of
+from src.command_line import config_dir_of
 from src.data import DataFile
-from src.grid.cells import GRID, make_cells, split_list
+from src.errors import ConfigError
+from src.grid.cells import GRID, find_tasks, make_cells, split_list
 from src.grid.compare import compare, format_comparisons
 from src.grid.published import Published
 from src.grid.record import VIEWS
 from src.grid.report import write_report
 from src.grid.schedule import run_grid
-from src.settings import Settings
+from src.settings import Settings, is_task_file
 
 ROOT = Path(__file__).resolve().parent
 PUBLISHED = ROOT / "processor" / "published_scores.json"
+TASKS_HELP = f"""comma-separated names of tasks ({", ".join(TASKS)}, and those of --config_dir), task files (.json) and
+suites; default: all, which means the suite koelectra"""
 RUN_EPILOG = """
 All other flags are settings of the runs, such as --max_steps 100 --data_dir data/sample (see python3 run_seq_cls.py --help).
 Each run has the folder ckpt/benchmark/<model>/<task>/seed-<n>/. Finished runs are skipped, interrupted runs resume, and failed
@@ -41,7 +45,13 @@ def main() -> None:
 
 
 def run(arguments: argparse.Namespace, rest: list[str]) -> None:
-    tasks = read_tasks(config_dir_of(rest))
+    tasks = dict(read_tasks(config_dir_of(rest)))
+    for path in (entry for entry in split_list(arguments.tasks) if is_task_file(entry)):
+        tasks |= read_task_file(Path(path))
+    if flags := [f"--{flag}" for flag in FLAGS if any(word.split("=")[0] == f"--{flag}" for word in rest)]:
+        raise ConfigError(
+            f"{', '.join(flags)}: write a task file for --tasks; python3 run_seq_cls.py ... --print_task prints it."
+        )
     cells = make_cells(arguments.models, arguments.tasks, arguments.seeds, rest, tasks)
 
     def files_of(settings: Settings) -> Mapping[str, DataFile]:
@@ -57,8 +67,11 @@ def report(arguments: argparse.Namespace, rest: list[str]) -> None:
 
 def compare_models(arguments: argparse.Namespace, rest: list[str]) -> None:
     first, second = arguments.models
-    chosen = [] if arguments.tasks == "all" else split_list(arguments.tasks)
     tasks = recorded_tasks(arguments.ckpt_dir / GRID)
+    problems: list[str] = []
+    chosen = [] if arguments.tasks == "all" else list(find_tasks(split_list(arguments.tasks), tasks, problems))
+    if problems:
+        raise ConfigError("\n".join(problems))
     comparisons, cautions = compare(arguments.ckpt_dir, (first, second), chosen, arguments.view, tasks)
     print(format_comparisons(comparisons, cautions, (first, second), arguments.view))
 
@@ -77,7 +90,7 @@ def make_parser() -> Parser:
     )
     runner.set_defaults(action=run)
     runner.add_argument("--models", required=True, help="comma-separated names in config/, JSON files, model folders or hub ids")
-    runner.add_argument("--tasks", default="all", help=f"all (the default), or a comma-separated list of {', '.join(TASKS)}")
+    runner.add_argument("--tasks", default="all", help=TASKS_HELP)
     runner.add_argument("--seeds", default="1,2,3,4,5", help="comma-separated numbers; default: %(default)s")
     runner.add_argument("--devices", default="", help="comma-separated GPU numbers, or cpu: one run at a time on each")
     runner.add_argument("--dry_run", action="store_true", help="print the commands of the runs and an estimate of their cost")

@@ -2,22 +2,27 @@
 
 import sys
 
-from processor import tasks_of
-from processor.definition import read_tasks
 from processor.download import find_files
 from processor.kinds import load_split
+from processor.labels import complete_task
+from processor.own_task import FLAGS, read_command
 from src.cli import run_command
-from src.config import config_dir_of, load_settings
+from src.config import load_settings
 from src.pipeline import run_task
 
 SCRIPT = "run_ner.py"
+DEFAULT_TASK = "naver-ner"
 
 
 def main() -> None:
-    tasks = read_tasks(config_dir_of(sys.argv[1:]))
-    settings = load_settings(sys.argv[1:], script=SCRIPT, tasks=tasks_of(SCRIPT, tasks), default_task="naver-ner")
-    task = tasks[settings.task]
-    run_task(settings, task, find_files(settings, task), load_split)
+    command = read_command(sys.argv[1:], SCRIPT, DEFAULT_TASK)
+    settings = load_settings(command.argv, script=SCRIPT, tasks=command.tasks, default_task=DEFAULT_TASK, other_flags=FLAGS)
+    if command.print_task:
+        print(command.task_file(settings))
+        return
+    task = command.tasks[settings.task]
+    files = find_files(settings, task)
+    run_task(settings, complete_task(task, files, settings.run_folder), files, load_split)
 
 
 if __name__ == "__main__":

@@ -117,7 +117,7 @@ def serve(arguments: argparse.Namespace) -> dict[str, float]:
     given = {"data_dir": arguments.data_dir, "feature_cache_dir": arguments.cache, "do_lower_case": "false"}
     given |= {"model_name_or_path": arguments.model_name_or_path, "from_scratch": "true"}
     flags = [word for name, value in given.items() for word in (f"--{name}", value)]
-    settings = load_settings(["--task", "nsmc", *flags], script="benchmark", tasks=list(TASKS))
+    settings = load_settings(["--task", "nsmc", *flags], script="benchmark", tasks=TASKS)
     tokenizer = load_tokenizer(settings)
     files = find_files(settings, task)
     texts: list[str] = []

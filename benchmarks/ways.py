@@ -95,7 +95,7 @@ class Case:
         if arguments.train_batch_size:
             given["train_batch_size"] = arguments.train_batch_size
         flags = [word for name, value in given.items() for word in (f"--{name}", value)]
-        return load_settings(["--task", self.name, *flags], script="benchmark", tasks=list(TASKS))
+        return load_settings(["--task", self.name, *flags], script="benchmark", tasks=TASKS)
 
     def batches(self) -> list[np.ndarray]:
         """Return the rows of each update of way d."""

@@ -1,5 +1,9 @@
-"""The data check: are the data files well-formed, and which rows should a person look at?"""
+"""The data check: are the data files well-formed, and which rows should a person look at?
 
+python3 -m processor.check [TASK ...] [--config_dir DIR] [--data_dir DIR]
+"""
+
+import argparse
 import itertools
 import math
 import re
@@ -7,14 +11,17 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
-from processor import TASKS
-from processor.data_files import is_published
+from processor.data_files import describe_files, is_published
+from processor.definition import PROJECT, named_files, read_tasks
 from processor.kinds import KINDS
+from processor.labels import complete_task
 from processor.readers import DataRow
+from src.cli import run_command
 from src.data import Task
-from src.errors import DataError, list_problems
+from src.errors import ConfigError, DataError, did_you_mean, list_problems, quote
 from src.file_kinds import find_archive, find_stand_in
 from src.hangul import compose
+from src.settings import default_of
 
 MAX_CHARACTERS = 2000  # longer texts are reported, unless they are contexts
 SAME_CHARACTER = re.compile(r"(.)\1{19,}", re.DOTALL)
@@ -22,41 +29,65 @@ ADDRESS = re.compile(r"https?://\S+")
 CONTROL = re.compile(r"[\x00-\x09\x0b\x0c\x0e-\x1f]")
 
 
-def check_tasks(tasks: Iterable[str], data_dir: Path) -> None:
-    """Print what the files of the tasks contain.
+def check_tasks(names: Iterable[str], data_dir: Path, config_dir: Path = PROJECT) -> None:
+    """Print what the files of the tasks contain, those that the task files name and the published ones.
 
     Raises DataError if a file is malformed, after all files are checked, or if there are no files at all.
     """
-    problems, checked = [], 0
-    for name in tasks:
-        task = TASKS[name]
+    problems: list[str] = []
+    checked, tasks = 0, read_tasks(config_dir)
+    for name in names:
+        split_files = {split: data_dir / name / file for split, file in named_files(name, config_dir).items()}
+        task = _with_labels(tasks[name], split_files, problems)
         rows_of: dict[str, list[DataRow]] = {}
-        for file, published in task.files.items():
-            path = data_dir / name / file
+        for path in dict.fromkeys([*split_files.values(), *(data_dir / name / file for file in task.files)]):
             if not path.is_file():
                 print(f"{path}: missing")
                 continue
             checked += 1
-            content = path.read_bytes()
             try:
-                if stand_in := find_stand_in(content) or find_archive(content):
-                    raise DataError(f"{path} {stand_in}")
-                rows = rows_of[f"{name}/{file}"] = KINDS[task.kind].read_rows(path, task)
+                rows = rows_of[f"{name}/{path.name}"] = _read(path, task)
             except DataError as error:
                 print(f"{path}: malformed")
                 problems.append(str(error))
                 continue
-            same = is_published(path, content, task.files)
-            state = "the published file" if same else f"not the published file, which has {published.rows:,}"
-            print(f"{path}: {len(rows):,} rows, {state}")
+            print(f"{path}: {len(rows):,} rows{_state(path, task)}")
             for line in describe(rows, task):
                 print(f"  {line}")
         for line in overlaps(rows_of, task):
             print(f"  {line}")
     if problems:
-        raise DataError(list_problems("files are malformed:", problems))
+        raise DataError(list_problems("files are malformed:", list(dict.fromkeys(problems))))
     if not checked:
-        raise DataError(f"there are no data files in {data_dir}/. Download them: python3 -m processor.download")
+        raise DataError(
+            f"there are no data files in {data_dir}/. Put them there, or download published ones: python3 -m processor.download"
+        )
+
+
+def _with_labels(task: Task, split_files: Mapping[str, Path], problems: list[str]) -> Task:
+    """Return the task with the labels of its training file, if it can be read."""
+    if "train" in split_files and split_files["train"].is_file():
+        try:
+            return complete_task(task, describe_files({"train": split_files["train"]}))
+        except DataError as error:
+            problems.append(str(error))
+    return task
+
+
+def _read(path: Path, task: Task) -> list[DataRow]:
+    content = path.read_bytes()
+    if stand_in := find_stand_in(content) or find_archive(content):
+        raise DataError(f"{path} {stand_in}")
+    return KINDS[task.kind].read_rows(path, task)
+
+
+def _state(path: Path, task: Task) -> str:
+    """Return whether a file is the published one, for the files that are published."""
+    if path.name not in task.files:
+        return ""
+    if is_published(path, path.read_bytes(), task.files):
+        return ", the published file"
+    return f", not the published file, which has {task.files[path.name].rows:,}"
 
 
 def describe(rows: Sequence[DataRow], task: Task) -> list[str]:
@@ -103,3 +134,21 @@ def overlaps(rows_of: Mapping[str, Sequence[DataRow]], task: Task) -> list[str]:
     texts = {name: {text_of(row) for row in rows} for name, rows in rows_of.items()}
     shared = {(one, other): len(texts[one] & texts[other]) for one, other in itertools.combinations(texts, 2)}
     return [f"overlap: {count:,} texts are in {one} and in {other}" for (one, other), count in shared.items() if count]
+
+
+def main() -> None:
+    """Run the command line."""
+    parser = argparse.ArgumentParser(prog="python3 -m processor.check", description="Check data files and list suspicious rows.")
+    parser.add_argument("tasks", metavar="TASK", nargs="*", help="default: all tasks")
+    parser.add_argument("--config_dir", type=Path, default=Path(default_of("config_dir")), help="folder with tasks/<task>.json")
+    parser.add_argument("--data_dir", type=Path, default=Path(default_of("data_dir")), help="folder of the tasks' folders")
+    given = parser.parse_args()
+    tasks = read_tasks(given.config_dir)
+    for name in given.tasks:
+        if name not in tasks:
+            raise ConfigError(f"{quote(name)} is not a task; choose from {', '.join(tasks)}.{did_you_mean(name, tasks)}")
+    check_tasks(given.tasks or list(tasks), given.data_dir, given.config_dir)
+
+
+if __name__ == "__main__":
+    run_command(main, timestamps=False)

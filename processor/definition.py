@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import cache
@@ -11,43 +12,59 @@ from typing import Any, get_args
 from pydantic import ValidationError
 
 from src.data import Kind, Task
-from src.errors import CheckpointError, ConfigError, did_you_mean, list_problems, quote_json
+from src.errors import CheckpointError, ConfigError, brief, did_you_mean, list_problems, quote, quote_json
 from src.files import read_json
 from src.metrics import METRICS
+from src.settings import ALIASES
 
 logger = logging.getLogger(__name__)
 
 PROJECT = Path(__file__).resolve().parent.parent / "config"  # the config folder of this project
+AS_THEY_ARE: Mapping[str, str] = {}
 RECORD = "settings.json"  # of a run, with the definition of its task
+
+ENCODINGS = ("utf-8", "cp949", "utf-16")  # that Korean files usually have
+LABELLED = ("classification", "multi_label", "tagging")  # kinds with labels
 
 # kind -> the fields that a definition may leave out.
 DEFAULTS: Mapping[str, Mapping[str, Any]] = {
     "classification": {"metric": "accuracy"},
+    "multi_label": {"metric": "multi_label_f1"},
     "regression": {"metric": "correlation"},
     "tagging": {"metric": "entity_f1", "text": ["sentence"], "label": "tags"},
     "span": {"metric": "answer_f1", "text": ["question", "context"], "label": "answers", "format": "squad"},
 }
 
 
-def make_task(name: str, definition: Mapping[str, Any], source: str) -> Task:
+def make_task(name: str, definition: Mapping[str, Any], source: str, called: Mapping[str, str] = AS_THEY_ARE) -> Task:
     """Return the task of a definition, with the defaults of its kind.
 
-    source: where the definition is, for messages. Raises ConfigError with every problem.
+    source: where the definition is, for messages; called: field -> its name there. Raises ConfigError with every problem.
     """
     fields = {"title": name, **DEFAULTS.get(str(definition.get("kind")), {}), **definition}
     for field in ("text", "label"):
         if isinstance(fields.get(field), str):
             fields[field] = [fields[field]]
+    if fields.get("kind") == "multi_label" and isinstance(fields.get("label"), list) and len(fields["label"]) > 1:
+        fields.setdefault("labels", {column: column for column in fields["label"]})
     metric = METRICS.get(str(fields.get("metric")))
     fields.setdefault("headline", metric.headline if metric else "")
     try:
         task = Task.model_validate_json(json.dumps(fields))
     except ValidationError as error:
         problems = [_describe(detail) for detail in error.errors(include_url=False)]
-        raise ConfigError(list_problems(f"{source}: the definition of {name!r} is invalid:", problems)) from None
-    if problems := _misfits(task):
+    else:
+        problems = _misfits(task)
+    if problems:
+        problems = [_call(problem, called) for problem in problems]
         raise ConfigError(list_problems(f"{source}: the definition of {name!r} is invalid:", problems))
     return task
+
+
+def _call(problem: str, called: Mapping[str, str]) -> str:
+    """Return a problem, which begins with the name of a field, with the name that the user knows."""
+    field = re.match(r"\w*", problem)[0]  # type: ignore[index]
+    return called.get(field, field) + problem.removeprefix(field)
 
 
 def _describe(detail: Mapping[str, Any]) -> str:
@@ -67,6 +84,8 @@ def _misfits(task: Task) -> list[str]:
     if task.metric not in METRICS:
         problems.append(f"metric = {task.metric!r}: choose from {', '.join(METRICS)}.{did_you_mean(task.metric, METRICS)}")
     if task.columns:
+        if len(set(task.columns)) < len(task.columns):
+            problems.append("columns: a name occurs twice")
         named = {"text": task.text, "label": task.label}
         problems += [
             f"{field}: {column!r} is not one of the columns {', '.join(task.columns)}.{did_you_mean(column, task.columns)}"
@@ -74,13 +93,48 @@ def _misfits(task: Task) -> list[str]:
             for column in columns
             if column not in task.columns
         ]
-    elif task.format == "tsv":
-        problems.append("columns is missing: the names of the file's columns, in their order")
-    if task.kind in ("classification", "tagging") and not task.labels:
-        problems.append("labels is missing: an object of label: readable name, in the order of label ids")
-    if task.kind not in ("classification", "tagging") and task.labels:
+    elif not task.header:
+        problems.append("columns is missing: the names of the file's columns, in their order, as no line of the file names them")
+    if task.labels == {}:
+        problems.append("labels is empty: name labels, in the order of label ids, or leave the field out to take those of train")
+    if task.kind not in LABELLED and task.labels:
         problems.append(f"labels: a {task.kind} task has none")
+    if task.kind == "multi_label" and task.labels and len(task.labels) < 2:
+        problems.append("labels: a multi_label task has two or more; for yes and no, use the kind classification")
+    if task.kind == "tagging" and len(task.text) > 1:
+        problems.append("text: a tagging task has one column")
+    if len(task.label) > 1 and task.kind not in ("multi_label", "span"):
+        problems.append(f"label: a {task.kind} task has one column")
+    elif len(task.label) > 1 and list(task.labels or ()) != list(task.label):
+        problems.append(f"labels: name the columns in label, in their order: {', '.join(task.label)}")
+    return problems + _misfits_of_files(task)
+
+
+def _misfits_of_files(task: Task) -> list[str]:
+    """Return the problems of `format` and `encoding`."""
+    problems = []
+    for name, kind in {"squad": "span", "conll": "tagging"}.items():
+        if task.format == name and task.kind != kind:
+            problems.append(f"format = {name!r}: is for {kind} tasks, not for {task.kind}")
+    if task.kind == "span" and task.format != "squad":
+        problems.append(f"format = {task.format!r}: a span task has files in the format 'squad'")
+    try:
+        b"a".decode(task.encoding, "ignore")
+    except (LookupError, ValueError):
+        near = did_you_mean(task.encoding.lower(), ENCODINGS)
+        problems.append(
+            f"encoding = {quote(task.encoding)}: is not the name of an encoding, such as {', '.join(ENCODINGS)}.{near}"
+        )
     return problems
+
+
+def named_files(name: str, config_dir: Path = PROJECT) -> dict[str, str]:
+    """Return split -> data file, as the task's file names them; empty if there is no such file."""
+    paths = [folder / "tasks" / f"{name}.json" for folder in (config_dir, PROJECT)]
+    content = next((read_json(path) for path in paths if path.is_file()), {})
+    given = {ALIASES.get(key, key): value for key, value in content.items()}
+    files = {split: given.get(f"{split}_file") for split in ("train", "dev", "test")}
+    return {split: file for split, file in files.items() if isinstance(file, str) and file}
 
 
 @cache
@@ -105,16 +159,31 @@ def recorded_tasks(grid: Path) -> Mapping[str, Task]:
     return dict(sorted(tasks.items(), key=lambda item: item[1].order))
 
 
+def read_content(path: Path) -> dict[str, Any]:
+    """Return the content of a task's file: settings and, under "definition", the definition. Raises ConfigError."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        if not isinstance(content, dict) or not isinstance(content.get("definition", {}), dict):
+            raise TypeError("not a JSON object")
+        return content
+    except (ValueError, TypeError, OSError) as error:
+        raise ConfigError(f"{path} cannot be read: {brief(error)}") from None
+
+
+def read_task_file(path: Path) -> dict[str, Task]:
+    """Return the task that a file outside the config folders defines, by its name. Raises ConfigError."""
+    content = read_content(path)
+    if "definition" not in content:
+        raise ConfigError(f'{path}: "definition" is missing.')
+    return {path.stem: make_task(path.stem, content["definition"], str(path))}
+
+
 def _read_folder(folder: Path) -> dict[str, Task]:
-    tasks = {}
+    tasks: dict[str, Task] = {}
     for path in sorted(folder.glob("*.json")):
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
-            if not isinstance(content, dict):
-                raise TypeError("not a JSON object")
-            if "definition" in content:
-                tasks[path.stem] = make_task(path.stem, content["definition"], str(path))
-        except (ConfigError, ValueError, TypeError, AttributeError, OSError) as error:
-            reason = str(error) if isinstance(error, ConfigError) else f"{path} cannot be read: {error}"
-            logger.warning("%s\nThe task %s is left out.", reason, path.stem)
+            if path.stat().st_size and "definition" in read_content(path):  # `--print_task > FILE` begins with an empty file
+                tasks |= read_task_file(path)
+        except (ConfigError, OSError) as error:
+            logger.warning("%s\nThe task %s is left out.", error, path.stem)
     return tasks

@@ -12,6 +12,7 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
+from processor.readers import format_of
 from src.data import DataFile, Features, Task, Tensors
 from src.files import write_bytes
 
@@ -22,7 +23,7 @@ FEATURES_VERSION = 3
 
 # The facts of a task that its features depend on; the other facts (title, licence, metric ...) can change without a rebuild.
 # The order of `labels` is the order of their ids.
-TASK_FACTS = ("kind", "format", "columns", "header", "text", "label", "labels", "skip_empty_text")
+TASK_FACTS = ("kind", "encoding", "columns", "header", "text", "label", "label_separator", "labels", "skip_empty_text")
 
 
 @dataclass(frozen=True)
@@ -68,7 +69,7 @@ def fingerprint(file: DataFile, task: Task, tokenizer: Any, settings: Mapping[st
         for state in ("truncation", "padding"):  # left over from the last call, not a property of the tokenizer
             identity.pop(state, None)
     task_facts = {name: getattr(task, name) for name in TASK_FACTS}
-    facts = [FEATURES_VERSION, file.sha256, task_facts, identity, dict(settings)]
+    facts = [FEATURES_VERSION, file.sha256, format_of(file.path, task), task_facts, identity, dict(settings)]
     # The keys are not sorted: the order of a task's labels matters.
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
 

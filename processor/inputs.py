@@ -1,15 +1,19 @@
 """The base class of unlabelled inputs, which predict.py reads."""
 
+import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 import numpy as np
 
 from src.data import Features, Task
-from src.errors import quote_json
+from src.errors import MAX_REASON, quote_json, shorten
 from src.settings import Settings
+
+MOST_LABELS = 30  # in a message
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,25 @@ def require_text(name: str, value: Any) -> str:
     """Return `value` if it is a string. Raises ValueError if it is something else or cannot be written as UTF-8."""
     if not isinstance(value, str):
         raise ValueError(f"{name}: found {quote_json(value)}, expected a text")
-    if any("\ud800" <= character <= "\udfff" for character in value):
-        raise ValueError(f"{name}: contains an unpaired surrogate")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"{name}: contains an unpaired surrogate") from None
     return value
+
+
+def one_of(labels: Iterable[str]) -> str:
+    """Return "one of 0, 1" for a message, with the first MOST_LABELS of the labels."""
+    first = list(islice(labels, MOST_LABELS + 1))
+    return shorten(f"one of {', '.join(first[:MOST_LABELS])}{', ...' * (len(first) > MOST_LABELS)}", MAX_REASON)
+
+
+def require_label(name: str, value: Any) -> str:
+    """Return a label as text: "1" for the number 1. Raises ValueError for a value that is neither a text nor a number."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, int | float) and math.isfinite(value):
+        return str(value)
+    if not isinstance(value, str):
+        raise ValueError(f"{name}: found {quote_json(value)}, expected a label, a text or a number")
+    return require_text(name, value)

@@ -3,7 +3,7 @@
 import itertools
 import logging
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from processor.features import Frame
-from processor.inputs import Inputs, require_text
-from processor.readers import DataRow, read_tsv
-from processor.split import Split, stratified_split
+from processor.inputs import Inputs, one_of, require_label, require_text
+from processor.readers import DataRow, read_records
+from processor.split import NO_SCORES, Split, stratified_split, tsv_line
 from src.data import IGNORE_INDEX, Features, Scores, Task, Tensors
 from src.errors import DataError, list_problems, quote, quote_json
 from src.hangul import compose_rows
@@ -88,7 +88,7 @@ class NerSplit(Split):
         label_ids = self.features.tensors["label_ids"]
         return np.bincount(label_ids[label_ids != IGNORE_INDEX], minlength=len(self.task.labels or ()))
 
-    def decode(self, outputs: np.ndarray) -> Tags:
+    def decode(self, outputs: np.ndarray, dev: Scores = NO_SCORES) -> Tags:
         return decode_tags(outputs, self.features, self.task)
 
     def score(self, decoded: Tags) -> Scores:
@@ -112,7 +112,7 @@ class NerSplit(Split):
         for index, (sentence, tags) in enumerate(zip(self.examples, decoded, strict=True)):
             filled = fill_tags(tags, len(sentence.words))
             for word, gold, predicted in zip(sentence.words, sentence.tags, filled, strict=True):
-                yield f"{index}\t{word}\t{gold}\t{predicted}"
+                yield tsv_line([str(index), word, gold, predicted])
 
 
 class NerInputs(Inputs):
@@ -139,24 +139,49 @@ class NerInputs(Inputs):
 
 def read_sentences(path: Path, task: Task) -> list[Sentence]:
     """Return the sentences of a task's file. Raises DataError with file, line, and what is wrong with its words or tags."""
-    sentences, problems = [], []
-    for line, fields in read_tsv(path, task.columns, task.header):
-        words, tags = (field.split(" ") for field in fields)
-        unknown = [tag for tag in tags if tag not in (task.labels or ())]
-        if len(words) != len(tags):
-            problems.append(f"line {line}: found {len(words)} words and {len(tags)} tags, expected one tag per word")
-        elif unknown:
-            problems.append(f"line {line}: found the tag {quote(unknown[0])}, expected one of {', '.join(task.labels or ())}")
-        sentences.append(Sentence(words, tags))
+    return list(_sentences_by_line(path, task).values())
+
+
+def read_rows(path: Path, task: Task) -> list[DataRow]:
+    """Return the sentences of a task's file for the data check. Raises DataError."""
+    sentences = _sentences_by_line(path, task).items()
+    return [DataRow(f"line {line}", (" ".join(sentence.words),), " ".join(sentence.tags)) for line, sentence in sentences]
+
+
+def read_labels(path: Path, task: Task) -> Iterator[str]:
+    """Yield the tag of every word of a task's file. Raises DataError."""
+    return itertools.chain.from_iterable(sentence.tags for sentence in read_sentences(path, task))
+
+
+def _sentences_by_line(path: Path, task: Task) -> dict[int, Sentence]:
+    """Return the line where a sentence begins -> sentence. Raises DataError."""
+    sentences, problems = {}, []
+    for line, (words, tags) in read_records(path, task):
+        try:
+            sentences[line] = _parse_sentence(task, words, tags)
+        except ValueError as error:
+            problems.append(f"line {line}: {error}")
     if problems:
         raise DataError(list_problems(f"{path}: {len(problems)} malformed rows:", problems))
     return sentences
 
 
-def read_rows(path: Path, task: Task) -> list[DataRow]:
-    """Return the sentences of a task's file for the data check. Raises DataError."""
-    sentences = enumerate(read_sentences(path, task), start=1 + task.header)
-    return [DataRow(f"line {line}", (" ".join(sentence.words),), " ".join(sentence.tags)) for line, sentence in sentences]
+def _parse_sentence(task: Task, words: Any, tags: Any) -> Sentence:
+    """Return the sentence of lists, or of texts with a space between two items. Raises ValueError if it is malformed."""
+    words, tags = _items(task.text[0], words, require_text), _items(task.label[0], tags, require_label)
+    if len(words) != len(tags):
+        raise ValueError(f"found {len(words)} words and {len(tags)} tags, expected one tag per word")
+    if task.labels and (unknown := [tag for tag in tags if tag not in task.labels]):
+        raise ValueError(f"found the tag {quote(unknown[0])}, expected {one_of(task.labels)}")
+    return Sentence(words, tags)
+
+
+def _items(name: str, value: Any, require: Callable[[str, Any], str]) -> list[str]:
+    if isinstance(value, str):
+        return require(name, value).split(" ")
+    if not isinstance(value, list) or not value:
+        raise ValueError(f"{name}: found {quote_json(value)}, expected a list, or a text with a space between two items")
+    return [require(name, item) for item in value]
 
 
 def encode(sentences: Sequence[Sentence], task: Task, tokenizer: Any, max_seq_len: int) -> Tensors:

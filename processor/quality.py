@@ -46,8 +46,8 @@ LIMITS = (
         "empty_rows",
         "rows",
         0.01,
-        "lack a text: the model sees special tokens in its place. Check the columns of the file: python3 -m processor.download "
-        "--check lists such rows",
+        "lack a text: the model sees special tokens in its place. Check the columns of the file: python3 -m processor.check "
+        "lists such rows",
     ),
     # The eight tasks: at most 1.2% (PAWS). From a tenth on, the length limits the score.
     Limit(

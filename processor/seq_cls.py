@@ -1,7 +1,8 @@
 """Sequence tasks: rows of one or two texts with a class or a score. Rows become features, logits become predictions."""
 
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -10,9 +11,10 @@ from typing import Any
 import numpy as np
 
 from processor.features import Frame
-from processor.inputs import Inputs, require_text
-from processor.readers import DataRow, read_tsv
-from processor.split import Split, softmax, stratified_split
+from processor.inputs import Inputs, one_of, require_label, require_text
+from processor.label_sets import Labels, encode_labels, read_label_set
+from processor.readers import DataRow, read_records
+from processor.split import NO_SCORES, Split, softmax, stratified_split, tsv_line
 from src.data import Features, Scores, Task, Tensors
 from src.errors import DataError, list_problems, quote
 from src.hangul import compose_rows
@@ -21,15 +23,16 @@ from src.settings import Settings
 
 logger = logging.getLogger(__name__)
 
+LARGEST_SCORE = float(np.finfo(np.float32).max)
 ROWS_PER_CALL = 4096  # enough to keep the tokenizer's threads busy, few enough to keep its Python lists small
 
 
 @dataclass(frozen=True, slots=True)
 class SequenceExample:
-    """One row of a data file: one or two texts, and its label (a label string, or a score)."""
+    """One row of a data file: one or two texts, and its label (a label string, a score, or any number of labels)."""
 
     texts: tuple[str, ...]
-    label: str | float
+    label: str | float | Labels
 
 
 @dataclass(frozen=True)
@@ -75,7 +78,8 @@ class SequenceSplit(Split):
         return dict(zip(self.task.labels, counts, strict=True))
 
     def cautions(self, decoded: SequencePredictions) -> list[str]:
-        same = ["all labels in the file are the same"] if self.size > 1 and np.ptp(self.features.tensors["labels"]) == 0 else []
+        varies = np.ptp(self.features.tensors["labels"], axis=0).any()
+        same = ["all labels in the file are the same"] if self.size > 1 and not varies else []
         return [*same, *super().cautions(decoded)]
 
     def predicted_values(self, decoded: SequencePredictions) -> list[Any]:
@@ -83,7 +87,7 @@ class SequenceSplit(Split):
             return [list(self.task.labels)[value] for value in np.unique(decoded.values)]
         return list(np.unique(decoded.values))
 
-    def decode(self, outputs: np.ndarray) -> SequencePredictions:
+    def decode(self, outputs: np.ndarray, dev: Scores = NO_SCORES) -> SequencePredictions:
         return decode_logits(outputs, self.task)
 
     def score(self, decoded: SequencePredictions) -> Scores:
@@ -102,13 +106,17 @@ class SequenceSplit(Split):
     def prediction_lines(self, decoded: SequencePredictions) -> Iterator[str]:
         """Yield one line per row: index, text columns, label, prediction and, for classes, prob_<label>."""
         labels = list(self.task.labels or ())
-        yield "\t".join(["index", *self.task.text, "label", "prediction", *(f"prob_{label}" for label in labels)])
-        for index, (example, value) in enumerate(zip(self.examples, decoded.values, strict=True)):
-            if decoded.probabilities is None:
-                predicted = [f"{value:.6f}"]
-            else:
-                predicted = [labels[value], *(f"{probability:.6f}" for probability in decoded.probabilities[index])]
-            yield "\t".join([str(index), *example.texts, str(example.label), *predicted])
+        yield tsv_line(["index", *self.task.text, "label", "prediction", *(f"prob_{label}" for label in labels)])
+        for index, (example, _) in enumerate(zip(self.examples, decoded.values, strict=True)):
+            yield tsv_line([str(index), *example.texts, *self.result_fields(decoded, index, example)])
+
+    def result_fields(self, decoded: SequencePredictions, index: int, example: SequenceExample) -> list[str]:
+        """Return label, prediction and, for classes, the probability of every label, as predictions.tsv holds them."""
+        value = decoded.values[index]
+        if decoded.probabilities is None:
+            return [str(example.label), f"{value:.6f}"]
+        probabilities = [f"{probability:.6f}" for probability in decoded.probabilities[index]]
+        return [str(example.label), list(self.task.labels or ())[value], *probabilities]
 
 
 class SequenceInputs(Inputs):
@@ -143,17 +151,17 @@ def read_examples(path: Path, task: Task) -> tuple[list[SequenceExample], int]:
 
     Raises DataError with file, line, what was found and what was expected.
     """
-    text_positions, label_position = _positions(task)
     examples, problems, skipped = [], [], 0
-    for line, fields in read_tsv(path, task.columns, task.header):
-        texts = tuple(fields[position] for position in text_positions)
-        if task.skip_empty_text and not all(texts):
-            skipped += 1
-            continue
+    count = len(task.text)
+    for line, values in read_records(path, task):
         try:
-            examples.append(SequenceExample(texts, _parse_label(fields[label_position], task.labels)))
+            texts = tuple(map(require_text, task.text, values[:count]))
+            if task.skip_empty_text and not all(texts):
+                skipped += 1
+            else:
+                examples.append(SequenceExample(texts, _parse_label(task, values[count:])))
         except ValueError as error:
-            problems.append(f"line {line}: {task.label[0]}: {error}")
+            problems.append(f"line {line}: {error}")
     if problems:
         raise DataError(list_problems(f"{path}: {len(problems)} malformed rows:", problems))
     if not examples:
@@ -164,32 +172,46 @@ def read_examples(path: Path, task: Task) -> tuple[list[SequenceExample], int]:
 def read_rows(path: Path, task: Task) -> list[DataRow]:
     """Return the rows of a task's file for the data check, those with an empty text included. Raises DataError."""
     read_examples(path, task)  # checks the labels
-    text_positions, label_position = _positions(task)
-    rows = read_tsv(path, task.columns, task.header)
-    return [DataRow(f"line {line}", tuple(fields[i] for i in text_positions), fields[label_position]) for line, fields in rows]
+    count = len(task.text)
+    rows = read_records(path, task)
+    return [DataRow(f"line {line}", tuple(values[:count]), " ".join(map(str, values[count:]))) for line, values in rows]
 
 
-def _positions(task: Task) -> tuple[list[int], int]:
-    """Return the positions of the text columns and of the label column."""
-    return [task.columns.index(column) for column in task.text], task.columns.index(task.label[0])
+def read_labels(path: Path, task: Task) -> Iterator[str]:
+    """Yield all labels of the rows of a task's file that a run uses. Raises DataError, see `read_examples`."""
+    for example in read_examples(path, task)[0]:
+        yield from example.label if isinstance(example.label, tuple) else [str(example.label)]
 
 
-def _parse_label(text: str, labels: Mapping[str, str] | None) -> str | float:
-    if labels is not None:
-        if text not in labels:
-            raise ValueError(f"found {quote(text)}, expected one of {', '.join(labels)}")
-        return text
+def _parse_label(task: Task, values: Sequence[Any]) -> str | float | Labels:
+    """Return the label, the labels or the score in a file. Raises ValueError if it is none."""
+    if task.kind == "multi_label":
+        return read_label_set(values, task)
+    (value,), (name,) = values, task.label
+    if task.kind == "regression":
+        return _parse_score(name, value)
+    label = require_label(name, value)
+    if task.labels is None and not label.strip():
+        raise ValueError(f"{name}: found {quote(label)}, expected a label")
+    if task.labels is not None and label not in task.labels:
+        raise ValueError(f"{name}: found {quote(label)}, expected {one_of(task.labels)}")
+    return label
+
+
+def _parse_score(name: str, value: Any) -> float:
     try:
-        score = float(text)
-    except ValueError:
-        raise ValueError(f"found {quote(text)}, expected a number") from None
-    if not np.isfinite(score):
-        raise ValueError(f"found {quote(text)}, expected a finite number")
+        score = float(value)
+    except (ValueError, TypeError):
+        raise ValueError(f"{name}: found {quote(value)}, expected a number") from None
+    except OverflowError:
+        score = math.inf
+    if not abs(score) <= LARGEST_SCORE:
+        raise ValueError(f"{name}: found {quote(value)}, expected a finite number")
     return score
 
 
 def encode(examples: Sequence[SequenceExample], task: Task, tokenizer: Any, max_seq_len: int) -> Tensors:
-    """Return the tensors of n rows; see Features. `labels`: label ids, int64 [n], or scores, float32 [n]."""
+    """Return the tensors of n rows; see Features for `labels`."""
     input_ids: list[np.ndarray] = []
     token_type_ids: list[np.ndarray] = []
     lengths: list[int] = []  # before rows are cut
@@ -211,19 +233,23 @@ def encode(examples: Sequence[SequenceExample], task: Task, tokenizer: Any, max_
         input_ids.append(np.array(list(chain.from_iterable(ids)), np.int32))
         token_segments = list(chain.from_iterable(segments)) if has_segments else np.zeros(len(input_ids[-1]))
         token_type_ids.append(np.array(token_segments, np.uint8))
-    if task.labels is None:
-        labels = np.array([example.label for example in examples], np.float32)
-    else:
-        ids_of = {label: position for position, label in enumerate(task.labels)}
-        labels = np.array([ids_of[str(example.label)] for example in examples], np.int64)
     return {
         "input_ids": np.concatenate(input_ids),
         "token_type_ids": np.concatenate(token_type_ids),
         "offsets": np.cumsum([0, *np.minimum(lengths, max_seq_len)]),
-        "labels": labels,
+        "labels": _encode_labels([example.label for example in examples], task),
         "cut": np.maximum(np.array(lengths, np.int32) - max_seq_len, 0),
         "decomposed": np.concatenate(decomposed),
     }
+
+
+def _encode_labels(labels: Sequence[Any], task: Task) -> np.ndarray:
+    if task.labels is None:
+        return np.array(labels, np.float32)
+    if task.kind == "multi_label":
+        return encode_labels(labels, list(task.labels))
+    ids_of = {label: position for position, label in enumerate(task.labels)}
+    return np.array([ids_of[label] for label in labels], np.int64)
 
 
 def _encodings(tokenizer: Any, rows: Sequence[Sequence[str]]) -> Sequence[Any]:

@@ -20,6 +20,7 @@ from src.settings import Settings
 logger = logging.getLogger(__name__)
 
 HOLD_OUT_SEED = 42
+NO_SCORES: Scores = {}
 MIN_ROWS = 30  # below, a score can change by several points with one row more or less
 
 
@@ -90,31 +91,44 @@ class Split(ABC):
 
     # -- holding out a part ------------------------------------------------------------------------------------------------------
 
-    def hold_out(self, ratio: float) -> tuple[Self, Self]:
-        """Return this split without about `ratio` of its examples, and those as the split "dev".
+    def hold_out(self, ratio: float, name: str = "dev") -> tuple[Self, Self]:
+        """Return this split without about `ratio` of its examples, and those as the split `name`.
 
         Raises ConfigError if one of them would be empty.
         """
-        rows, held_out = self.divide(ratio)
-        train, dev = self.select(self.name, rows), self.select("dev", held_out)
-        logger.info("dev: %s examples held out of the training file; %s remain", f"{len(held_out):,}", f"{len(rows):,}")
-        for split in (train, dev):
+        try:
+            rows, held_out = self.divide(ratio)
+        except ConfigError as error:
+            raise ConfigError(f"{name}_ratio = {ratio} {error}") from None
+        train, other = self.select(self.name, rows), self.select(name, held_out)
+        logger.info("%s: %s examples held out of the training file; %s remain", name, f"{len(held_out):,}", f"{len(rows):,}")
+        for split in (train, other):
             split.check_contents()
-        return train, dev
+        return train, other
 
     @abstractmethod
     def divide(self, ratio: float) -> tuple[np.ndarray, np.ndarray]:
-        """Return the numbers of the examples to keep and of those to hold out, int64, ascending."""
+        """Return the numbers of the examples to keep and of those to hold out, int64, ascending.
+
+        Raises ConfigError, "holds out ...", if one of them would be empty.
+        """
 
     def select(self, name: str, rows: np.ndarray) -> Self:
         """Return the given examples (numbers, int64, ascending) as the split `name`."""
-        return replace(self, name=name, rows=rows, features=self.features.subset(rows))
+        return replace(self, name=name, rows=self.numbers_in_file(rows), features=self.features.subset(rows))
+
+    def numbers_in_file(self, rows: np.ndarray) -> np.ndarray:
+        """Return the numbers that the given examples of this split have among all of the file, int64."""
+        return rows if self.rows is None else self.rows[rows]
 
     # -- outputs -----------------------------------------------------------------------------------------------------------------
 
     @abstractmethod
-    def decode(self, outputs: np.ndarray) -> Any:
-        """Return the predictions in a model's outputs, see src.evaluate.predict."""
+    def decode(self, outputs: np.ndarray, dev: Scores = NO_SCORES) -> Any:
+        """Return the predictions in a model's outputs, see src.evaluate.predict.
+
+        dev: the scores of the same weights on dev, for what is chosen there.
+        """
 
     @abstractmethod
     def score(self, decoded: Any) -> Scores:
@@ -163,11 +177,13 @@ class Split(ABC):
 
     def log_file(self) -> None:
         """Log the file, whether it is the published one, and the number and lengths of the features."""
-        origin = "the published file" if self.file.status == "published" else "not the published file: scores are not comparable"
+        origin = " (not the published file: scores are not comparable)" if self.task.files else ""
+        if self.file.status == "published":
+            origin = " (the published file)"
         lengths, unit = self.features.lengths, self.feature_unit
         full = int((lengths == self.settings.max_seq_len).sum())
         shape = f"{len(lengths):,} {unit}s, {lengths.mean():.1f} tokens per {unit}, {full:,} {unit}s of max_seq_len"
-        logger.info("%s: %s (%s), %s", self.name, self.file.path, origin, shape)
+        logger.info("%s: %s%s, %s", self.name, self.file.path, origin, shape)
 
     def check_contents(self) -> None:
         """Log what the examples are, and a warning for each figure above its limit. Raises DataError, see processor.quality."""
@@ -193,9 +209,7 @@ def stratified_split(strata: Sequence[Any], ratio: float) -> tuple[np.ndarray, n
     """
     count = round(ratio * len(strata))
     if not 0 < count < len(strata):
-        raise ConfigError(
-            f"dev_ratio = {ratio} holds out {count} of {len(strata)} rows; use a ratio that leaves rows on both sides."
-        )
+        raise ConfigError(f"holds out {count} of {len(strata)} rows; use a ratio that leaves rows on both sides.")
     shuffled = np.random.default_rng(HOLD_OUT_SEED).permutation(len(strata))
     names = np.array([str(stratum) for stratum in strata])
     ordered = shuffled[np.argsort(names[shuffled], kind="stable")]
@@ -208,6 +222,11 @@ def require_unchanged(split: str, file: DataFile) -> None:
     """Raise DataError if a data file is not the one that was hashed: its rows would be written beside others' predictions."""
     if describe_files({split: file.path})[split].sha256 != file.sha256:
         raise DataError(f"{file.path} has changed since the run began; its rows no longer belong to the predictions.")
+
+
+def tsv_line(fields: Iterable[str]) -> str:
+    r"""Return a line of a tab-separated file. Tabs and line ends in a field are written as \t, \n and \r\n."""
+    return "\t".join(field.replace("\t", "\\t").replace("\r\n", "\\r\\n").replace("\n", "\\n") for field in fields)
 
 
 def softmax(scores: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ from typing import Any, Self
 import numpy as np
 
 from processor.inputs import Inputs, require_text
-from processor.split import HOLD_OUT_SEED, Split
+from processor.split import HOLD_OUT_SEED, NO_SCORES, Split
 from processor.squad_answers import Candidate, SpanText, find_answers, legacy_text, probabilities
 from processor.squad_reader import SquadQuestion, read_questions, usable
 from processor.squad_windows import SquadExample, encode, require_overlap
@@ -37,11 +37,11 @@ class SquadSplit(Split):
 
     @classmethod
     def build(cls, name: str, path: Path, settings: Settings, task: Task, tokenizer: Any) -> Features:
-        questions = usable(read_questions(path, settings.strict_data), name)
+        questions = usable(read_questions(path, settings.strict_data, task.encoding), name)
         return Features(encode([question.example for question in questions], tokenizer, settings))
 
     def read(self) -> list[SquadQuestion]:
-        return usable(read_questions(self.file.path, self.settings.strict_data), self.source)
+        return usable(read_questions(self.file.path, self.settings.strict_data, self.task.encoding), self.source)
 
     @property
     def facts(self) -> dict[str, Any]:
@@ -72,16 +72,14 @@ class SquadSplit(Split):
         sizes = np.array([(articles == article).sum() for article in order])
         held_out = np.isin(articles, order[np.cumsum(sizes) <= max(ratio * len(articles), sizes[0])])
         if held_out.all():
-            raise ConfigError(
-                f"dev_ratio = {ratio} holds out all {len(order)} articles; use a smaller ratio, or a file with more articles."
-            )
+            raise ConfigError(f"holds out all {len(order)} articles; use a smaller ratio, or a file with more articles.")
         return np.flatnonzero(~held_out), np.flatnonzero(held_out)
 
     def select(self, name: str, rows: np.ndarray) -> Self:
         windows = np.flatnonzero(np.isin(self.features.tensors["example_index"], rows))
         features = self.features.subset(windows)
         features.tensors["example_index"] = np.searchsorted(rows, features.tensors["example_index"]).astype(np.int32)
-        return replace(self, name=name, rows=rows, features=features)
+        return replace(self, name=name, rows=self.numbers_in_file(rows), features=features)
 
     def log_contents(self) -> None:
         facts = self.facts
@@ -97,7 +95,7 @@ class SquadSplit(Split):
             return legacy_text(self.tokenizer, bool(self.settings.do_lower_case))
         return None
 
-    def decode(self, outputs: np.ndarray) -> list[list[Candidate]]:
+    def decode(self, outputs: np.ndarray, dev: Scores = NO_SCORES) -> list[list[Candidate]]:
         """Return the candidates for every question, best first. outputs: float32 [n, k, 4], see src.heads.best_spans."""
         contexts = [question.example.context for question in self.examples]
         return find_answers(contexts, self.features.tensors, outputs, self.settings.n_best_size, self.span_text)

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from processor.readers import DataRow
 from processor.squad_windows import SquadExample
+from processor.text_files import UTF_8, read_text
 from src.data import Task
 from src.errors import DataError, list_problems, quote
 
@@ -55,7 +56,7 @@ class SquadQuestion:
     article: int  # number of its article in the file
 
 
-def read_questions(path: Path, strict: bool) -> list[SquadQuestion]:
+def read_questions(path: Path, strict: bool, encoding: str = UTF_8) -> list[SquadQuestion]:
     """Return the questions of a SQuAD 1 file.
 
     Raises DataError naming every place with a missing key or a wrong type. If `strict`, duplicate ids and answers that are not
@@ -63,7 +64,7 @@ def read_questions(path: Path, strict: bool) -> list[SquadQuestion]:
     answer is unknown.
     """
     try:
-        corpus = _Corpus.model_validate_json(path.read_bytes().removeprefix(b"\xef\xbb\xbf"))
+        corpus = _Corpus.model_validate_json(read_text(path, encoding))
     except ValidationError as error:
         problems = [f"{_place(detail['loc'])}: {detail['msg']}" for detail in error.errors(include_url=False)]
         raise DataError(list_problems(f"{path}: not a file in the format of SQuAD 1:", problems)) from None
@@ -104,7 +105,7 @@ def read_rows(path: Path, task: Task) -> list[DataRow]:
     """Return the questions of a task's file for the data check. Raises DataError, see `read_questions`."""
     return [
         DataRow(f"question {question.id}", (question.example.question, question.example.context), question.answers[0])
-        for question in read_questions(path, strict=True)
+        for question in read_questions(path, strict=True, encoding=task.encoding)
     ]
 
 

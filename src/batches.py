@@ -22,9 +22,9 @@ class Batch:
     """B rows for one forward pass.
 
     inputs: `input_ids` and `attention_mask` int64 [B, L], and `token_type_ids` int64 [B, L] if the model has segments.
-    labels: int64 or float32 [B] for rows; int64 [B, L] for tokens, IGNORE_INDEX at those without a label; int64 [B, 2] for spans:
-    first and last token. tokens: number of real tokens among the B x L. items: labelled items, the divisor of the mean loss.
-    places: int64 [tokens], positions of the real tokens in the flattened batch.
+    labels: int64 [B], float32 [B] or float32 [B, C] for rows; int64 [B, L] for tokens, IGNORE_INDEX at those without a label;
+    int64 [B, 2] for spans: first and last token. tokens: number of real tokens among the B x L. items: labelled items, the
+    divisor of the mean loss. places: int64 [tokens], positions of the real tokens in the flattened batch.
     context_marks: uint8 [B, L] for spans, see src.data.Features.
     """
 

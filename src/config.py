@@ -5,36 +5,38 @@ the task, command line. A complete flat file of the original project, config/<ta
 layers. This module imports nothing heavy, so that `--help` and configuration errors appear immediately.
 """
 
-import argparse
 import json
 import logging
-import shlex
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple, get_args
+from typing import Annotated, Any, NamedTuple
 
 from attrdict import AttrDict
 from pydantic import TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
-from src.cli import Parser
+from src.aliases import advise, replace_switches
+from src.command_line import NAMES, config_files, help_text, parse_command_line, types_of
+from src.data import Task, Tasks
 from src.errors import MAX_QUOTED, ConfigError, did_you_mean, list_problems, quote, quote_json, shorten
 from src.settings import (
     ALIASES,
     COMMAND_LINE,
     COMMAND_LINE_ONLY,
+    DATA_FILES,
     DEFAULT,
     DERIVED,
     MODEL_SETTINGS,
     Settings,
     default_of,
-    kind_of,
+    is_task_file,
+    task_name,
 )
 
 logger = logging.getLogger(__name__)
 
-NAMES = [*Settings.model_fields, *ALIASES]
+NO_FLAGS: Mapping[str, str] = {}
 LARGEST = 2**32 - 1  # of all whole numbers that make sense as a setting
 
 
@@ -45,28 +47,34 @@ class Layer(NamedTuple):
     values: Mapping[str, Any]
 
 
-def load_settings(argv: Sequence[str], *, script: str, tasks: Sequence[str], default_task: str = "") -> Settings:
+def load_settings(
+    argv: Sequence[str], *, script: str, tasks: Tasks, default_task: str = "", other_flags: Mapping[str, str] = NO_FLAGS
+) -> Settings:
     """Return the settings of a command line and the config files it names.
 
-    `tasks` are the tasks that `script` can run. Prints and exits with code 0 on --help and --print_settings.
-    Raises ConfigError with all problems, each with its source.
+    `tasks` are the tasks that `script` can run; `other_flags` its flags that are no settings, with their meaning, for --help.
+    Prints and exits with code 0 on --help and --print_settings. Raises ConfigError with all problems, each with its source.
     """
-    given, problems = parse_command_line(argv)
+    given, problems = parse_command_line(argv, other_flags)
     config_dir = Path(given.get("config_dir", default_of("config_dir")))
     if "help" in given:
-        print(help_text(script, tasks, config_dir))
+        print(help_text(script, list(tasks), config_dir, other_flags))
         sys.exit(0)
     print_settings = given.pop("print_settings", None) is not None
-    task = given.setdefault("task", default_task)
+    entry = given.get("task", default_task)
+    task = given["task"] = task_name(entry)
     if task not in tasks:
         reason = f"{script} cannot run the task {quote(task)}" if task else "--task is missing"
-        problems.insert(0, f"{reason}; choose from {', '.join(tasks)}.{did_you_mean(task, tasks)}")
+        own = " Your own data needs --train_file, see --help." if other_flags else ""
+        problems.insert(0, f"{reason}; choose from {', '.join(tasks)}.{did_you_mean(task, tasks)}{own}")
         raise ConfigError(list_problems("invalid settings:", problems))
 
-    layers = _file_layers(config_dir, task, given.get("config_file", default_of("config_file")), problems)
+    task_file = Path(entry) if is_task_file(entry) else config_dir / "tasks" / f"{task}.json"
+    layers = _file_layers(config_dir, task_file, given.get("config_file", default_of("config_file")), problems)
     values, sources = _merge([*layers, Layer(COMMAND_LINE, given)], task, problems)
     if not problems:
         _derive(values, sources)
+        _locate_files(values, sources, tasks[task], problems)
         problems += _check(values, sources)
     if problems:
         raise ConfigError(list_problems("invalid settings:", problems))
@@ -77,75 +85,6 @@ def load_settings(argv: Sequence[str], *, script: str, tasks: Sequence[str], def
         print(json.dumps(shown, ensure_ascii=False, indent=2))
         sys.exit(0)
     return settings
-
-
-def config_dir_of(argv: Sequence[str]) -> Path:
-    """Return the config folder that a command line names, or the default one."""
-    return Path(parse_command_line(argv)[0].get("config_dir", default_of("config_dir")))
-
-
-def config_files(config_dir: Path) -> list[str]:
-    """Return the names of the model files in `config_dir`, sorted."""
-    return sorted(path.name for path in config_dir.glob("*.json"))
-
-
-def help_text(script: str, tasks: Sequence[str], config_dir: Path) -> str:
-    """Return the text of --help: usage, tasks, config files, and every setting with type, default and meaning."""
-    lines = [
-        f"usage: python3 {script} --task TASK [--config_file FILE] [--SETTING VALUE ...]",
-        "",
-        f"tasks:        {', '.join(tasks)}",
-        f"config files: {', '.join(config_files(config_dir)) or 'none'}  (in {config_dir}/)",
-        "",
-        "A boolean setting without a value means true. Precedence, from low to high: default, config/tasks/<task>.json,",
-        'config/<file>.json, its "tasks" part for the task, command line.',
-        "--print_settings prints the effective settings and where each comes from.",
-        "",
-        f"{'setting':<31} {'type':<12} {'default':<12} meaning",
-    ]
-    for name, field in Settings.model_fields.items():
-        default = "required" if field.is_required() else json.dumps(field.default) if field.default != "" else "-"
-        meaning = f"{kind} tasks: {field.description}" if (kind := kind_of(name)) else field.description
-        lines.append(f"--{name:<29} {_type_name(field.annotation):<12} {default:<12} {meaning}")
-    return "\n".join(lines)
-
-
-def _type_name(annotation: Any) -> str:
-    """Return the type as --help shows it: `int`, `str|null`, or the choices of a Literal as `a|b`."""
-    if annotation is type(None):
-        return "null"
-    parts = get_args(annotation)
-    return "|".join(part if isinstance(part, str) else _type_name(part) for part in parts) or annotation.__name__
-
-
-def parse_command_line(argv: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
-    """Return the given values as strings by canonical name, and one problem for each argument that is not a setting."""
-    parser = Parser(add_help=False, allow_abbrev=False, argument_default=argparse.SUPPRESS)
-    parser.add_argument("-h", "--help", action="store_true")
-    parser.add_argument("--print_settings", action="store_true")
-    for name in NAMES:
-        canonical = ALIASES.get(name, name)
-        is_bool = bool in _types(canonical)
-        parser.add_argument(f"--{name}", dest=canonical, nargs="?", const="true" if is_bool else None)
-    parsed, unknown = parser.parse_known_args(argv)
-    given = {name: value for name, value in vars(parsed).items() if value is not None}
-    problems = [f"{COMMAND_LINE}: --{name} needs a value" for name, value in vars(parsed).items() if value is None]
-    for position, argument in enumerate(unknown):
-        if argument.startswith("--"):
-            flag = argument.split("=")[0]
-            hint = did_you_mean(flag, [f"--{name}" for name in NAMES])
-            problems.append(f"{COMMAND_LINE}: unknown setting {shorten(flag, MAX_QUOTED)}.{hint} See --help.")
-        elif position == 0 or not unknown[position - 1].startswith("--"):
-            shown = shorten(argument, MAX_QUOTED)
-            flag = f"--name {shlex.quote(shown)}"
-            problems.append(f"{COMMAND_LINE}: unexpected argument {shown!r}: write it as {flag}. See --help.")
-    return given, problems
-
-
-def _types(name: str) -> tuple[Any, ...]:
-    """Return the types that a setting may have: those of a union, or the only one."""
-    annotation = Settings.model_fields[name].annotation
-    return get_args(annotation) or (annotation,)
 
 
 def _read_json(path: Path, problems: list[str]) -> AttrDict:
@@ -161,8 +100,9 @@ def _read_json(path: Path, problems: list[str]) -> AttrDict:
     return AttrDict()
 
 
-def _file_layers(config_dir: Path, task: str, config_file: str, problems: list[str]) -> list[Layer]:
+def _file_layers(config_dir: Path, task_file: Path, config_file: str, problems: list[str]) -> list[Layer]:
     """Return the layers between the defaults and the command line, from low to high precedence."""
+    task = task_file.stem
     flat, plain = config_dir / task / config_file, config_dir / config_file
     if flat.is_file() and flat != plain:
         if plain.is_file():
@@ -180,8 +120,7 @@ def _file_layers(config_dir: Path, task: str, config_file: str, problems: list[s
     model = _read_json(plain, problems)
     parts = model.pop("tasks", {})
     layers = []
-    task_file = config_dir / "tasks" / f"{task}.json"
-    if task_file.is_file():
+    if task_file.is_file() and task_file.stat().st_size:  # `--print_task > FILE` begins with an empty file
         settings = _read_json(task_file, problems)
         settings.pop("definition", None)  # processor.definition reads it
         layers.append(Layer(str(task_file), settings))
@@ -189,7 +128,7 @@ def _file_layers(config_dir: Path, task: str, config_file: str, problems: list[s
     if not isinstance(parts, Mapping) or not all(isinstance(part, Mapping) for part in parts.values()):
         problems.append(f'{plain}: "tasks" must be an object with one object of settings per task')
         return layers
-    tasks = [path.stem for path in (config_dir / "tasks").glob("*.json")]
+    tasks = [task, *(path.stem for path in (config_dir / "tasks").glob("*.json"))]
     for name in parts:
         if name not in tasks:
             problems.append(f'{plain}: unknown task {quote(name)} in "tasks".{did_you_mean(name, tasks)}')
@@ -205,7 +144,8 @@ def _merge(layers: Sequence[Layer], task: str, problems: list[str]) -> tuple[dic
     """
     values = {name: field.default for name, field in Settings.model_fields.items() if not field.is_required()}
     sources: dict[str, str] = {}
-    for source, layer in layers:
+    for source, written_layer in layers:
+        layer = replace_switches(written_layer, source, source == COMMAND_LINE, problems)
         if "model_name_or_path" in layer:
             for name in MODEL_SETTINGS:
                 values[name] = default_of(name)
@@ -213,7 +153,7 @@ def _merge(layers: Sequence[Layer], task: str, problems: list[str]) -> tuple[dic
         for written, value in layer.items():
             name = ALIASES.get(written, written)
             if name not in Settings.model_fields:
-                problems.append(f"{source}: unknown setting {quote(written)}.{did_you_mean(written, NAMES)}")
+                problems.append(f"{source}: unknown setting {quote(written)}{advise(written, NAMES)}")
                 continue
             if written != name and layer.get(name, value) != value:
                 problems.append(
@@ -231,7 +171,7 @@ def _merge(layers: Sequence[Layer], task: str, problems: list[str]) -> tuple[dic
 
 
 def _convert(name: str, value: Any, *, from_string: bool) -> Any:
-    if from_string and value in ("null", "none", "None") and type(None) in _types(name):
+    if from_string and value in ("null", "none", "None") and type(None) in types_of(name):
         return None
     field: FieldInfo = Settings.model_fields[name]
     adapter: TypeAdapter[Any] = TypeAdapter(Annotated[field.annotation, field])  # type: ignore[arg-type]
@@ -247,6 +187,37 @@ def _derive(values: dict[str, Any], sources: dict[str, str]) -> None:
         if sources.get("model_name_or_path") == COMMAND_LINE:
             stem = Path(values["model_name_or_path"]).absolute().name
         values["output_dir"], sources["output_dir"] = f"{stem}-{values['task']}-ckpt", DERIVED
+
+
+def _locate_files(values: dict[str, Any], sources: Mapping[str, str], task: Task, problems: list[str]) -> None:
+    """Replace data files of the command line that are outside the task's folder by their absolute paths.
+
+    A file that is in both places or in neither is a problem, except one that is going to be downloaded.
+    """
+    folder = Path(values["data_dir"]) / values["task"]
+    for name in DATA_FILES.values():
+        value = values.get(name)
+        if not value or sources[name] != COMMAND_LINE:
+            continue
+        inside, outside = folder / value, Path(value)
+        leaves_folder = ".." in outside.parts
+        if not _is_file(outside):
+            if not _is_file(inside) and value not in task.files and not _unusable(name, value):
+                places = " and ".join(dict.fromkeys(shorten(str(path), MAX_QUOTED) for path in (inside, outside.absolute())))
+                problems.append(f"{COMMAND_LINE}: {name} = {quote_json(value)}: no such file; looked for {places}")
+        elif leaves_folder or not _is_file(inside):
+            values[name] = str(outside.absolute())
+        elif not inside.samefile(outside):
+            problems.append(
+                f"{COMMAND_LINE}: {name} = {quote_json(value)}: found {inside} and {outside.absolute()}; give one's absolute path"
+            )
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # the name is too long
+        return False
 
 
 def _check(values: dict[str, Any], sources: dict[str, str]) -> list[str]:
@@ -265,10 +236,18 @@ def _check(values: dict[str, Any], sources: dict[str, str]) -> list[str]:
     ]
     if values["do_train"] and not values["train_file"]:
         problems.append("train_file is missing; set it in the task's file, or pass --train_file or --do_train false")
-    if values["dev_ratio"] and values["dev_file"]:
+    if not values["test_file"] and not values["test_ratio"]:
         problems.append(
-            f"{given('dev_ratio')}: conflicts with dev_file = {shorten(values['dev_file'], MAX_QUOTED)}; remove one of them"
+            "test_file is missing; set it in the task's file, or pass --test_file FILE, or --test_ratio 0.1 to hold out a tenth "
+            "of the training file"
         )
+    for split in ("dev", "test"):
+        if values[f"{split}_ratio"] and (file := values[f"{split}_file"]):
+            problems.append(
+                f"{given(f'{split}_ratio')}: conflicts with {split}_file = {shorten(file, MAX_QUOTED)}; remove one of them"
+            )
+    if values["threshold"] == "dev" and not (values["dev_file"] or values["dev_ratio"]):
+        problems.append(f"{given('threshold')}: there is no dev set to choose it on; pass --dev_file or --dev_ratio")
     if values["overwrite_output_dir"] and sources["overwrite_output_dir"] == COMMAND_LINE and not values["do_train"]:
         problems.append("--overwrite_output_dir would remove the checkpoints that --do_train false needs; remove one of them")
     return problems
@@ -282,6 +261,8 @@ def _unusable(name: str, value: Any) -> str:
         return "should be -1 (from num_train_epochs) or the number of updates"
     if name == "version_2_with_negative" and value:
         return "questions without an answer are not supported"
+    if name == "threshold" and value != "dev" and not 0 < value < 1:
+        return "should be a number between 0 and 1, or dev"
     if not isinstance(value, str):
         return ""
     if any(character == "\0" or "\ud800" <= character <= "\udfff" for character in value):
@@ -289,6 +270,6 @@ def _unusable(name: str, value: Any) -> str:
     leaves_folder = not Path(value).is_absolute() and ".." in Path(value).parts
     if name == "output_dir" and (leaves_folder or Path(value).name in ("", "..")):
         return "should be the name of a folder in ckpt_dir"
-    if name in ("train_file", "dev_file", "test_file") and leaves_folder:
+    if name in DATA_FILES.values() and leaves_folder:  # _locate_files has replaced those that the command line may name
         return "should be a file in <data_dir>/<task>, or an absolute path"
     return ""

@@ -16,16 +16,25 @@ NOT_CONTEXT, IN_CONTEXT, MAX_CONTEXT = 0, 1, 2
 
 Scores = dict[str, float]  # name of a score -> value
 Tensors = dict[str, np.ndarray]
-Kind = Literal["classification", "regression", "tagging", "span"]
-Format = Literal["tsv", "squad"]  # of data files
+Kind = Literal["classification", "multi_label", "regression", "tagging", "span"]
+Format = Literal["tsv", "csv", "jsonl", "json", "conll", "squad", "parquet"]  # of data files
 
 # kind of task -> the command that runs it
 SCRIPTS: Mapping[str, str] = {
     "classification": "run_seq_cls.py",
+    "multi_label": "run_seq_cls.py",
     "regression": "run_seq_cls.py",
     "tagging": "run_ner.py",
     "span": "run_squad.py",
 }
+
+POSITIONS = ("B-", "I-", "E-", "S-")  # how tags such as B-PER begin
+
+
+def ends_with_position(tags: Iterable[str]) -> bool:
+    """Return whether tags have their B or I at the end, as in PER-B: seqeval's option `suffix`. In B-PER it is at the start."""
+    return not all(tag.startswith(POSITIONS) for tag in set(tags) - {"O"})
+
 
 # Tensors of Features with one entry per token; all others but `offsets` have one entry per row.
 TOKEN_TENSORS = frozenset({"input_ids", "token_type_ids", "label_ids", "char_start", "char_end", "context_marks"})
@@ -56,12 +65,15 @@ class Task(_Record):
     order: int = 1000  # its place among the columns of the tables
     source: str = ""  # where the corpus comes from
     licence: str = ""
-    format: Format = "tsv"
-    columns: tuple[str, ...] = ()  # of its files
+    format: Format | None = None  # of its files; None: by the suffix of each
+    encoding: str = "utf-8"
+    columns: tuple[str, ...] = ()  # of a table, in their order; (): as the first line names them
     header: bool = True  # whether the first line of a file names its columns
-    text: tuple[str, ...] = Field(min_length=1, max_length=2)  # columns; two for pairs
-    label: tuple[str, ...] = Field(min_length=1)  # column
-    labels: dict[str, str] | None = None  # label in the file -> readable name, in the order of ids; None: no classes
+    text: tuple[str, ...] = Field(min_length=1, max_length=2)  # columns, or dotted paths into records; two for pairs
+    label: tuple[str, ...] = Field(min_length=1)  # column; for multi_label also one column of 0 and 1 per label
+    label_separator: str = Field(",", min_length=1)  # between the labels of a row, if they are in one text
+    # label in the file -> readable name, in the order of ids; None: no classes, or those of the training file (processor.labels)
+    labels: dict[str, str] | None = None
     score_range: tuple[float, float] | None = None  # lowest and highest label of a regression task
     skip_empty_text: bool = False  # leave out rows with an empty text, as the original does
     placeholder: str | None = None  # text in place of a missing one; rows with it are left out of `<headline>_clean`
@@ -104,6 +116,7 @@ class Features:
     | `token_type_ids` | uint8 [total] | all | segment of each token |
     | `offsets` | int64 [n + 1] | all | row i has the tokens offsets[i] to offsets[i + 1] |
     | `labels` | int64 [n] / float32 [n] | classification / regression | label id / score of each row |
+    | `labels` | float32 [n, labels] | multi_label | 1 for each label of a row, else 0 |
     | `label_ids` | int32 [total] | tagging | label id of the first token of each word, IGNORE_INDEX elsewhere |
     | `start_positions`, `end_positions` | int32 [n] | span | first and last token of the answer in the window, 0 if not in it |
     | `example_index` | int32 [n] | span | the question that a window belongs to |
@@ -139,7 +152,8 @@ class Split(Protocol):
     """One data file of a task, as the training loop uses it. Implemented by processor.split.Split.
 
     `decode` turns what src.evaluate.predict returns for `features` into predictions, once per scoring; scores, report and
-    prediction files are made from its result.
+    prediction files are made from its result. It also gets the scores of the same weights on dev, empty if there are none (yet):
+    what is chosen on dev is among them.
     """
 
     @property
@@ -147,8 +161,8 @@ class Split(Protocol):
     @property
     def facts(self) -> Mapping[str, Any]: ...
     def __len__(self) -> int: ...
-    def hold_out(self, ratio: float) -> "tuple[Split, Split]": ...
-    def decode(self, outputs: np.ndarray) -> Any: ...
+    def hold_out(self, ratio: float, name: str) -> "tuple[Split, Split]": ...
+    def decode(self, outputs: np.ndarray, dev: Scores) -> Any: ...
     def score(self, decoded: Any) -> Scores: ...
     def report(self, decoded: Any) -> str: ...
     def cautions(self, decoded: Any) -> list[str]: ...

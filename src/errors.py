@@ -88,7 +88,7 @@ def quote(value: object) -> str:
 
 def quote_json(value: object) -> str:
     """Return a value as JSON for a message, without its middle if it is long."""
-    return shorten(json.dumps(value, ensure_ascii=False), MAX_QUOTED)
+    return shorten(json.dumps(value, ensure_ascii=False, default=str), MAX_QUOTED)
 
 
 def shorten(text: str, limit: int) -> str:

@@ -17,6 +17,7 @@ from src.device import is_out_of_memory
 from src.errors import BenchmarkError, Interrupted, NumbersError, ScoringError, brief
 from src.heads import TaskModel
 from src.progress import Progress
+from src.run_files import record_choices
 from src.run_folder import RunFolder
 
 logger = logging.getLogger(__name__)
@@ -117,13 +118,14 @@ class Scorer:
         outputs, loss = predict(task_model, split.features, self.budget, Progress(f"scoring {name}", len(split)))
         if not math.isfinite(loss):
             raise NumbersError(f"step {step}: the loss on {name} is not a finite number; train with a smaller --learning_rate.")
-        decoded = split.decode(outputs)
+        decoded = split.decode(outputs, self.run.history.scores.get(step, {}).get("dev", {}))
         scores = {**split.score(decoded), "loss": loss}
         if not math.isfinite(headline := scores.get(self.run.history.headline, math.nan)):
             raise ValueError(f"the metric returns {self.run.history.headline} = {headline}, expected a finite number")
         cautions = split.cautions(decoded)
         if name == "test":
             self.run.write_predictions(step, name, split.predictions(decoded))
+        record_choices(self.run.checkpoint_folder(step), scores)
         self.run.add_scores(step, name, scores, split.report(decoded), cautions)
         seconds = time.monotonic() - started
         self.seconds += seconds

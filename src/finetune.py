@@ -8,9 +8,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import torch
 from accelerate import Accelerator
 
 from src.batches import Collator
+from src.class_weights import label_weights
 from src.data import Split, Task
 from src.device import compile_layers, describe_environment, is_out_of_memory, start_device
 from src.dropout import use_cheap_dropout
@@ -98,13 +100,17 @@ def train_and_score(run: RunFolder, task: Task, components: Components, splits: 
     settings, accelerator = run.settings, components.accelerator
     preparation_seconds = seconds_since_start()
     environment = describe_environment(accelerator) | {"definition": task.model_dump(mode="json", exclude_defaults=True)}
+    weights = None
     if components.model is not None:
         environment["model_revision"] = model_revision(settings)
+        if weights := label_weights(settings, task, splits["train"].features):
+            environment["class_weights"] = weights
+            logger.info("train: class weights: %s", ", ".join(f"{label} {weight:.4g}" for label, weight in weights.items()))
     run.start(environment, {name: split.facts for name, split in splits.items()})
     scorer = Scorer(run, dict(splits), settings.evaluation_budget)
     with logging_to(run.folder / LOG), _explained_failures():
         if components.model is not None:
-            task_model = wrap_model(components.model, settings, task, accelerator)
+            task_model = wrap_model(components.model, settings, task, accelerator, weights)
             components.model = None
             train(task_model, components.tokenizer, splits["train"], accelerator, scorer)
             del task_model  # no reference is left: its memory is free before checkpoints are scored
@@ -126,8 +132,12 @@ def score_checkpoints(task: Task, accelerator: Accelerator, scorer: Scorer) -> N
         run.prune()
 
 
-def wrap_model(model: Any, settings: Settings, task: Task, accelerator: Accelerator) -> TaskModel:
+def wrap_model(
+    model: Any, settings: Settings, task: Task, accelerator: Accelerator, weights: Mapping[str, float] | None = None
+) -> TaskModel:
     """Return the model with its head and collator: its own pad id, and segments if its config has them.
+
+    weights: those of the labels in the loss of training, see src.class_weights.
 
     Its encoder runs without padding if the settings ask for it and its architecture supports it.
     """
@@ -143,7 +153,8 @@ def wrap_model(model: Any, settings: Settings, task: Task, accelerator: Accelera
     length = settings.max_seq_len if settings.padding == "max_length" else None
     pad_token_id = getattr(model.config, "pad_token_id", None) or 0
     collate = Collator(pad_token_id, uses_segments(model.config), accelerator.device, length, head.labels)
-    return TaskModel(model, collate, head, settings, unpads)
+    on_device = torch.tensor(list(weights.values()), device=accelerator.device) if weights else None
+    return TaskModel(model, collate, head, settings, unpads, on_device)
 
 
 @cache

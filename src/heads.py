@@ -20,7 +20,8 @@ class Head:
     """The head for one kind of task."""
 
     auto_class: str  # class of transformers that adds the head to an encoder
-    summed_loss: Callable[[Tensor, Tensor], Tensor]  # logits, labels -> sum of the losses of all items, a scalar
+    # logits, labels -> sum of the losses of all items, a scalar; `weights=` as src.class_weights computes them, if it does
+    summed_loss: Callable[..., Tensor]
     logits: Callable[[Any, Batch], Tensor] = lambda output, batch: output.logits  # output of the transformers model -> logits
     postprocess: Callable[[Tensor, Batch, Settings], Tensor] = lambda logits, batch, settings: logits  # what evaluation keeps
     labels: LabelLayout = "rows"  # one label per row, one per token, or a span per row; evaluation keeps as many predictions
@@ -29,9 +30,21 @@ class Head:
     word_level: bool = False  # the task labels words, so the ids of a word must not depend on whether a space precedes it
 
 
-def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return the summed cross entropy, a scalar. logits float [..., C], labels int64 [...] with IGNORE_INDEX for no item."""
-    return functional.cross_entropy(logits.flatten(0, -2), labels.flatten(), reduction="sum", ignore_index=IGNORE_INDEX)
+def cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Return the summed cross entropy, a scalar. logits float [..., C], labels int64 [...] with IGNORE_INDEX for no item.
+
+    weights: float [C]; the loss of an item is multiplied by the weight of its label.
+    """
+    return functional.cross_entropy(logits.flatten(0, -2), labels.flatten(), weights, reduction="sum", ignore_index=IGNORE_INDEX)
+
+
+def binary_cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Return the binary cross entropy, averaged over labels and summed over rows, a scalar. Both float [B, C].
+
+    weights: float [C]; the loss of a label that a row has is multiplied by its weight.
+    """
+    summed = functional.binary_cross_entropy_with_logits(logits, labels, pos_weight=weights, reduction="sum")
+    return summed / logits.shape[-1]
 
 
 def squared_error(logits: Tensor, labels: Tensor) -> Tensor:
@@ -87,6 +100,11 @@ HEADS: Mapping[str, Head] = {
         summed_loss=cross_entropy,
         problem_type="single_label_classification",
     ),
+    "multi_label": Head(
+        auto_class="AutoModelForSequenceClassification",
+        summed_loss=binary_cross_entropy,
+        problem_type="multi_label_classification",
+    ),
     "regression": Head(
         auto_class="AutoModelForSequenceClassification",
         summed_loss=squared_error,
@@ -121,12 +139,18 @@ class TaskModel:
     head: Head
     settings: Settings
     unpadded: bool = False  # the encoder runs without padding (src.unpadding)
+    weights: Tensor | None = None  # of the labels in the loss of training (src.class_weights), float32 [C]
 
     def logits(self, batch: Batch) -> Tensor:
         """Run the model: float [B, C], or [B, L, C] if each token has outputs. The only place that does, in training, too."""
         layout = using_layout(Layout.of(batch.inputs["attention_mask"], batch.places)) if self.unpadded else nullcontext()
         with layout:
             return self.head.logits(self.model(**batch.inputs), batch)
+
+    def training_loss(self, batch: Batch) -> Tensor:
+        """Return the sum of the weighted losses of a batch's items, a scalar. Losses in evaluation are not weighted."""
+        weighted = {} if self.weights is None else {"weights": self.weights}
+        return self.head.summed_loss(self.logits(batch), batch.labels, **weighted)
 
     def postprocess(self, logits: Tensor, batch: Batch) -> Tensor:
         """Return what evaluation keeps of the logits: one entry per row of the batch, or per real token."""

@@ -9,19 +9,29 @@ import string
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby
+from functools import partial
+from itertools import chain
 from typing import Any
 
 import numpy as np
 
-from src.data import Scores, Task
+from src.data import Scores, Task, ends_with_position
 from src.hangul import compose
+from src.weighted_metrics import (
+    SIMILAR,
+    Columns,
+    WeightedScore,
+    column_mean,
+    weighted_accuracy,
+    weighted_entity_f1,
+    weighted_label_f1,
+    weighted_macro_f1,
+    weighted_pearson,
+    weighted_similar_f1,
+    weighted_spearman,
+)
 
 logger = logging.getLogger(__name__)
-
-Columns = Mapping[str, Sequence[str]]  # of predictions.tsv
-# Weights float64 [r, n] (how often each of n rows occurs in each of r samples) -> score of each sample, float64 [r].
-WeightedScore = Callable[[np.ndarray], np.ndarray]
 
 
 def accuracy(labels: np.ndarray, preds: np.ndarray) -> Scores:
@@ -42,6 +52,21 @@ def macro_f1(labels: np.ndarray, preds: np.ndarray) -> Scores:
     return {"f1": float(f1), "precision": float(precision), "recall": float(recall)}
 
 
+def multi_label_f1(labels: np.ndarray, preds: np.ndarray) -> Scores:
+    """Return `micro_f1`, `macro_f1` and `samples_f1` (0..1). Both [n, labels], 1 for each label of a row, else 0.
+
+    They are over all pairs of row and label, the mean over labels, and the mean over rows. A label that is in no row and never
+    predicted has F1 0, a row without labels for which none is predicted has F1 1.
+    """
+    from sklearn.metrics import f1_score
+
+    zero_division = {"micro": 0.0, "macro": 0.0, "samples": 1.0}
+    return {
+        f"{average}_f1": float(f1_score(labels.astype(int), preds.astype(int), average=average, zero_division=value))
+        for average, value in zero_division.items()
+    }
+
+
 def correlation(labels: np.ndarray, preds: np.ndarray) -> Scores:
     """Return `pearson`, `spearmanr` (-1..1) and their mean `corr`. Both float [n].
 
@@ -57,17 +82,25 @@ def correlation(labels: np.ndarray, preds: np.ndarray) -> Scores:
     return {"pearson": pearson, "spearmanr": spearman, "corr": (pearson + spearman) / 2}
 
 
+def similarity(labels: np.ndarray, preds: np.ndarray) -> Scores:
+    """Return the scores of `correlation`, and `f1` (0..1) of the class of scores from SIMILAR on, as KLUE-STS is scored.
+
+    Both float [n], on a scale from 0 to 5.
+    """
+    from sklearn.metrics import f1_score
+
+    f1 = f1_score(np.asarray(labels) >= SIMILAR, np.asarray(preds) >= SIMILAR, zero_division=0.0)
+    return {**correlation(labels, preds), "f1": float(f1)}
+
+
 Tags = list[list[str]]  # sentences of word tags: "PER-B", "PER-I", "O"
 
 
 def entity_f1(gold: Tags, preds: Tags) -> Scores:
-    """Return `f1`, `precision`, `recall` (0..1) over whole entities, by seqeval as the published scores are.
-
-    seqeval's `suffix` option is set, as tags have their B or I at the end.
-    """
+    """Return `f1`, `precision`, `recall` (0..1) over whole entities, by seqeval as the published scores are."""
     from seqeval.metrics import f1_score, precision_score, recall_score
 
-    options = {"suffix": True, "zero_division": 0}
+    options = {"suffix": ends_with_position(chain(*gold, *preds)), "zero_division": 0}
     return {
         "f1": float(f1_score(gold, preds, **options)),
         "precision": float(precision_score(gold, preds, **options)),
@@ -80,9 +113,10 @@ def entity_report(gold: Tags, preds: Tags) -> str:
     from seqeval.metrics import classification_report
     from seqeval.metrics.sequence_labeling import get_entities
 
-    if not get_entities([*gold, *preds], suffix=True):  # seqeval raises ValueError
+    suffix = ends_with_position(chain(*gold, *preds))
+    if not get_entities([*gold, *preds], suffix=suffix):  # seqeval raises ValueError
         return ""
-    return str(classification_report(gold, preds, suffix=True, zero_division=0, digits=4))
+    return str(classification_report(gold, preds, suffix=suffix, zero_division=0, digits=4))
 
 
 # Characters that the official KorQuAD 1.0 script replaces by spaces; other ASCII punctuation is removed.
@@ -117,88 +151,6 @@ def _character_f1(gold: str, pred: str) -> float:
     return 2 * shared / (gold_counts.total() + pred_counts.total()) if shared else 0.0
 
 
-# -- Weighted forms: scores of resampled rows, for `run_benchmark.py compare` ------------------------------------------------
-# They repeat the definitions above because thousands of samples need vectorized code; `compare` checks that both agree.
-
-
-def weighted_accuracy(columns: Columns) -> WeightedScore:
-    """Weighted form of `acc` in `accuracy`."""
-    return _weighted_mean(np.array(columns["label"]) == np.array(columns["prediction"]))
-
-
-def weighted_macro_f1(columns: Columns) -> WeightedScore:
-    """Weighted form of `f1` in `macro_f1`. A class counts in the samples in which it occurs as label or prediction."""
-    gold, preds = np.array(columns["label"]), np.array(columns["prediction"])
-    classes = np.union1d(gold, preds)
-    is_gold, is_pred = gold[:, None] == classes, preds[:, None] == classes
-    hits, sizes = (is_gold & is_pred).astype(float), is_gold.astype(float) + is_pred
-
-    def score(weights: np.ndarray) -> np.ndarray:
-        total = weights @ sizes  # of each class: gold rows + predicted rows
-        f1 = _divide(2 * (weights @ hits), total)
-        return f1.sum(axis=1) / (total > 0).sum(axis=1)
-
-    return score
-
-
-def weighted_entity_f1(columns: Columns) -> WeightedScore:
-    """Weighted form of `f1` in `entity_f1`, over all words (`f1_full`). A row is a sentence."""
-    from seqeval.metrics.sequence_labeling import get_entities
-
-    counts = []
-    words = zip(columns["sentence"], columns["label"], columns["prediction"], strict=True)
-    for _, sentence in groupby(words, key=lambda word: word[0]):
-        _, labels, predictions = zip(*sentence, strict=True)
-        gold, predicted = (set(get_entities(list(tags), suffix=True)) for tags in (labels, predictions))
-        counts.append((2 * len(gold & predicted), len(gold) + len(predicted)))
-    hits, sizes = np.array(counts, float).T
-
-    return lambda weights: _divide(weights @ hits, weights @ sizes)
-
-
-def weighted_spearman(columns: Columns) -> WeightedScore:
-    """Weighted form of `spearmanr` in `correlation`: Pearson's r of the ranks in each sample; ties share their mean rank."""
-    gold, preds = (_ranks(np.array(columns[name], float)) for name in ("label", "prediction"))
-
-    def score(weights: np.ndarray) -> np.ndarray:
-        total = weights.sum(axis=1, keepdims=True)
-        x, y = (ranks(weights) for ranks in (gold, preds))
-        x, y = (values - (weights * values).sum(axis=1, keepdims=True) / total for values in (x, y))
-        scale = np.sqrt((weights * x * x).sum(axis=1) * (weights * y * y).sum(axis=1))
-        return _divide((weights * x * y).sum(axis=1), scale)
-
-    return score
-
-
-def _ranks(values: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
-    """Return a function from weights to the rank of each value in each sample, float64 [r, n]."""
-    order = np.argsort(values, kind="stable")
-    _, first, group = np.unique(values[order], return_index=True, return_inverse=True)
-    group_of = np.empty(len(values), int)
-    group_of[order] = group
-
-    def ranks(weights: np.ndarray) -> np.ndarray:
-        equal = np.add.reduceat(weights[:, order], first, axis=1)
-        return (np.cumsum(equal, axis=1) - equal + (equal + 1) / 2)[:, group_of]
-
-    return ranks
-
-
-def _divide(numerators: np.ndarray, denominators: np.ndarray) -> np.ndarray:
-    """Return the quotients, and 0 if the denominator is 0."""
-    return np.divide(numerators, denominators, out=np.zeros_like(denominators), where=denominators > 0)
-
-
-def _weighted_mean(values: np.ndarray) -> WeightedScore:
-    numbers = np.asarray(values, float)
-    return lambda weights: weights @ numbers / weights.sum(axis=1)
-
-
-def column_mean(name: str) -> Callable[[Columns], WeightedScore]:
-    """Return the weighted form of a mean over a column that holds a score per question."""
-    return lambda columns: _weighted_mean(np.array(columns[name], float))
-
-
 @dataclass(frozen=True)
 class Metric:
     """How a metric is computed, displayed and resampled. A new metric needs one row of METRICS and nothing else."""
@@ -215,12 +167,25 @@ class Metric:
 METRICS: Mapping[str, Metric] = {
     "accuracy": Metric(accuracy, "acc", {}, {"acc": weighted_accuracy}),
     "macro_f1": Metric(macro_f1, "f1", {"f1": "F1"}, {"f1": weighted_macro_f1}),
+    "multi_label_f1": Metric(
+        multi_label_f1,
+        "micro_f1",
+        {"micro_f1": "micro F1", "macro_f1": "macro F1", "samples_f1": "samples F1"},
+        {f"{average}_f1": partial(weighted_label_f1, average=average) for average in ("micro", "macro", "samples")},
+    ),
     "correlation": Metric(
         correlation,
         "spearmanr",
         {"spearmanr": "spearman"},
         {"spearmanr": weighted_spearman},
         rounding=1e-3,  # predictions are written with six digits, which creates ties
+    ),
+    "similarity": Metric(
+        similarity,
+        "pearson",
+        {"pearson": "Pearson", "f1": "F1"},
+        {"pearson": weighted_pearson, "f1": weighted_similar_f1},
+        rounding=1e-3,
     ),
     # Compared by the score over all words: which words `f1` leaves out depends on the model's tokenizer.
     "entity_f1": Metric(

@@ -48,7 +48,7 @@ def _complete(run: RunFolder, task: Task, files: Mapping[str, DataFile], load_sp
     settings = run.settings
     components = prepare(run, task)
     splits = {name: load_split(name, file, settings, task, components.tokenizer) for name, file in files.items()}
-    if settings.holds_out:
-        splits["train"], splits["dev"] = splits["train"].hold_out(settings.dev_ratio)
+    for name, ratio in settings.held_out.items():
+        splits["train"], splits[name] = splits["train"].hold_out(ratio, name)
     if not settings.features_only:
         train_and_score(run, task, components, splits)

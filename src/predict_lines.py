@@ -1,4 +1,4 @@
-"""The line protocol of predict.py: each input line gives one JSON line with its result or its error, in the same order."""
+"""The protocol of predict.py: each input line gives one JSON line with its result or its error, in the same order."""
 
 import contextlib
 import json
@@ -10,7 +10,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -26,52 +26,83 @@ CHUNK = 1024  # lines that are predicted together, sorted by length
 Parse = Callable[[str], list[Any]]  # line -> values of Inputs.keys; raises ValueError
 
 
-def predict_lines(
-    chunks: Iterable[Sequence[bytes]],
+class Row(NamedTuple):
+    """One input: the values of Inputs.keys, or why there are none."""
+
+    number: int  # its line in the input, from 1
+    values: Sequence[Any]
+    error: str  # empty if the values are there
+    cells: Sequence[str]  # what a CSV output repeats of the input
+
+
+def predict_rows(
+    chunks: Iterable[Iterable[Row]],
     inputs: Inputs,
     predict: Callable[[Features], np.ndarray],
-    write: Callable[[str], object],
+    write: Callable[[Row, dict[str, Any]], object],
     strict: bool = False,
 ) -> None:
-    """Write one JSON line per input line: its result, or {"line": number, "error": reason} if it is invalid.
+    """Write the result of every row, in order, or {"line": number, "error": reason} if it is invalid.
 
-    chunks: the input lines in parts that are predicted together. predict: features -> model outputs.
-    Raises DataError if no line is valid, and if `strict` for the first invalid line, after writing the results before it.
+    chunks: the rows in parts that are predicted together. predict: features -> model outputs.
+    Raises DataError if no row is valid, and if `strict` for the first invalid row, after writing the results before it.
     """
-    parse: Parse | None = None
     lines, invalid, first_error = 0, 0, ""
     for chunk in chunks:
         examples: list[Any] = []
-        errors: list[str | None] = []  # one per line, None if it is valid
-        for line in chunk:
-            try:
-                text = line.decode("utf-8" if lines + len(errors) else "utf-8-sig").rstrip("\r\n")
-                if not text.strip():
-                    raise ValueError("the line is empty")
-                if "\r" in text:
-                    raise ValueError("found CR inside the line; lines must end with LF or CR LF, not with CR alone")
-                parse = parse or _choose_format(text, inputs.keys)
-                examples.append(inputs.example(parse(text)))
-                errors.append(None)
-            except (ValueError, RecursionError) as error:
-                errors.append("not UTF-8" if isinstance(error, UnicodeDecodeError) else str(error))
-                if strict:
-                    break
+        checked: list[tuple[Row, str]] = []  # with why it is invalid
+        for row in chunk:
+            reason = row.error
+            if not reason:
+                try:
+                    examples.append(inputs.example(row.values))
+                except ValueError as error:
+                    reason = str(error)
+            checked.append((row, reason))
+            if reason and strict:
+                break
         results = _results(inputs, examples, predict)
-        for number, reason in enumerate(errors, start=lines + 1):
-            if reason is not None and strict:
-                raise DataError(f"line {number}: {reason}. Correct the line, or omit --strict to skip invalid lines.")
-            result = next(results) if reason is None else {"line": number, "error": reason}
-            write(json.dumps(result, ensure_ascii=False) + "\n")
-        lines += len(errors)
-        invalid += len(errors) - len(examples)
-        first_error = first_error or next((reason for reason in errors if reason is not None), "")
+        for row, reason in checked:
+            if reason and strict:
+                raise DataError(f"line {row.number}: {reason}. Correct the line, or omit --strict to skip invalid lines.")
+            write(row, {"line": row.number, "error": reason} if reason else next(results))
+        lines += len(checked)
+        invalid += len(checked) - len(examples)
+        first_error = first_error or next((reason for _, reason in checked if reason), "")
     if not lines:
         logger.warning("the input is empty")
     elif invalid == lines:
         raise DataError(f"none of the {lines} lines is valid; the first error: {first_error}.")
     elif invalid:
         logger.warning("%d of %d lines are invalid; the output contains their errors", invalid, lines)
+
+
+def write_json(write: Callable[[str], object]) -> Callable[[Row, dict[str, Any]], object]:
+    """Return a function that writes a result as one JSON line."""
+    return lambda row, result: write(json.dumps(result, ensure_ascii=False) + "\n")
+
+
+def parse_lines(chunks: Iterable[Sequence[bytes]], keys: Sequence[str]) -> Iterator[list[Row]]:
+    """Yield the rows of lines, in the same chunks. The first line with text decides whether they are JSON or TSV."""
+    parse: Parse | None = None
+    number = 0
+    for chunk in chunks:
+        rows = []
+        for line in chunk:
+            number += 1
+            text = line.decode("utf-8", errors="replace").rstrip("\r\n")
+            try:
+                text = line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
+                if not text.strip():
+                    raise ValueError("the line is empty")
+                if "\r" in text:
+                    raise ValueError("found CR inside the line; lines must end with LF or CR LF, not with CR alone")
+                parse = parse or _choose_format(text, keys)
+                rows.append(Row(number, parse(text), "", [text]))
+            except (ValueError, RecursionError) as error:
+                reason = "not UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)
+                rows.append(Row(number, [], reason, [text]))
+        yield rows
 
 
 def _results(inputs: Inputs, examples: list[Any], predict: Callable[[Features], np.ndarray]) -> Iterator[dict[str, Any]]:

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from src.errors import CheckpointError, list_problems
-from src.files import DAMAGE, PARTIAL, read_facts, read_json
+from src.files import DAMAGE, PARTIAL, read_facts, read_json, write_json
 from src.settings import Settings
 
 SETTINGS = "settings.json"
@@ -23,6 +23,7 @@ LOG = "train.log"
 RESUME = "resume"  # folder of the state that an unfinished training resumes from
 STATE = f"{RESUME}/state.safetensors"
 SCORES = f"{RESUME}/scores.json"  # of an unfinished training; its state does not hold them
+CHOICES = "chosen"  # entry of a checkpoint's settings.json, see record_choices
 CHECKPOINT = re.compile(r"checkpoint-(\d+)")
 
 # How far a run has come. "absent": no folder, or nothing in it but half-written files; "foreign": files, but no settings.json;
@@ -85,6 +86,13 @@ def read_saved_scores(folder: Path) -> dict[str, Any]:
     return read_json(folder / SCORES)
 
 
+def record_choices(checkpoint: Path, scores: Mapping[str, float]) -> None:
+    """Record the settings that scoring a checkpoint has chosen, such as `threshold`: its scores with the name of a setting."""
+    choices = {name: value for name, value in scores.items() if name in Settings.model_fields}
+    if choices and (checkpoint / SETTINGS).is_file():
+        write_json(checkpoint / SETTINGS, read_json(checkpoint / SETTINGS) | {CHOICES: choices})
+
+
 def read_definition(checkpoint: Path) -> dict[str, Any] | None:
     """Return the definition of the task that a checkpoint was trained on; None if an older version has saved it."""
     definition: dict[str, Any] | None = read_json(checkpoint / SETTINGS).get("definition")
@@ -92,7 +100,7 @@ def read_definition(checkpoint: Path) -> dict[str, Any] | None:
 
 
 def read_settings(checkpoint: Path) -> Settings:
-    """Return the settings that the checkpoint in a folder was trained with.
+    """Return the settings that the checkpoint in a folder was trained with, and for those in CHOICES what was chosen.
 
     Raises CheckpointError if the folder is not a checkpoint, or its settings are invalid.
     """
@@ -104,7 +112,8 @@ def read_settings(checkpoint: Path) -> Settings:
         raise CheckpointError(f"{checkpoint} is the folder of a run. Name one of its checkpoints: {path}")
     if "settings" not in record or not (checkpoint / "config.json").is_file():
         raise CheckpointError(f"{checkpoint} is not a checkpoint: {SETTINGS} or config.json is missing.")
-    values = {name: value for name, value in record["settings"].items() if name in Settings.model_fields}
+    given = record["settings"] | record.get(CHOICES, {})
+    values = {name: value for name, value in given.items() if name in Settings.model_fields}
     try:
         return Settings(**values)
     except ValidationError as error:

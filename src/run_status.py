@@ -5,13 +5,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from src.class_weights import given_weights
 from src.data import DataFile, Task
 from src.errors import CheckpointError, quote
 from src.files import DAMAGE, damaged, digest_folder, read_json
 from src.run_files import RESULTS, SETTINGS, Contents, read_contents, read_saved_scores
 from src.run_folder import RunFolder, State
 from src.scores import ScoreHistory
-from src.settings import Settings, affects
+from src.settings import Settings, affects, default_of
 
 # The fields of a task's definition that do not change a score.
 NO_SCORE = {"title", "suite", "order", "source", "licence", "reported", "scored_on", "files"}
@@ -24,8 +25,10 @@ def find_run(
     """Return the run's folder with its status, without changing anything on disk. `digest`: that of a local model folder.
 
     Raises CheckpointError if the folder holds files but no run, if its records are damaged, and if --do_train false finds no
-    checkpoint, or checkpoints of a run with other settings or data.
+    checkpoint, or checkpoints of a run with other settings or data. Raises ConfigError if class_weights names an invalid file.
     """
+    if settings.do_train:
+        given_weights(settings, task)
     model = Path(settings.model_name_or_path)
     weights = digest(model) if settings.do_train and model.is_dir() else None
     try:
@@ -89,8 +92,10 @@ def _difference(contents: Contents, settings: Settings, task: Task, files: Mappi
     # If only the outputs differ, a finished run is scored again. An unfinished run would end with scores of both kinds.
     relevant = {"scores", "training" if settings.do_train else "", "" if contents.stage == "finished" else "outputs"}
     old, new = record["settings"], settings.model_dump()
-    names = [name for name in new if affects(name) in relevant and old.get(name) != new[name]]
-    differences = [f"{name} {old.get(name)!r}, now {new[name]!r}" for name in names]
+    pairs = [(name, old.get(name, default_of(name)), new[name]) for name in new if affects(name) in relevant]
+    differences = [f"{name} {before!r}, now {now!r}" for name, before, now in pairs if before != now]
+    if settings.do_train and (given := given_weights(settings, task)) and given != record.get("class_weights", given):
+        differences.append(f"other weights in {settings.class_weights}")
     if definition := record.get("definition"):  # older versions recorded none
         changed = _changed_fields(definition, task.model_dump(mode="json", exclude_defaults=True))
         differences += [f"{field} of the task {quote(before)}, now {quote(now)}" for field, before, now in changed]
@@ -103,7 +108,9 @@ def _difference(contents: Contents, settings: Settings, task: Task, files: Mappi
 
 def _changed_fields(recorded: Mapping[str, Any], definition: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
     """Return the fields of a task's definition that change scores and differ, with both values."""
-    pairs = [(field, recorded.get(field), definition.get(field)) for field in SCORE_FIELDS]
+    # Labels that a definition leaves out are those of the training file, whose digest is compared.
+    fields = [field for field in SCORE_FIELDS if field != "labels" or field in definition]
+    pairs = [(field, recorded.get(field), definition.get(field)) for field in fields]
     # As text: the order of labels matters.
     return [(field, before, now) for field, before, now in pairs if json.dumps(before) != json.dumps(now)]
 
@@ -131,6 +138,4 @@ def _describe(files: Mapping[str, DataFile], settings: Settings) -> dict[str, di
         split: {"file": str(file.path), "status": file.status, "sha256": file.sha256, "rows": None}
         for split, file in files.items()
     }
-    if settings.holds_out:
-        data["dev"] = {**data["train"], "held_out": settings.dev_ratio}
-    return data
+    return data | {split: {**data["train"], "held_out": ratio} for split, ratio in settings.held_out.items()}

@@ -23,19 +23,26 @@ DERIVED = "derived"
 # Settings with which a user accepts a risk. In a file they are an error.
 COMMAND_LINE_ONLY = ("trust_native_code", "trust_remote_code")
 
+# The settings that name data files, by split.
+DATA_FILES = {"train": "train_file", "dev": "dev_file", "test": "test_file"}
+
 # Settings that describe model_name_or_path: a layer that names another model resets them.
 MODEL_SETTINGS = ("revision", "from_scratch", "do_lower_case", "tokenizer")
 
+# Name of the original or of Hugging Face -> the setting with exactly the same meaning.
 ALIASES = {
     "max_seq_length": "max_seq_len",
     "predict_file": "test_file",
     "evaluate_during_training": "evaluate_test_during_training",
+    "per_device_train_batch_size": "train_batch_size",
+    "per_device_eval_batch_size": "eval_batch_size",
+    "warmup_ratio": "warmup_proportion",
 }
 
 
-def _setting(affects: Affects, default: Any, help: str, *, kind: Kind | None = None, **constraints: Any) -> Any:
-    """Return a pydantic field. The default `...` makes it required; `kind` is the only kind of task that uses it, None all."""
-    return Field(default, description=help, json_schema_extra={"affects": affects, "kind": kind}, **constraints)
+def _setting(affects: Affects, default: Any, help: str, *, kinds: tuple[Kind, ...] = (), **constraints: Any) -> Any:
+    """Return a pydantic field. The default `...` makes it required; `kinds` are the kinds of task that use it, () all."""
+    return Field(default, description=help, json_schema_extra={"affects": affects, "kinds": list(kinds)}, **constraints)
 
 
 class Settings(BaseModel):
@@ -44,7 +51,7 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
     # What to run
-    task: str = _setting("scores", ..., "task to run")
+    task: str = _setting("scores", ..., "task to run: its name, or the path of its file (.json)")
     config_file: str = _setting("nothing", "koelectra-base-v3.json", "the model's file in config_dir")
     config_dir: str = _setting("nothing", "config", "folder of the config files")
 
@@ -62,25 +69,30 @@ class Settings(BaseModel):
 
     # Data
     data_dir: str = _setting("nothing", "data", "folder with one data folder per task")
-    train_file: str = _setting("training", "", "training file in <data_dir>/<task>")
-    dev_file: str = _setting("scores", "", "development file in <data_dir>/<task>; empty: none")
-    dev_ratio: float = _setting("scores", 0.0, "share of train to hold out as dev, if there is no dev_file", ge=0, lt=1)
-    test_file: str = _setting("scores", ..., "test file in <data_dir>/<task> (alias: predict_file)", min_length=1)
+    train_file: str = _setting("training", "", "training file in <data_dir>/<task>; on the command line also any path")
+    dev_file: str = _setting("scores", "", "development file, likewise; empty: none")
+    dev_ratio: float = _setting(
+        "scores", 0.0, "share of train (less test_ratio) to hold out as dev, if there is no dev_file", ge=0, lt=1
+    )
+    test_file: str = _setting("scores", "", "test file, likewise (alias: predict_file)")
+    test_ratio: float = _setting("scores", 0.0, "share of train to hold out as test, if there is no test_file", ge=0, lt=1)
     download: bool = _setting("nothing", True, "download missing published files, if data_dir is the default")
     data_url: str | None = _setting("nothing", None, "address or folder to download from, instead of the original repository")
     feature_cache_dir: str = _setting("nothing", "data/cache", "folder of the cached features")
     max_seq_len: int = _setting("scores", 128, "maximum tokens of an input, special ones included (alias: max_seq_length)", ge=8)
-    doc_stride: int = _setting("scores", 128, "step between the windows over a context, in tokens", gt=0, kind="span")
-    max_query_length: int = _setting("scores", 64, "maximum length of a question, in tokens", gt=0, kind="span")
-    max_answer_length: int = _setting("outputs", 30, "maximum length of an answer, in tokens", gt=0, kind="span")
-    n_best_size: int = _setting("outputs", 20, "number of candidate answers per window", gt=0, kind="span")
+    doc_stride: int = _setting("scores", 128, "step between the windows over a context, in tokens", gt=0, kinds=("span",))
+    max_query_length: int = _setting("scores", 64, "maximum length of a question, in tokens", gt=0, kinds=("span",))
+    max_answer_length: int = _setting("outputs", 30, "maximum length of an answer, in tokens", gt=0, kinds=("span",))
+    n_best_size: int = _setting("outputs", 20, "number of candidate answers per window", gt=0, kinds=("span",))
     answer_text: Literal["offsets", "legacy"] = _setting(
         "outputs",
         "offsets",
         "offsets: cut answers from the context; legacy: join word pieces, as for published scores",
-        kind="span",
+        kinds=("span",),
     )
-    strict_data: bool = _setting("scores", True, "stop at duplicate ids and wrong answer positions; false: log them", kind="span")
+    strict_data: bool = _setting(
+        "scores", True, "stop at duplicate ids and wrong answer positions; false: log them", kinds=("span",)
+    )
 
     # Training
     do_train: bool = _setting("nothing", True, "fine-tune the model")
@@ -99,6 +111,13 @@ class Settings(BaseModel):
     weight_decay: float = _setting("training", 0.0, "weight decay, except for biases and norms", ge=0, allow_inf_nan=False)
     adam_epsilon: float = _setting("training", 1e-8, "epsilon of AdamW", gt=0, allow_inf_nan=False)
     max_grad_norm: float = _setting("training", 1.0, "norm at which gradients are clipped", gt=0)
+    class_weights: str = _setting(
+        "training",
+        "none",
+        "weights of the labels in the loss: none, balanced (rare labels count more), or FILE.json with label: weight",
+        kinds=("classification", "multi_label"),
+        min_length=1,
+    )
     seed: int = _setting("training", 42, "seed of the new head, the order of the rows and dropout", ge=0, le=2**32 - 1)
     mixed_precision: Literal["auto", "no", "bf16", "fp16"] = _setting("training", "auto", "auto: bf16 if the GPU supports it")
     torch_compile: Literal["auto"] | bool = _setting("training", "auto", "compile the encoder's layers; auto: on a GPU only")
@@ -109,6 +128,12 @@ class Settings(BaseModel):
 
     # Evaluation
     do_eval: bool = _setting("nothing", True, "score the checkpoints on the test file")
+    threshold: float | Literal["dev"] = _setting(
+        "outputs",
+        0.5,
+        "probability from which a label is predicted; dev: the one with the best micro F1 on dev",
+        kinds=("multi_label",),
+    )
     eval_batch_size: int = _setting("nothing", 64, "rows per evaluation batch at max_seq_len; more if they are shorter", gt=0)
     logging_steps: int = _setting("training", 1000, "updates between two scorings", gt=0)
     evaluate_test_during_training: bool = _setting(
@@ -156,14 +181,15 @@ class Settings(BaseModel):
         return not self.do_train and not self.do_eval
 
     @property
-    def holds_out(self) -> bool:
-        """Whether the dev split is a part of the training file."""
-        return self.dev_ratio > 0
+    def held_out(self) -> dict[str, float]:
+        """Split -> share of the training file, for the splits that are parts of it. The first one does not depend on the next."""
+        ratios = {"test": self.test_ratio, "dev": self.dev_ratio}
+        return {split: ratio for split, ratio in ratios.items() if ratio > 0}
 
     @property
     def has_dev(self) -> bool:
         """Whether there is a dev split."""
-        return bool(self.dev_file) or self.holds_out
+        return bool(self.dev_file) or self.dev_ratio > 0
 
     @property
     def evaluation_budget(self) -> int:
@@ -173,10 +199,24 @@ class Settings(BaseModel):
     @property
     def data_files(self) -> dict[str, Path]:
         """Split name -> data file, for the splits this run needs, in the order train, dev, test."""
-        names = {"train": self.train_file, "dev": self.dev_file, "test": self.test_file}
-        if not self.do_train and not self.features_only and not self.holds_out:
-            del names["train"]
-        return {split: Path(self.data_dir) / self.task / name for split, name in names.items() if name}
+        splits = [split for split, name in DATA_FILES.items() if getattr(self, name)]
+        if not self.do_train and not self.features_only and not self.held_out:
+            splits.remove("train")
+        return {split: self.path_of(split) for split in splits}
+
+    def path_of(self, split: str) -> Path:
+        """Return the data file of a split; its setting must not be empty."""
+        return Path(self.data_dir) / self.task / getattr(self, DATA_FILES[split])
+
+
+def is_task_file(entry: str) -> bool:
+    """Return whether a value of --task is the path of a task's file, and not a name."""
+    return entry.endswith(".json")
+
+
+def task_name(entry: str) -> str:
+    """Return the name of the task that a value of --task chooses."""
+    return Path(entry).stem if is_task_file(entry) else entry
 
 
 def default_of(name: str) -> Any:
@@ -189,14 +229,14 @@ def affects(name: str) -> Affects:
     return _extra(name)["affects"]
 
 
-def kind_of(name: str) -> Kind | None:
-    """Return the only kind of task that uses setting `name`, or None if all kinds do."""
-    return _extra(name)["kind"]
+def kinds_of(name: str) -> list[Kind]:
+    """Return the kinds of task that use setting `name`, empty if all do."""
+    return _extra(name)["kinds"]
 
 
 def counts_for(name: str, kind: str) -> bool:
     """Return whether tasks of this kind use setting `name`."""
-    return kind_of(name) in (None, kind)
+    return not kinds_of(name) or kind in kinds_of(name)
 
 
 def _extra(name: str) -> dict[str, Any]:

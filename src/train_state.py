@@ -211,7 +211,7 @@ def accumulate(task_model: TaskModel, batches: Sequence[Batch], accelerator: Acc
     items = sum(batch.items for batch in batches)
     total = torch.zeros((), device=accelerator.device)
     for batch in batches:
-        loss = task_model.head.summed_loss(task_model.logits(batch), batch.labels) / items
+        loss = task_model.training_loss(batch) / items
         accelerator.backward(loss)
         total += loss.detach()
     return total

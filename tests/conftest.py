@@ -66,7 +66,7 @@ def settings(tmp_path):
             for name, value in given.items()
             for word in (f"--{name}", str(value).lower() if value in (True, False) else str(value))
         ]
-        return load_settings(["--task", task, "--config_file", "tiny.json", *flags], script="test", tasks=[task])
+        return load_settings(["--task", task, "--config_file", "tiny.json", *flags], script="test", tasks=TASKS)
 
     return make
 

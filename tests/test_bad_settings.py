@@ -6,6 +6,8 @@ import pytest
 from hypothesis import strategies as st
 
 from processor import TASKS
+from processor.own_task import FLAGS, read_command
+from src.aliases import PRECISIONS
 from src.config import load_settings
 from src.errors import ConfigError
 from src.settings import Settings
@@ -19,7 +21,7 @@ def load_file(folder, content):
     """Load the settings of nsmc from a model's config file with this content."""
     (folder / "m.json").write_text(json.dumps(content))
     words = ["--task", "nsmc", "--config_file", "m.json", "--config_dir", str(folder)]
-    return load_settings(words, script="x", tasks=list(TASKS))
+    return load_settings(words, script="x", tasks=TASKS)
 
 
 @pytest.mark.parametrize("name", ["output_dir", "data_dir", "train_file", "revision", "model_name_or_path", "ckpt_dir"])
@@ -50,7 +52,9 @@ def test_config_files(tmp_path, share):
 def test_command_lines(share):
     def check(words):
         try:
-            settings = load_settings(["--task", "nsmc", *words], script="x", tasks=list(TASKS))
+            command = read_command(["--task", "nsmc", *words], "run_seq_cls.py")
+            settings = load_settings(command.argv, script="x", tasks=command.tasks)
+            assert json.loads(command.task_file(settings))["definition"]["kind"] in ("classification", "regression")
         except ConfigError as error:
             assert len(str(error)) > 10
         except SystemExit as error:
@@ -58,6 +62,6 @@ def test_command_lines(share):
         else:
             assert settings.learning_rate > 0
 
-    flags = st.sampled_from([f"--{name}" for name in Settings.model_fields])
+    flags = st.sampled_from([f"--{name}" for name in (*Settings.model_fields, *FLAGS, *PRECISIONS, "print_task")])
     word = st.one_of(flags, st.text(max_size=6), st.integers().map(str))
     check_generated(share, 40, st.lists(word, max_size=4), check)

@@ -6,9 +6,11 @@ import pytest
 
 from processor import TASKS
 from processor.data_files import describe_files
+from processor.definition import make_task
 from processor.kinds import KINDS
+from processor.labels import complete_task
 from src.config import load_settings
-from src.errors import BenchmarkError, ConfigError
+from src.errors import BenchmarkError, ConfigError, DataError
 from tests.conftest import ROOT
 from tests.processor.helpers import corpus, question
 
@@ -48,6 +50,35 @@ def test_messages_about_data_files(settings, tmp_path, task, content):
 
 
 @pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("f.csv", "\t".join("x" * 1_000_000)),
+        ("f.csv", ",".join(map(str, range(100_000)))),
+        ("f.csv", f'x,y\n"{LONG}'),
+        ("f.csv", f"x,y\n{LONG}\n"),
+        ("f.csv", f"x,y\n글,{LONG}\n글,\n"),
+        ("f.csv", f"x,y\n글,{LONG}\n"),
+        ("f.jsonl", LONG),
+        ("f.jsonl", json.dumps({LONG: 1, "x": 2})),
+        ("f.jsonl", json.dumps({"x": [LONG], "y": 2})),
+        ("f.jsonl", f'{{"{LONG}": 1, "{LONG}": 2}}'),
+        ("f.json", json.dumps([{str(number): 1 for number in range(100_000)}] * 20)),
+        ("f.json", json.dumps({LONG: LONG})),
+        ("f.conll", f"가 {LONG}\n나\n"),
+        ("f.conll", f"가 {LONG}\n나 O\n"),
+    ],
+)
+def test_messages_about_own_files(tmp_path, name, content):
+    path = tmp_path / name
+    path.write_bytes(content.encode())
+    task = make_task("own", {"kind": "tagging" if name == "f.conll" else "classification", "text": "x", "label": "y"}, "f")
+    with pytest.raises(DataError) as caught:
+        complete_task(task, describe_files({"train": path}))
+    assert str(path) in str(caught.value).split("\n")[0]
+    assert longest_line(caught.value) < 700  # the file, a value and up to 300 characters of names
+
+
+@pytest.mark.parametrize(
     "flags",
     [
         ["--task", LONG],
@@ -60,7 +91,7 @@ def test_messages_about_data_files(settings, tmp_path, task, content):
 )
 def test_messages_about_the_command_line(flags):
     with pytest.raises(ConfigError) as caught:
-        load_settings([*flags, "--config_dir", str(ROOT / "config")], script="run_seq_cls.py", tasks=["nsmc"])
+        load_settings([*flags, "--config_dir", str(ROOT / "config")], script="run_seq_cls.py", tasks=TASKS)
     assert longest_line(caught.value) < 400
 
 
@@ -80,7 +111,7 @@ def test_messages_about_config_files(tmp_path, content):
     (tmp_path / "long.json").write_text(json.dumps({"model_name_or_path": "m", "test_file": "t"} | content))
     given = ["--task", "nsmc", "--config_file", "long.json", "--config_dir", str(tmp_path)]
     with pytest.raises(ConfigError) as caught:
-        load_settings(given, script="run_seq_cls.py", tasks=["nsmc"])
+        load_settings(given, script="run_seq_cls.py", tasks=TASKS)
     assert longest_line(caught.value) < 400
 
 

@@ -1,25 +1,30 @@
 """The commands, links and tables of the README work and are complete."""
 
+import csv
 import json
 import re
+import shutil
 import subprocess
 import sys
 
 import pytest
 
+from processor import TASKS
+from tests.commands import run_forked
 from tests.conftest import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
-LINES = [line.split("#")[0].strip() for block in BLOCKS for line in block.splitlines()]
-GRID = [line for line in LINES if "run_benchmark.py" in line]
-RUNS = [line for line in LINES if re.match(r"python3 run_(?!benchmark)", line)]
-PREDICTIONS = [line for line in LINES if "predict.py" in line]
+LINES = [line.split("#")[0].strip() for block in BLOCKS for line in block.replace("\\\n", " ").splitlines()]
+OWN = [line for line in LINES if "my-reviews" in line]
+GRID = [line for line in LINES if "run_benchmark.py" in line and line not in OWN]
+RUNS = [line for line in LINES if re.match(r"python3 run_(?!benchmark)", line) and line not in OWN]
+PREDICTIONS = [line for line in LINES if "predict.py" in line and line not in OWN]
 
 
 def test_every_command_is_tested_here():
-    assert RUNS and GRID and PREDICTIONS
-    assert set(LINES) - {*RUNS, *GRID, *PREDICTIONS} == {"make demo", "make test", "source .venv/bin/activate"}
+    assert RUNS and GRID and PREDICTIONS and OWN
+    assert set(LINES) - {*RUNS, *GRID, *PREDICTIONS, *OWN} == {"make demo", "make test", "source .venv/bin/activate"}
 
 
 def on_sample(line):
@@ -67,6 +72,28 @@ def test_predictions(runs, tmp_path):
     assert results == ["positive", "negative"]
 
 
+def test_own_data(tmp_path):
+    """The commands for one's own data, with the tiny model."""
+    own = [line.replace("koelectra-small-v3", "tiny") for line in OWN]
+    for folder in ("data/sample", "config"):
+        shutil.copytree(ROOT / folder, tmp_path / folder)
+    shown = re.search(r"```\n(review,stars\n.*?)```", README, re.DOTALL)[1]
+    assert (ROOT / "data" / "sample" / "reviews.csv").read_text() == shown
+    places = ["--ckpt_dir", str(tmp_path / "ckpt"), "--feature_cache_dir", str(tmp_path / "cache")]
+    trained, predicted, *light = own
+    assert run_forked(*trained.split()[1:], *places).returncode == 0
+    predicted = predicted.replace(" ckpt/", f" {tmp_path}/ckpt/").replace("labels.csv", f"{tmp_path}/labels.csv")
+    assert run_forked(*predicted.split()[1:]).returncode == 0
+    for line in light:  # in a copy of the project, whose config/ they change
+        line = re.sub(r"python3 (\S+)", rf"{sys.executable} {ROOT}/\1", line)
+        done = subprocess.run(line, shell=True, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stderr
+    assert done.stdout.count("run_seq_cls.py --task my-reviews") == 3
+    with open(tmp_path / "labels.csv", newline="") as file:
+        rows = list(csv.reader(file))
+    assert rows[0] == ["review", "stars", "label", "prob_1", "prob_5"] and len(rows) == 11
+
+
 def test_benchmark_table(tmp_path):
     """The grid on the sample runs with fewer updates; the others are dry runs; `compare` compares the tiny model with itself."""
     for line in GRID:
@@ -82,7 +109,8 @@ def test_benchmark_table(tmp_path):
         if "--dry_run" in line:
             models, tasks, seeds = re.search(r"--models (\S+) --tasks (\S+) --seeds (\S+)", line).groups()
             assert tasks == "all"
-            expected = len(models.split(",")) * len(list((ROOT / "config" / "tasks").glob("*.json"))) * len(seeds.split(","))
+            published = [task for task in TASKS.values() if task.suite == "koelectra"]
+            expected = len(models.split(",")) * len(published) * len(seeds.split(","))
             assert done.stdout.count("python3 run_") == expected
     assert "| nsmc | acc |" in done.stdout
 

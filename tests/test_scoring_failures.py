@@ -15,7 +15,14 @@ from src.files import read_facts
 from src.pipeline import run_task
 from src.train_state import TrainState
 
-TASK_OF_KIND = {"classification": "nsmc", "regression": "korsts", "tagging": "naver-ner", "span": "korquad"}
+TASK_OF_KIND = {
+    "classification": "nsmc",
+    "multi_label": "nsmc",
+    "regression": "korsts",
+    "tagging": "naver-ner",
+    "span": "korquad",
+}
+SEVERAL = TASKS["nsmc"].model_copy(update={"kind": "multi_label", "metric": "multi_label_f1", "headline": "micro_f1"})
 PLAN = {"max_steps": 5, "logging_steps": 2, "save_steps": 3, "evaluate_test_during_training": False}
 
 
@@ -32,10 +39,15 @@ def updates(monkeypatch):
     return steps
 
 
-def run(settings, name, output_dir, **changes):
+def task_of(kind):
+    return SEVERAL if kind == "multi_label" else TASKS[TASK_OF_KIND[kind]]
+
+
+def run(settings, kind, output_dir, **changes):
+    name = TASK_OF_KIND[kind]
     dev = {} if name == "korsts" else {"dev_ratio": 0.2}  # all have a dev split: test is first scored with a checkpoint
     chosen = settings(task=name, output_dir=output_dir, **PLAN | dev | changes)
-    run_task(chosen, TASKS[name], describe_files(chosen.data_files), load_split)
+    run_task(chosen, task_of(kind), describe_files(chosen.data_files), load_split)
     return chosen.run_folder
 
 
@@ -48,15 +60,15 @@ def test_training_is_kept_if_scoring_fails(settings, monkeypatch, updates, kind)
     """First the metric fails, then decoding, the report ...; with all of them corrected the run ends as usual."""
     monkeypatch.setattr(SquadSplit, "upper_bound", {})  # scores, too, but before training
     name = TASK_OF_KIND[kind]
-    expected = json.loads((run(settings, name, "undisturbed") / "eval_results.json").read_text())
+    expected = json.loads((run(settings, kind, "undisturbed") / "eval_results.json").read_text())
     assert updates == [1, 2, 3, 4, 5]
     updates.clear()
-    split, metric = KINDS[kind].split, TASKS[name].metric
+    split, metric = KINDS[kind].split, task_of(kind).metric
     folder = settings(task=name, output_dir="run", **PLAN).run_folder
 
     def failing_run():
         with pytest.raises(ScoringError, match=rf"IndexError: a bug.*{folder}"):
-            run(settings, name, "run")
+            run(settings, kind, "run")
 
     with monkeypatch.context() as patch:
         patch.setitem(metrics.METRICS, metric, dataclasses.replace(metrics.METRICS[metric], compute=fail))
@@ -69,7 +81,7 @@ def test_training_is_kept_if_scoring_fails(settings, monkeypatch, updates, kind)
             failing_run()
         assert updates == steps
     assert (folder / "checkpoint-3" / "model.safetensors").is_file()
-    run(settings, name, "run")
+    run(settings, kind, "run")
     assert updates == [1, 2, 3, 4, 5]
     assert json.loads((folder / "eval_results.json").read_text()) == expected
 
@@ -80,7 +92,7 @@ def test_training_is_kept_if_the_scoring_of_checkpoints_fails(settings, monkeypa
     with monkeypatch.context() as patch:
         patch.setattr(KINDS["classification"].split, "predictions", fail)
         with pytest.raises(ScoringError, match=r"step [35] .* on test"):
-            run(settings, "nsmc", "run", **changes)
-    folder = run(settings, "nsmc", "run", **changes)
+            run(settings, "classification", "run", **changes)
+    folder = run(settings, "classification", "run", **changes)
     assert updates == [1, 2, 3, 4, 5]
     assert (folder / "eval_results.json").is_file()

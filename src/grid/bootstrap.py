@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from src.metrics import WeightedScore
+from src.weighted_metrics import WeightedScore
 
 SAMPLES = 10_000
 SEED = 42

@@ -8,16 +8,18 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-from src.config import config_files, load_settings, parse_command_line
+from src.command_line import config_files, parse_command_line
+from src.config import load_settings
 from src.data import DataFile, Tasks
 from src.errors import BenchmarkError, ConfigError, did_you_mean, list_problems
 from src.files import digest_folder
 from src.run_folder import State
 from src.run_status import find_run
-from src.settings import COMMAND_LINE, Settings
+from src.settings import COMMAND_LINE, Settings, task_name
 
 GRID = "benchmark"  # the folder of the grid in ckpt_dir
 REPORTS = ("results.md", "results.csv")  # written into it by `report`
+PUBLISHED_SUITE = "koelectra"  # the tasks of the published table; --tasks all means it
 ANY_MODEL = "auto.json"  # the config file for models that have none
 # Settings that differ between cells, and what to use instead.
 SET_BY_GRID = {
@@ -81,7 +83,7 @@ def model_name(settings: Mapping[str, Any], layers: Mapping[str, str]) -> str:
 
 
 def make_cells(models: str, tasks: str, seeds: str, rest: Sequence[str], all_tasks: Tasks) -> list[Cell]:
-    """Return the cells of a command line: comma-separated lists ("all" for all tasks), and in `rest` settings of all cells.
+    """Return the cells of a command line: comma-separated lists, and in `rest` settings of all cells.
 
     Cells are ordered by seed, so that a complete one-seed table is ready early. Raises ConfigError with every problem found.
     """
@@ -89,36 +91,31 @@ def make_cells(models: str, tasks: str, seeds: str, rest: Sequence[str], all_tas
     problems += [f"--{name} cannot be set for all runs: {instead}" for name, instead in SET_BY_GRID.items() if name in given]
     config_dir = Path(given.get("config_dir", Settings.model_fields["config_dir"].default))
     model_flags = _find_models(split_list(models), config_dir, problems)
-    task_names = list(all_tasks) if "all" in split_list(tasks) else split_list(tasks)
-    problems += [
-        f"--tasks: unknown task {task!r}; choose from all, {', '.join(all_tasks)}.{did_you_mean(task, all_tasks)}"
-        for task in task_names
-        if task not in all_tasks
-    ]
+    chosen = find_tasks(split_list(tasks), all_tasks, problems)
     seed_texts = split_list(seeds)
     problems += [f"--seeds: {seed!r} is not a non-negative integer" for seed in seed_texts if not SEED.fullmatch(seed)]
     if given.get("do_train") == given.get("do_eval") == "false":
         problems.append("--do_train false --do_eval false: nothing to report. Use the run scripts to build features")
-    for flag, values in {"--models": model_flags, "--tasks": task_names, "--seeds": seed_texts}.items():
+    for flag, values in {"--models": model_flags, "--tasks": chosen, "--seeds": seed_texts}.items():
         if not values and not problems:
             problems.append(f"{flag} is empty")
     if problems:
         raise ConfigError(list_problems("the benchmark cannot run:", problems))
-    return _load_cells(model_flags, task_names, [int(seed) for seed in seed_texts], rest, all_tasks)
+    return _load_cells(model_flags, chosen, [int(seed) for seed in seed_texts], rest, all_tasks)
 
 
 def _load_cells(
-    models: Mapping[str, list[str]], tasks: Sequence[str], seeds: Sequence[int], rest: Sequence[str], all_tasks: Tasks
+    models: Mapping[str, list[str]], tasks: Mapping[str, str], seeds: Sequence[int], rest: Sequence[str], all_tasks: Tasks
 ) -> list[Cell]:
     cells, problems = [], {}
     for seed in dict.fromkeys(seeds):
         for model, model_flags in models.items():
-            for task in tasks:
+            for task, entry in tasks.items():
                 script = all_tasks[task].script
                 output_dir = f"{GRID}/{model}/{task}/seed-{seed}"
-                flags = ("--task", task, *model_flags, "--seed", str(seed), "--output_dir", output_dir, *rest)
+                flags = ("--task", entry, *model_flags, "--seed", str(seed), "--output_dir", output_dir, *rest)
                 try:
-                    settings = load_settings(flags, script=script, tasks=[task])
+                    settings = load_settings(flags, script=script, tasks={task: all_tasks[task]})
                     cells.append(Cell(model, task, seed, script, flags, settings))
                 except ConfigError as error:
                     problems[str(error)] = f"{model} on {task}"  # most problems are the same for every cell
@@ -130,6 +127,28 @@ def _load_cells(
 def split_list(text: str) -> list[str]:
     """Return the items of a comma-separated list, without repetitions."""
     return list(dict.fromkeys(item for part in text.split(",") if (item := part.strip())))
+
+
+def find_tasks(entries: Sequence[str], tasks: Tasks, problems: list[str]) -> dict[str, str]:
+    """Return the chosen tasks, by name, each with the value of --task that chooses it.
+
+    An entry is a task's name, the path of its file (its name is in `tasks`, too), a suite, or "all" for PUBLISHED_SUITE.
+    """
+    found: dict[str, str] = {}
+    suites = sorted({task.suite for task in tasks.values() if task.suite})
+    for entry in entries:
+        suite = PUBLISHED_SUITE if entry == "all" else entry
+        if task_name(entry) in tasks:
+            chosen = {task_name(entry): entry}
+        else:
+            chosen = {name: name for name, task in tasks.items() if task.suite == suite}
+        if not chosen:
+            names = ["all", *suites, *tasks]
+            problems.append(f"--tasks: unknown task {entry!r}; choose from {', '.join(names)}.{did_you_mean(entry, names)}")
+        if both := [name for name in chosen if found.get(name, chosen[name]) != chosen[name]]:
+            problems.append(f"--tasks: two tasks have the name {both[0]!r}: {found[both[0]]}, {entry}. Rename a file")
+        found |= chosen
+    return found
 
 
 def _find_models(entries: Sequence[str], config_dir: Path, problems: list[str]) -> dict[str, list[str]]:

@@ -10,6 +10,7 @@ from src.config import load_settings
 from src.data import Tasks
 from src.grid.published import Published
 from src.grid.record import ModelAndTask, Record, affecting_scores, group
+from src.settings import default_of
 
 # Settings that change how something is computed, not what; the published runs used yet another implementation. `answer_text` is
 # here because both of its values are compared; a note in the report says which one the published runs used.
@@ -27,7 +28,7 @@ class PublishedSettings:
 
     def _settings(self, model: str, task: str) -> dict[str, Any]:
         flags = ["--task", task, "--config_file", f"{model}.json", "--config_dir", str(self.config_dir)]
-        settings = load_settings(flags, script=self.tasks[task].script, tasks=[task])
+        settings = load_settings(flags, script=self.tasks[task].script, tasks={task: self.tasks[task]})
         return affecting_scores(settings.model_dump(), self.tasks[task].kind)
 
     def is_same_model(self, record: Record) -> bool:
@@ -43,7 +44,9 @@ class PublishedSettings:
         if record.task not in self.published.scores(record.model):
             return ""
         published, actual = self.settings(record.model, record.task), record.settings
-        other = [name for name in published if name not in IMPLEMENTATION and actual.get(name) != published[name]]
+        other = [
+            name for name in published if name not in IMPLEMENTATION and actual.get(name, default_of(name)) != published[name]
+        ]
         if other:
             values = ", ".join(f"{name} {actual.get(name)}" for name in other)
             return f"settings differ from the published runs ({values})"

@@ -14,8 +14,9 @@ from src.grid.bootstrap import SAMPLES, p_value, sampled_differences
 from src.grid.comparability import find_differences
 from src.grid.read_runs import read_grid
 from src.grid.record import Record
-from src.metrics import METRICS, Columns, WeightedScore
+from src.metrics import METRICS
 from src.run_files import prediction_file
+from src.weighted_metrics import Columns, WeightedScore
 
 logger = logging.getLogger(__name__)
 

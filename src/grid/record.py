@@ -113,9 +113,9 @@ class Record:
     @property
     def shared_settings(self) -> dict[str, Any]:
         """Those of `settings` that do not come from the model's own file, and so should be the same for all models."""
-        task_file = str(Path(str(self.origin.settings.get("config_dir")), "tasks", f"{self.task}.json"))
-        shared = (COMMAND_LINE, DEFAULT, task_file)
-        return {name: value for name, value in self.settings.items() if self.origin.layers.get(name, DEFAULT) in shared}
+        shared = (COMMAND_LINE, DEFAULT, f"{self.task}.json")  # the task's file may be in any folder
+        layers = {name: Path(self.origin.layers.get(name, DEFAULT)).name for name in self.settings}
+        return {name: value for name, value in self.settings.items() if layers[name] in shared}
 
     @property
     def conditions(self) -> dict[str, str]:

@@ -1,3 +1,4 @@
+import json
 import subprocess
 import sys
 
@@ -7,7 +8,7 @@ from processor import TASKS
 from processor.check import check_tasks, describe, overlaps
 from processor.readers import DataRow
 from src.errors import DataError
-from tests.conftest import ROOT, SAMPLE
+from tests.conftest import ROOT, SAMPLE, SAMPLED_TASKS
 
 
 def rows_of(*rows):
@@ -70,9 +71,9 @@ def test_checks_rows_that_a_run_skips(tmp_path, capsys):
 
 
 def test_accepts_the_sample(capsys):
-    check_tasks(list(TASKS), SAMPLE)
+    check_tasks(SAMPLED_TASKS, SAMPLE)
     printed = capsys.readouterr().out
-    assert printed.count("not the published file, which has") == sum(len(task.files) for task in TASKS.values())
+    assert printed.count("not the published file, which has") == sum(len(TASKS[name].files) for name in SAMPLED_TASKS)
     assert f"{SAMPLE}/nsmc/ratings_train.txt: 400 rows, not the published file, which has 150,000" in printed
 
 
@@ -87,6 +88,54 @@ def test_a_malformed_file_exits_with_code_2(tmp_path):
     assert "sts-dev.tsv, line 1: found the header" in done.stderr
     assert "sts-test.tsv: 100 rows" in done.stdout  # the other files are still checked
     assert "sts-train.tsv: missing" in done.stdout
+
+
+def own_task(tmp_path, **files):
+    """Write the file of a task "own" and its data files; returns the arguments of the command."""
+    (tmp_path / "tasks").mkdir()
+    (tmp_path / "data" / "own").mkdir(parents=True)
+    definition = {"kind": "classification", "text": "review", "label": "stars"}
+    names = {f"{split}_file": f"{split}.csv" for split in files}
+    (tmp_path / "tasks" / "own.json").write_text(json.dumps({"definition": definition} | names))
+    for split, rows in files.items():
+        (tmp_path / "data" / "own" / f"{split}.csv").write_text(f"review,stars\n{rows}", encoding="utf-8")
+    return ["own", "--config_dir", str(tmp_path), "--data_dir", str(tmp_path / "data")]
+
+
+def check(*arguments):
+    return subprocess.run([sys.executable, "-m", "processor.check", *arguments], cwd=ROOT, capture_output=True, text=True)
+
+
+def test_checks_own_files(tmp_path):
+    rows = '"좋다\n",2\n나쁘다,1\n나쁘다,2\n'
+    done = check(*own_task(tmp_path, train=rows, test=f"나쁘다,1\n{'긴 글 ' * 1000},1\n"))
+    assert done.returncode == 0, done.stderr
+    train, test = (f"{tmp_path}/data/own/{name}.csv" for name in ("train", "test"))
+    assert done.stdout.splitlines() == [
+        f"{train}: 3 rows",
+        "  labels: 1 1, 2 2",
+        "  duplicates: 1 rows repeat an earlier one; 1 texts have more than one label",
+        f"{test}: 2 rows",
+        "  labels: 1 2, 2 0",
+        "  more than 2,000 characters: 1, such as line 3",
+        "  overlap: 1 texts are in own/train.csv and in own/test.csv",
+    ]
+    assert "2 of 2 labels occur fewer than 5 times" in done.stderr
+
+
+def test_reports_problems_of_own_files(tmp_path, capsys):
+    names, *_ = own_task(tmp_path, train="좋다,2\n나쁘다,1\n", dev="좋다\n", test="\n좋다,3\n")
+    with pytest.raises(DataError) as caught:
+        check_tasks([names], tmp_path / "data", tmp_path)
+    assert "dev.csv: 1 malformed rows" in str(caught.value)
+    assert "test.csv: 1 malformed rows:\n  - line 3: stars: found '3', expected one of 1, 2" in str(caught.value)
+    assert "train.csv: 2 rows" in capsys.readouterr().out  # the other files are still checked
+
+
+def test_rejects_unknown_tasks(tmp_path):
+    done = check("nsmcc")
+    assert done.returncode == 2
+    assert "Did you mean 'nsmc'?" in done.stderr
 
 
 def test_rejects_a_folder_without_data_files(tmp_path):

@@ -4,7 +4,7 @@ import shutil
 import pytest
 
 from processor import TASKS
-from processor.definition import make_task, read_tasks, recorded_tasks
+from processor.definition import make_task, named_files, read_tasks, recorded_tasks
 from src.errors import ConfigError
 from tests.conftest import ROOT
 
@@ -26,6 +26,29 @@ def test_fills_in_the_defaults_of_the_kind():
     assert (reading.format, reading.text, reading.headline) == ("squad", ("question", "context"), "f1")
 
 
+def test_labels_columns_and_format_may_be_left_to_the_files():
+    task = make_task("reviews", {"kind": "classification", "text": "review", "label": "stars"}, "f")
+    assert (task.labels, task.columns, task.format, task.encoding) == (None, (), None, "utf-8")
+
+
+def test_the_files_that_a_task_file_names(tmp_path):
+    write(tmp_path, "reviews", {"train_file": "a.csv", "predict_file": "/b.csv", "dev_file": ""})
+    assert named_files("reviews", tmp_path) == {"train": "a.csv", "test": "/b.csv"}
+    assert named_files("paws", tmp_path)["dev"] == "dev_2k.tsv"  # of the project
+    assert named_files("nothing", tmp_path) == {}
+
+
+def test_a_task_with_a_column_for_each_label():
+    columns = {"kind": "multi_label", "columns": ["text", "art", "sports"], "text": "text", "label": ["sports", "art"]}
+    task = make_task("topics", columns, "f")
+    assert (list(task.labels), task.metric, task.headline) == (["sports", "art"], "multi_label_f1", "micro_f1")
+    named = make_task("topics", columns | {"labels": {"sports": "Sports", "art": "Art"}}, "f")
+    assert named.labels["art"] == "Art"
+    for labels in ({"art": "Art", "sports": "Sports"}, {"sports": "Sports"}):
+        with pytest.raises(ConfigError, match="in their order: sports, art"):
+            make_task("topics", columns | {"labels": labels}, "f")
+
+
 def test_a_recorded_definition_is_the_task_again():
     for name, task in TASKS.items():
         assert make_task(name, task.model_dump(mode="json", exclude_defaults=True), "record") == task
@@ -41,8 +64,19 @@ def test_a_recorded_definition_is_the_task_again():
         ({"text": []}, "text = []"),
         ({"text": ["a", "b", "c"]}, "text"),
         ({"label": "star"}, "label: 'star'"),
-        ({"columns": []}, "columns is missing"),
-        ({"labels": None}, "labels is missing"),
+        ({"columns": [], "header": False}, "columns is missing"),
+        ({"columns": ["review", "stars", "stars"]}, "columns: a name occurs twice"),
+        ({"labels": {}}, "labels is empty"),
+        ({"label": ["stars", "review"]}, "label: a classification task has one column"),
+        ({"kind": "tagging", "text": ["review", "stars"]}, "text: a tagging task has one column"),
+        ({"format": "excel"}, 'format = "excel"'),
+        ({"format": "squad"}, "format = 'squad': is for span tasks, not for classification"),
+        ({"format": "conll"}, "format = 'conll': is for tagging tasks, not for classification"),
+        ({"kind": "span", "format": "json", "labels": None}, "format = 'json': a span task has files in the format 'squad'"),
+        ({"encoding": "cp94"}, "encoding = 'cp94': is not the name of an encoding, such as utf-8, cp949, utf-16. Did you mean"),
+        ({"encoding": "hex"}, "encoding = 'hex'"),
+        ({"kind": "multi_label"}, "labels: a multi_label task has two or more"),
+        ({"label_separator": ""}, "label_separator"),
         ({"labels": {"1": 2}}, "labels.1 = 2"),
         ({"metric": "acuracy"}, "Did you mean 'accuracy'?"),
         ({"colunms": ["a"]}, "unknown field 'colunms'. Did you mean 'columns'?"),

@@ -78,8 +78,9 @@ def test_fingerprint_covers_what_features_depend_on(tmp_path):
             file, nsmc.model_copy(update={"labels": {"1": "positive", "0": "negative"}}), tokenizer, lengths
         ),  # other ids
         fingerprint(file, nsmc.model_copy(update={"skip_empty_text": True}), tokenizer, lengths),
+        fingerprint(file, nsmc.model_copy(update={"label_separator": "|"}), tokenizer, lengths),
     }
-    assert len(others | {base}) == 7
+    assert len(others | {base}) == 8
 
 
 def test_selects_a_subset_of_rows():

@@ -7,6 +7,7 @@ from transformers import BertTokenizer
 
 from processor import TASKS
 from processor.data_files import describe_files
+from processor.definition import make_task
 from processor.kinds import load_split
 from processor.ner import Sentence, encode, read_sentences
 from src.errors import DataError
@@ -48,6 +49,31 @@ def test_rejects_malformed_rows(tmp_path, row, expected):
     with pytest.raises(DataError) as caught:
         read_sentences(write(tmp_path, "a\tO", row), TASK)
     assert f"{tmp_path}/f.tsv" in str(caught.value)
+    assert expected in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("record", "expected"),
+    [
+        ({"x": ["a", "b"], "y": ["O", "PER-B"]}, Sentence(["a", "b"], ["O", "PER-B"])),
+        ({"x": "a b", "y": "O PER-B"}, Sentence(["a", "b"], ["O", "PER-B"])),
+        ({"x": ["a", "b"], "y": ["O"]}, "line 1: found 2 words and 1 tags"),
+        ({"x": [], "y": []}, "line 1: x: found [], expected a list"),
+        ({"x": ["a"], "y": None}, "line 1: y: found null, expected a list"),
+        ({"x": ["a", 1], "y": ["O", "O"]}, "line 1: x: found 1, expected a text"),
+        ({"x": ["a"], "y": [["O"]]}, 'line 1: y: found ["O"], expected a label'),
+        ({"x": ["a"], "y": [1]}, "line 1: found the tag '1', expected one of O, PER-B"),
+    ],
+)
+def test_words_and_tags_of_json(tmp_path, record, expected):
+    task = make_task("own", {"kind": "tagging", "text": "x", "label": "y", "labels": {"O": "O", "PER-B": "B-PER"}}, "f")
+    path = tmp_path / "f.jsonl"
+    path.write_text(json.dumps(record))
+    if isinstance(expected, Sentence):
+        assert read_sentences(path, task) == [expected]
+        return
+    with pytest.raises(DataError) as caught:
+        read_sentences(path, task)
     assert expected in str(caught.value)
 
 

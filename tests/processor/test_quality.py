@@ -158,7 +158,7 @@ def test_real_files_give_no_warning(shared, tmp_path, task, caplog):
     tokenizer = BertTokenizer.from_pretrained(tmp_path, do_lower_case=False)
     given = {"model_name_or_path": tmp_path, "data_dir": shared / "data" / "standin", "config_dir": ROOT / "config"}
     flags = [word for name, value in given.items() for word in (f"--{name}", str(value))]
-    chosen = load_settings(["--task", task, *flags, "--feature_cache_dir", str(tmp_path)], script="test", tasks=[task])
+    chosen = load_settings(["--task", task, *flags, "--feature_cache_dir", str(tmp_path)], script="test", tasks=TASKS)
     path = chosen.data_files["test"]
     split = load_split("test", describe_files({"test": path})["test"], chosen, TASKS[task], tokenizer)
     assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == []

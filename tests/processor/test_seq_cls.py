@@ -7,10 +7,11 @@ from transformers import BertTokenizer
 
 from processor import TASKS
 from processor.data_files import describe_files
+from processor.definition import make_task
 from processor.kinds import load_split
 from processor.seq_cls import ROWS_PER_CALL, SequenceExample, SequenceSplit, encode, longest_first, read_examples
 from src.data import DataFile, Features
-from src.errors import DataError
+from src.errors import ConfigError, DataError
 from tests.conftest import SAMPLE
 
 HEADERS = {name: "\t".join(task.columns) for name, task in TASKS.items()}
@@ -65,6 +66,7 @@ def test_rejects_a_file_that_changed(tmp_path, tokenizer, settings):
         ("kornli", "가\t나\tNeutral", "line 2: gold_label: found 'Neutral', expected one of contradiction, entailment, neutral"),
         ("korsts", "g\tf\ty\t1\tmany\t가\t나", "line 2: score: found 'many', expected a number"),
         ("korsts", "g\tf\ty\t1\tnan\t가\t나", "line 2: score: found 'nan', expected a finite number"),
+        ("korsts", "g\tf\ty\t1\t1e39\t가\t나", "line 2: score: found '1e39', expected a finite number"),  # not in float32
         ("paws", "1\t\t나\t0", "every row has an empty sentence1 or sentence2"),
     ],
 )
@@ -73,6 +75,40 @@ def test_rejects_malformed_rows(tmp_path, task, row, expected):
         read(tmp_path, task, row)
     assert f"{tmp_path}/f.tsv" in str(caught.value)
     assert expected in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "record", "expected"),
+    [
+        ("classification", {"x": None, "y": 1}, "x: found null, expected a text"),
+        ("classification", {"x": "\ud800", "y": 1}, "x: contains an unpaired surrogate"),
+        ("classification", {"x": "글", "y": 3}, "y: found '3', expected one of 1, 2"),
+        ("classification", {"x": "글", "y": "\ud800"}, "y: contains an unpaired surrogate"),
+        ("regression", {"x": "글", "y": None}, "y: found None, expected a number"),
+        ("regression", {"x": "글", "y": 10**400}, "expected a finite number"),
+    ],
+)
+def test_values_of_json(tmp_path, kind, record, expected):
+    labels = {"labels": {"1": "bad", "2": "good"}} if kind == "classification" else {}
+    task = make_task("own", {"kind": kind, "text": "x", "label": "y"} | labels, "f")
+    path = tmp_path / "f.jsonl"
+    path.write_text(json.dumps({"x": "글", "y": 1}))
+    assert read_examples(path, task) == ([SequenceExample(("글",), "1" if labels else 1.0)], 0)
+    path.write_text(json.dumps(record))
+    with pytest.raises(DataError) as caught:
+        read_examples(path, task)
+    assert f"line 1: {expected}" in str(caught.value) or (
+        "line 1: y: found 1" in str(caught.value) and expected in str(caught.value)
+    )
+
+
+def test_predictions_have_one_line_per_row(tmp_path, tokenizer, settings):
+    path = tmp_path / "f.csv"
+    path.write_text('x,y\n"a\n\tb",1\nc,2\n')
+    task = make_task("own", {"kind": "classification", "text": "x", "label": "y", "labels": {"1": "1", "2": "2"}}, "f")
+    split = load_split("test", describe_files({"test": path})["test"], settings(), task, tokenizer)
+    lines = list(split.prediction_lines(split.decode(np.zeros((2, 2), np.float32))))
+    assert [line.split("\t")[1] for line in lines] == ["x", "a\\n\\tb", "c"]
 
 
 def test_encodes_ids_segments_and_labels(tokenizer):
@@ -223,5 +259,11 @@ def test_holds_out_the_same_share_of_every_label(settings):
         for name in ("input_ids", "token_type_ids"):
             expected = rows_of(whole.features.tensors, name)
             assert rows_of(part.features.tensors, name) == [expected[row] for row in part.rows]
+    rest, test = train.hold_out(0.25, "test")  # of what is left
+    assert (test.name, len(rest), len(test)) == ("test", 270, 90)
+    assert sorted([*rest.rows, *test.rows]) == train.rows.tolist()
+    assert test.examples == [whole.examples[row] for row in test.rows]
+    with pytest.raises(ConfigError, match=r"test_ratio = 0\.001 holds out 0 of 450 rows"):
+        whole.hold_out(0.001, "test")
     again = load_split("train", file, chosen, TASKS["hate-speech"], tokenizer).hold_out(0.2)[1]
     assert again.rows.tolist() == dev.rows.tolist()

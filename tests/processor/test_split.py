@@ -1,8 +1,12 @@
 import numpy as np
 import pytest
 
-from processor.split import softmax, stratified_split
+from processor.split import softmax, stratified_split, tsv_line
 from src.errors import ConfigError
+
+
+def test_a_tsv_line_has_no_other_tabs_and_line_ends():
+    assert tsv_line(["1", "a\tb\nc\r\nd", "\\"]) == "1\ta\\tb\\nc\\r\\nd\t\\"
 
 
 def test_holds_out_the_same_share_of_every_stratum():
@@ -12,7 +16,7 @@ def test_holds_out_the_same_share_of_every_stratum():
     assert [sum(strata[row] == name for row in held) for name in "abc"] == [5, 3, 2]
     assert held.tolist() == stratified_split(strata, 0.1)[1].tolist()
     for ratio in (0.001, 0.999):
-        with pytest.raises(ConfigError, match="dev_ratio"):
+        with pytest.raises(ConfigError, match="holds out"):
             stratified_split(strata, ratio)
 
 

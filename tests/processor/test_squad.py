@@ -131,5 +131,8 @@ def test_holds_out_whole_articles(path, settings, tokenizer):
     assert dev.facts["rows"] == 4
     assert dev.features.tensors["example_index"].tolist() == [0, 1, 2, 3]
     assert dev.upper_bound == {"exact_match": 100, "f1": 100}  # only if its questions belong to its windows
+    _, test = train.hold_out(0.25, "test")  # of what is left
+    assert [question.id for question in test.examples] == [whole.examples[row].id for row in test.rows]
+    assert test.upper_bound == {"exact_match": 100, "f1": 100}
     with pytest.raises(ConfigError, match=r"dev_ratio = 0\.5 .* 1 articles"):
         split_of(write(path, corpus(question())), settings, tokenizer, "train").hold_out(0.5)

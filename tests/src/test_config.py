@@ -1,19 +1,17 @@
 import json
+from pathlib import Path
 
 import pytest
 
 from processor import TASKS
 from src.config import load_settings
 from src.errors import ConfigError
-from src.settings import ALIASES, COMMAND_LINE_ONLY, Settings, affects, counts_for
-from tests.conftest import ROOT, SAMPLED_TASKS
-
-MODEL_FILES = sorted(path.name for path in (ROOT / "config").glob("*.json"))
-ORIGINAL = json.loads((ROOT / "tests" / "facts" / "hyperparameters.json").read_text())  # "<task>/<model>": settings
+from src.settings import COMMAND_LINE_ONLY, Settings, affects, counts_for
+from tests.conftest import ROOT
 
 
 def load(*argv, config_dir=ROOT / "config"):
-    return load_settings(["--config_dir", str(config_dir), *argv], script="test", tasks=list(TASKS))
+    return load_settings(["--config_dir", str(config_dir), *argv], script="test", tasks=TASKS)
 
 
 def load_nsmc(folder, *argv, file="m.json"):
@@ -35,27 +33,6 @@ def folder(tmp_path):
     return tmp_path
 
 
-@pytest.mark.parametrize("key", ORIGINAL)
-def test_has_the_settings_of_the_original(key):
-    task, model = key.split("/")
-    settings = load("--task", task, "--config_file", f"{model}.json").model_dump()
-    expected = {ALIASES.get(name, name): value for name, value in ORIGINAL[key].items()}
-    assert {name: settings[name] for name in expected} == expected
-    assert settings["dev_file"] == expected.get("dev_file", "")
-
-
-def test_the_original_settings_cover_every_task_and_ten_models():
-    assert {key.split("/")[0] for key in ORIGINAL} == set(SAMPLED_TASKS)
-    assert len(ORIGINAL) == 10 * len(SAMPLED_TASKS)
-
-
-@pytest.mark.parametrize("file", MODEL_FILES)
-def test_every_model_file_gives_settings_for_every_task(file):
-    model = ("--model_name_or_path", "org/model") if file == "auto.json" else ()
-    for task in TASKS:
-        assert load("--task", task, "--config_file", file, *model).task == task
-
-
 def test_auto_requires_a_model_and_names_the_run_after_it():
     assert "model_name_or_path is missing" in error_of("--task", "nsmc", "--config_file", "auto.json")
     settings = load("--task", "nsmc", "--config_file", "auto.json", "--model_name_or_path", "klue/roberta-base")
@@ -70,15 +47,6 @@ def test_trust_is_only_accepted_on_the_command_line(folder, name):
     assert getattr(load_nsmc(folder, f"--{name}"), name) is True
 
 
-@pytest.mark.parametrize("size", ["base", "small"])
-def test_soongsil_bert_has_the_hyperparameters_of_koelectra_v3(size):
-    for task in TASKS:
-        soongsil = load("--task", task, "--config_file", f"soongsil-bert-{size}.json").model_dump()
-        koelectra = load("--task", task, "--config_file", f"koelectra-{size}-v3.json").model_dump()
-        same = {name for name in soongsil if soongsil[name] == koelectra[name]}
-        assert set(soongsil) - same == {"config_file", "model_name_or_path", "model_type", "output_dir", "do_lower_case"}
-
-
 def test_higher_layers_win_and_are_recorded(folder):
     settings = load_nsmc(folder, "--weight_decay", "0.01")
     names = ("seed", "learning_rate", "weight_decay", "adam_epsilon")
@@ -91,8 +59,9 @@ def test_higher_layers_win_and_are_recorded(folder):
 
 
 def test_accepts_a_flat_file_of_the_original_unchanged(folder, caplog):
+    original = json.loads((ROOT / "tests" / "facts" / "hyperparameters.json").read_text())
     (folder / "nsmc").mkdir()
-    (folder / "nsmc" / "m.json").write_text(json.dumps(ORIGINAL["nsmc/koelectra-base"]))
+    (folder / "nsmc" / "m.json").write_text(json.dumps(original["nsmc/koelectra-base"]))
     with caplog.at_level("INFO"):
         settings = load_nsmc(folder)
     assert settings.learning_rate == 5e-5  # not the task layer's 1e-5
@@ -157,7 +126,8 @@ def test_reports_all_errors_together_with_their_sources(folder):
         ("--task nsmc --mixed_precision fp8", "'auto', 'no', 'bf16' or 'fp16'"),
         ("--task nsmc --max_steps 0", "max_steps = 0: should be -1"),
         ("--task nsmc --max_steps 4294967296", "max_steps = 4294967296: should be at most 4,294,967,295"),
-        ("--task nsmc --test_file=", "at least 1 character"),
+        ("--task nsmc --test_file=", "pass --test_file FILE, or --test_ratio 0.1"),
+        ("--task nsmc --test_ratio 0.1", "command line: test_ratio = 0.1: conflicts with test_file = ratings_test.txt"),
         ("--task nsmc --train_file=", "train_file is missing"),
         ("--task nsmc --dev_file d.txt --dev_ratio 0.1", "command line: dev_ratio = 0.1: conflicts with dev_file = d.txt"),
         ("--task nsmc --test_file ../f", 'test_file = "../f"'),
@@ -209,14 +179,28 @@ def test_every_setting_has_an_effect_that_is_known():
         "answer_text",
         "n_best_size",
         "max_answer_length",
+        "threshold",
     }
     assert (effects["learning_rate"], effects["max_seq_len"], effects["ckpt_dir"]) == ("training", "scores", "nothing")
 
 
-def test_only_span_tasks_use_the_settings_of_questions_and_answers():
-    unused = {name for name in Settings.model_fields if not counts_for(name, "classification")}
-    assert unused == {"answer_text", "doc_stride", "max_query_length", "max_answer_length", "n_best_size", "strict_data"}
-    assert all(counts_for(name, "span") for name in Settings.model_fields)
+def test_settings_that_not_all_kinds_of_task_use():
+    def unused(kind):
+        return {name for name in Settings.model_fields if not counts_for(name, kind)}
+
+    span = {"answer_text", "doc_stride", "max_query_length", "max_answer_length", "n_best_size", "strict_data"}
+    assert unused("span") == {"class_weights", "threshold"}
+    assert unused("classification") == span | {"threshold"}
+    assert unused("multi_label") == span
+    assert unused("tagging") == unused("regression") == span | {"class_weights", "threshold"}
+
+
+def test_the_threshold_is_a_probability_or_chosen_on_dev(folder):
+    assert load_nsmc(folder, "--threshold", "0.3").threshold == 0.3
+    assert load_nsmc(folder, "--threshold", "dev", "--dev_ratio", "0.1").threshold == "dev"
+    for value, expected in [("1.5", "between 0 and 1"), ("best", "threshold"), ("dev", "no dev set")]:
+        with pytest.raises(ConfigError, match=expected):
+            load_nsmc(folder, "--threshold", value)
 
 
 def test_settings_of_a_model_are_reset_for_another_model(folder):
@@ -236,3 +220,57 @@ def test_names_a_run_after_the_link_not_its_target(folder):
     (folder / "current").symlink_to(folder / "model-2026")
     settings = load_nsmc(folder, "--model_name_or_path", f"{folder}/current")
     assert settings.output_dir == "current-nsmc-ckpt"
+
+
+@pytest.fixture
+def places(tmp_path, monkeypatch):
+    """A working directory beside a data folder; write("data/nsmc/a.txt") puts a file into either."""
+    monkeypatch.chdir(tmp_path)
+
+    def write(name):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("x")
+
+    return write
+
+
+def test_a_data_file_of_the_command_line_is_in_the_tasks_folder_or_anywhere(places, tmp_path):
+    places("data/nsmc/a.txt"), places("b.txt"), places("x/c.txt")
+    settings = load("--task", "nsmc", "--train_file", "a.txt", "--dev_file", "b.txt", "--test_file", "data/../x/c.txt")
+    assert settings.data_files == {
+        "train": Path("data/nsmc/a.txt"),
+        "dev": tmp_path / "b.txt",
+        "test": tmp_path / "data/../x/c.txt",
+    }
+    assert settings.train_file == "a.txt"
+
+
+def test_a_data_file_in_both_places_is_an_error(places, tmp_path):
+    places("data/nsmc/a.txt"), places("a.txt")
+    message = error_of("--task", "nsmc", "--train_file", "a.txt")
+    assert 'train_file = "a.txt": found data/nsmc/a.txt and ' in message and f"{tmp_path}/a.txt" in message
+    (tmp_path / "a.txt").unlink()
+    (tmp_path / "a.txt").symlink_to(tmp_path / "data/nsmc/a.txt")  # the same file
+    assert load("--task", "nsmc", "--train_file", "a.txt").train_file == "a.txt"
+
+
+def test_a_data_file_in_neither_place_is_an_error_unless_it_can_be_downloaded(places, tmp_path):
+    message = error_of("--task", "nsmc", "--train_file", "a.txt")
+    assert "data/nsmc/a.txt" in message and f"{tmp_path}/a.txt" in message
+    assert load("--task", "nsmc", "--train_file", "ratings_test.txt").train_file == "ratings_test.txt"
+
+
+def test_a_missing_test_file_names_both_ways_out(folder):
+    (folder / "tasks" / "nsmc.json").write_text('{"train_file": "a.txt"}')
+    with pytest.raises(ConfigError, match=r"test_file is missing.*--test_file.*--test_ratio"):
+        load_nsmc(folder)
+
+
+def test_a_task_by_the_path_of_its_file(folder):
+    (folder / "other").mkdir()
+    path = folder / "other" / "nsmc.json"
+    path.write_text('{"train_file": "c.txt", "test_file": "d.txt"}')
+    settings = load("--task", str(path), "--config_file", "m.json", config_dir=folder)
+    assert (settings.task, settings.train_file, settings.layer_of("train_file")) == ("nsmc", "c.txt", str(path))
+    assert settings.seed == 8  # of the model's part for the task
+    assert "'x/nsmc'" in error_of("--task", "x/nsmc")

@@ -1,14 +1,16 @@
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from processor import TASKS
+from src.data import DataFile
 from src.errors import DataError, NumbersError, ScoringError
 from src.evaluate import Scorer, predict
 from src.run_status import find_run
-from tests.src.helpers import CPU_MEMORY, GPU_MEMORY, RandomSplit, limited_model, small_model, task_model
+from tests.src.helpers import CPU_MEMORY, GPU_MEMORY, TEST, RandomSplit, limited_model, small_model, task_model
 
 
 def test_returns_logits_in_order_whatever_the_batches():
@@ -93,6 +95,19 @@ def test_a_metric_must_return_the_headline(run, monkeypatch, scores):
     monkeypatch.setattr(RandomSplit, "score", lambda *arguments: scores)
     with pytest.raises(ScoringError, match="acc = nan"):
         Scorer(run, {"test": RandomSplit(10, "test")}, 4).score(task_model(small_model()), 5, ["test"])
+
+
+def test_decodes_test_with_the_scores_on_dev(settings, monkeypatch):
+    """The threshold in the scores on dev: a choice that was made there."""
+    run = find_run(settings(dev_ratio=0.1), TASKS["nsmc"], {"train": DataFile(Path("f"), "1" * 64, "other")} | TEST)
+    run.folder.mkdir(parents=True)
+    given = []
+    monkeypatch.setattr(RandomSplit, "decode", lambda split, outputs, dev: given.append((split.name, dev)) or outputs)
+    monkeypatch.setattr(RandomSplit, "score", lambda split, outputs: {"acc": 0.5, "threshold": 0.25})
+    scorer = Scorer(run, {name: RandomSplit(10, name) for name in ("dev", "test")}, 4)
+    scorer.score(task_model(small_model()), 5, ["dev", "test"])
+    assert given == [("dev", {}), ("test", run.history.scores[5]["dev"])]
+    assert given[1][1]["threshold"] == 0.25
 
 
 def test_cautions_are_logged_and_kept(run, monkeypatch, caplog):

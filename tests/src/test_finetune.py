@@ -1,5 +1,7 @@
 import gc
+import json
 import weakref
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -14,7 +16,7 @@ from src.finetune import Components, load_checkpoint, prepare, score_checkpoints
 from src.heads import HEADS
 from src.run_status import find_run
 from tests.families import make_family
-from tests.src.helpers import CPU, DEFAULTS, RandomSplit, Tokenizer, limited_model, small_model, task_model, train_small
+from tests.src.helpers import CPU, DEFAULTS, RandomSplit, Tokenizer, limited_model, log_of, small_model, task_model, train_small
 from tests.src.runs import NO_DEV, end_process
 
 TASK = TASKS["nsmc"]
@@ -131,6 +133,20 @@ def test_frees_the_trained_model_before_checkpoints_are_scored(settings, monkeyp
     assert freed == [True]
     assert run.history.has(5, "test")
     assert find_run(run.settings, TASKS["nsmc"], NO_DEV).complete
+
+
+def test_records_the_weights_of_labels_and_trains_with_them(settings, saved_models, tmp_path):
+    (tmp_path / "weights.json").write_text('{"0": 10, "1": 10}')
+    runs = [
+        train_and_score_small(settings, small_model(), output_dir=Path(value).stem, class_weights=value, log_every=1)
+        for value in ("none", "balanced", str(tmp_path / "weights.json"))
+    ]
+    plain, balanced, given = [json.loads((run.folder / "settings.json").read_text()).get("class_weights") for run in runs]
+    assert (plain, balanced, given) == (None, {"0": 1.0, "1": 1.0}, {"0": 10.0, "1": 10.0})  # 10 of 20 rows have either
+    plain, balanced, given = [log_of(run)[0]["loss"] for run in runs]
+    assert (balanced, given) == (pytest.approx(plain), pytest.approx(10 * plain))
+    plain, _, given = [run.history.scores[5]["test"]["loss"] for run in runs]
+    assert given < 2 * plain  # the loss in evaluation is not weighted
 
 
 def test_a_full_memory_ends_the_run_with_advice(settings):

@@ -6,8 +6,18 @@ import torch
 
 from src.batches import Batch, Collator
 from src.data import SCRIPTS
-from src.heads import HEADS, TaskModel, best_labels, best_spans, cross_entropy, span_cross_entropy, span_logits, squared_error
-from tests.src.helpers import CPU, DEFAULTS
+from src.heads import (
+    HEADS,
+    TaskModel,
+    best_labels,
+    best_spans,
+    binary_cross_entropy,
+    cross_entropy,
+    span_cross_entropy,
+    span_logits,
+    squared_error,
+)
+from tests.src.helpers import CPU, DEFAULTS, small_model
 from tests.src.test_batches import FEATURES
 
 
@@ -32,6 +42,27 @@ def test_losses_are_summed_over_items():
     tagged = cross_entropy(torch.zeros(1, 3, 2), torch.tensor([[-100, 1, -100]]))  # one word among three tokens
     assert tagged.item() == pytest.approx(math.log(2))
     assert squared_error(torch.tensor([[1.0], [2.0]]), torch.tensor([3.0, 2.5])).item() == pytest.approx(4.25)
+
+
+def test_the_loss_of_several_labels_is_that_of_transformers():
+    logits, labels = torch.tensor([[1.0, -2.0, 0.5], [0.0, 3.0, -1.0]]), torch.tensor([[1.0, 0.0, 0.0], [0.0, 0.0, 0.0]])
+    by_hand = sum(math.log1p(math.exp(-x if y else x)) for x, y in zip(logits.flatten(), labels.flatten(), strict=True)) / 3
+    assert binary_cross_entropy(logits, labels).item() == pytest.approx(by_hand)
+    model = small_model(num_labels=3).eval()
+    model.config.problem_type = HEADS["multi_label"].problem_type
+    output = model(input_ids=torch.tensor([[1, 2], [3, 4]]), labels=labels)
+    assert binary_cross_entropy(output.logits, labels).item() == pytest.approx(2 * output.loss.item(), rel=1e-5)  # two rows
+
+
+def test_losses_are_multiplied_by_the_weight_of_their_label():
+    logits, weights = torch.tensor([[0.0, 1.0], [2.0, 0.0], [0.0, 0.0]]), torch.tensor([3.0, 0.5])
+    losses = [cross_entropy(logits[row : row + 1], torch.tensor([label])).item() for row, label in enumerate([0, 1, 1])]
+    weighted = cross_entropy(logits, torch.tensor([0, 1, 1]), weights)
+    assert weighted.item() == pytest.approx(3 * losses[0] + 0.5 * losses[1] + 0.5 * losses[2])
+    # A row that has the first label and not the second: only the first loss is weighted.
+    expected = (3 * math.log1p(math.exp(-1)) + math.log1p(math.exp(2))) / 2
+    row = binary_cross_entropy(torch.tensor([[1.0, 2.0]]), torch.tensor([[1.0, 0.0]]), weights)
+    assert row.item() == pytest.approx(expected)
 
 
 def test_the_loss_of_spans_is_the_mean_of_both_ends_and_ignores_padding():

@@ -1,3 +1,5 @@
+from itertools import chain
+
 import numpy as np
 import pytest
 
@@ -12,7 +14,9 @@ from src.metrics import (
     entity_report,
     in_percent,
     macro_f1,
+    multi_label_f1,
     normalize_answer,
+    similarity,
 )
 
 
@@ -44,10 +48,51 @@ def test_correlation_with_a_constant_is_zero(labels, preds):
     assert correlation(np.array(labels), np.array(preds)) == {"pearson": 0.0, "spearmanr": 0.0, "corr": 0.0}
 
 
+def test_several_labels_by_hand():
+    labels = np.array([[1, 1, 0], [0, 1, 0], [0, 0, 0]], np.float32)
+    preds = np.array([[1, 0, 0], [1, 1, 0], [0, 0, 0]])
+    # micro: 2 of 3 predicted are right, 2 of 3 found; the labels: 2/3, 2/3 and, never there, 0; the rows: 2/3, 2/3 and 1
+    expected = {"micro_f1": 2 / 3, "macro_f1": 4 / 9, "samples_f1": 7 / 9}
+    assert multi_label_f1(labels, preds) == pytest.approx(expected)
+    nothing = np.zeros((2, 2))
+    assert multi_label_f1(nothing, nothing) == {"micro_f1": 0.0, "macro_f1": 0.0, "samples_f1": 1.0}
+
+
+def test_similarity_by_hand():
+    scores = similarity(np.array([0.0, 3.0, 3.2, 5.0]), np.array([3.0, 2.9, 3.1, 4.0], np.float32))
+    # similar from 3 on: rows 2, 3 and 4, predicted: rows 1, 3 and 4
+    assert scores["f1"] == pytest.approx(2 / 3)
+    assert scores["pearson"] == pytest.approx(np.corrcoef([0, 3, 3.2, 5], [3, 2.9, 3.1, 4])[0, 1], abs=1e-6)
+    assert similarity(np.array([1.0, 2.0]), np.array([0.5, 0.5])) == {"pearson": 0, "spearmanr": 0, "corr": 0, "f1": 0}
+
+
 def test_entities_by_hand():
     gold = [["PER-B", "PER-I", "O", "LOC-B"], ["DAT-B", "O"]]
     preds = [["PER-B", "PER-I", "O", "O"], ["DAT-B", "DAT-I"]]  # right, missed, too long
     assert entity_f1(gold, preds) == pytest.approx({"precision": 1 / 2, "recall": 1 / 3, "f1": 2 / 5})
+
+
+def swap(sentences):
+    """Return PER-B as B-PER."""
+    return [["-".join(reversed(tag.split("-"))) for tag in tags] for tags in sentences]
+
+
+def test_entities_of_both_forms_of_tags_score_alike():
+    gold = [["PER-B", "PER-I", "O", "LOC-B"], ["DAT-B", "O"]]
+    preds = [["PER-B", "PER-I", "O", "O"], ["DAT-B", "DAT-I"]]
+    assert swap(gold)[0] == ["B-PER", "I-PER", "O", "B-LOC"]
+    assert entity_f1(swap(gold), swap(preds)) == entity_f1(gold, preds)
+    assert entity_report(swap(gold), swap(preds)) == entity_report(gold, preds)
+    weighted = [
+        METRICS["entity_f1"].weighted["f1_full"](columns_of(*sides)) for sides in ((gold, preds), (swap(gold), swap(preds)))
+    ]
+    assert [score(np.ones((1, 2)))[0] for score in weighted] == [pytest.approx(2 / 5)] * 2
+
+
+def columns_of(gold, preds):
+    """Return the columns of predictions.tsv."""
+    sentences = [str(number) for number, tags in enumerate(gold) for _ in tags]
+    return {"sentence": sentences, "label": [*chain(*gold)], "prediction": [*chain(*preds)]}
 
 
 def test_entity_type_counts_and_o_is_not_an_entity():
@@ -69,8 +114,12 @@ def test_entity_report_has_a_line_per_type():
 
 def test_metrics_are_plain_floats():
     for name, metric in METRICS.items():
-        text_inputs = {"entity_f1": ([["PER-B"]], [["PER-B"]]), "answer_f1": ([["가"]], ["가"])}
-        inputs = text_inputs.get(name, (np.array([0, 1, 1]), np.array([0, 1, 0])))
+        other_inputs = {
+            "entity_f1": ([["PER-B"]], [["PER-B"]]),
+            "answer_f1": ([["가"]], ["가"]),
+            "multi_label_f1": (np.eye(2), np.eye(2)),
+        }
+        inputs = other_inputs.get(name, (np.array([0, 1, 1]), np.array([0, 1, 0])))
         assert {type(value) for value in metric.compute(*inputs).values()} == {float}
 
 

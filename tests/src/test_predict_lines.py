@@ -10,7 +10,7 @@ import pytest
 
 from src import predict_lines as module
 from src.errors import DataError
-from src.predict_lines import open_lines, open_output, predict_lines
+from src.predict_lines import open_lines, open_output, parse_lines, predict_rows, write_json
 
 
 class Upper:
@@ -39,7 +39,8 @@ def results_of(*lines, keys=("text",), size=2, strict=False):
     data = [line if isinstance(line, bytes) else (line + "\n").encode() for line in lines]
     chunks = [data[start : start + size] for start in range(0, len(data), size)]
     try:
-        predict_lines(chunks, Upper(keys), lambda features: np.zeros(len(features)), written.append, strict)
+        rows = parse_lines(chunks, keys)
+        predict_rows(rows, Upper(keys), lambda features: np.zeros(len(features)), write_json(written.append), strict)
     except DataError as error:
         return [json.loads(line) for line in written], str(error)
     return [json.loads(line) for line in written]

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from src.errors import CheckpointError
-from src.run_files import checkpoints_in, prediction_file, read_contents, read_settings, stage_of
+from src.run_files import checkpoints_in, prediction_file, read_contents, read_settings, record_choices, stage_of
 from tests.src.runs import finished, interrupted, save, start
 
 
@@ -63,6 +63,21 @@ def test_reads_the_settings_of_a_checkpoint(settings):
     (checkpoint / "settings.json").write_text(json.dumps(record | {"settings": record["settings"] | {"max_seq_len": "long"}}))
     with pytest.raises(CheckpointError, match=r"settings\.json .*invalid settings:\n  - max_seq_len: "):
         read_settings(checkpoint)
+
+
+def test_a_setting_that_scoring_has_chosen(settings):
+    run = start(settings, threshold="dev", dev_ratio=0.1)
+    save(run, 1, dev=0.5)
+    checkpoint = run.checkpoint_folder(1)
+    (checkpoint / "config.json").write_text("{}")
+    assert read_settings(checkpoint).threshold == "dev"
+    record_choices(checkpoint, {"micro_f1": 0.5, "threshold": 0.3, "loss": 0.1})
+    assert read_settings(checkpoint).model_dump() == settings(threshold=0.3, dev_ratio=0.1).model_dump()
+    before = (checkpoint / "settings.json").read_bytes()
+    record_choices(checkpoint, {"acc": 0.5, "loss": 0.1})
+    record_choices(run.checkpoint_folder(2), {"threshold": 0.3})  # scored without being saved
+    assert (checkpoint / "settings.json").read_bytes() == before
+    assert checkpoints_in(run.folder) == [1]
 
 
 @pytest.mark.parametrize(

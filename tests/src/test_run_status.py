@@ -7,7 +7,7 @@ import shutil
 import pytest
 
 from processor import TASKS
-from src.errors import CheckpointError
+from src.errors import CheckpointError, ConfigError
 from src.run_status import find_run
 from tests.conftest import SAMPLE
 from tests.src.runs import FILES, NO_DEV, data_file, end_process, finish, finished, interrupted, save, save_state, start, visible
@@ -131,6 +131,7 @@ def test_scores_checkpoints_without_training(settings):
         ({"headline": "f1"}, r"headline of the task 'acc', now 'f1'"),
         ({"labels": {"1": "positive", "0": "negative"}}, r"labels of the task .*'0'"),
         ({"title": "Other", "order": 7}, None),
+        ({"labels": None}, None),  # those of the training file, whose digest is compared
     ],
 )
 def test_another_definition_of_the_task(settings, changes, reason):
@@ -138,6 +139,31 @@ def test_another_definition_of_the_task(settings, changes, reason):
     run = find_run(settings(), TASKS["nsmc"].model_copy(update=changes), FILES)
     assert run.state == ("replace" if reason else "trained")
     assert re.search(reason or "^$", run.reason)
+
+
+def test_a_setting_that_an_older_version_did_not_record_has_its_default(settings):
+    run = finished(settings)
+    record = json.loads((run.folder / "settings.json").read_text())
+    del record["settings"]["class_weights"], record["settings"]["threshold"]
+    (run.folder / "settings.json").write_text(json.dumps(record))
+    assert find(settings).complete
+    assert "class_weights 'none', now 'balanced'" in find(settings, class_weights="balanced").reason
+
+
+def test_other_weights_in_the_same_file(settings, tmp_path):
+    path = tmp_path / "weights.json"
+    path.write_text('{"0": 1, "1": 2}')
+    changes = {"class_weights": path}
+    run = finished(lambda **more: settings(**changes | more))
+    record = json.loads((run.folder / "settings.json").read_text())
+    (run.folder / "settings.json").write_text(json.dumps(record | {"class_weights": {"0": 1.0, "1": 2.0}}))
+    assert find(settings, **changes).complete
+    path.write_text('{"0": 1, "1": 3}')
+    assert "other weights in" in find(settings, **changes).reason
+    assert find(settings, **changes, do_train=False).complete  # they play no part in scoring
+    path.write_text('{"0": 1}')
+    with pytest.raises(ConfigError, match="'1' is missing"):  # before anything is loaded
+        find(settings, **changes, output_dir="other")
 
 
 def test_features_only_ignores_the_folder(settings):

@@ -107,11 +107,11 @@ def test_scores_and_saves_when_the_settings_ask_for_it(settings):
     ("scores", "saves", "changes", "expected"),
     [
         (True, False, {}, ["dev", "test"]),  # test, as there is no dev file
-        (True, False, {"dev_file": "dev"}, ["dev"]),
-        (True, False, {"dev_file": "dev", "evaluate_test_during_training": True}, ["dev", "test"]),
-        (False, True, {"dev_file": "dev"}, ["dev", "test"]),
-        (False, True, {"dev_file": "dev", "eval_all_checkpoints": False}, ["dev"]),
-        (False, True, {"dev_file": "dev", "do_eval": False}, ["dev"]),
+        (True, False, {"dev_ratio": 0.5}, ["dev"]),
+        (True, False, {"dev_ratio": 0.5, "evaluate_test_during_training": True}, ["dev", "test"]),
+        (False, True, {"dev_ratio": 0.5}, ["dev", "test"]),
+        (False, True, {"dev_ratio": 0.5, "eval_all_checkpoints": False}, ["dev"]),
+        (False, True, {"dev_ratio": 0.5, "do_eval": False}, ["dev"]),
         (True, True, {"do_eval": False}, ["dev"]),  # never test
     ],
 )

@@ -1,6 +1,9 @@
+import json
+from functools import partial
+
 import numpy as np
 import pytest
-from scipy.stats import spearmanr
+from scipy.stats import pearsonr, spearmanr
 from seqeval.metrics import f1_score
 from sklearn.metrics import f1_score as class_f1
 
@@ -15,6 +18,9 @@ NUMBERS = GENERATOR.integers(0, 6, 40).astype(float)  # with many ties
 NOISY = np.round(NUMBERS + GENERATOR.normal(0, 2, 40))
 TAGS = GENERATOR.choice(["O", "PER-B", "PER-I", "LOC-B"], (40, 5))
 TAGGED = np.where(GENERATOR.random((40, 5)) < 0.7, TAGS, "O")
+SETS = GENERATOR.integers(0, 2, (40, 3)) * [1, 1, 0]  # the third label is never there
+GUESSED = np.where(GENERATOR.random((40, 3)) < 0.6, SETS, 0)
+SETS[7] = GUESSED[7] = 0
 # How often each row is drawn; one sample repeats a single row, one has no row of the class "hate".
 WEIGHTS = np.stack(
     [
@@ -34,6 +40,15 @@ def tag_columns():
     return make_columns(TAGS.ravel(), TAGGED.ravel(), sentence=[str(number) for number in range(40) for _ in range(5)])
 
 
+def label_columns():
+    rows = ([json.dumps([name for name, is_on in zip("abc", row, strict=True) if is_on]) for row in of] for of in (SETS, GUESSED))
+    return make_columns(*rows, prob_a=[], prob_b=[], prob_c=[])
+
+
+def label_f1(rows, average):
+    return class_f1(SETS[rows], GUESSED[rows], average=average, zero_division=average == "samples")
+
+
 @pytest.mark.parametrize(
     ("metric", "score", "columns", "score_of_rows"),
     [
@@ -51,6 +66,17 @@ def tag_columns():
             tag_columns(),
             lambda rows: f1_score(TAGS[rows].tolist(), TAGGED[rows].tolist(), suffix=True, zero_division=0),
         ),
+        (
+            "similarity",
+            "f1",
+            make_columns(NUMBERS, NOISY),
+            lambda rows: class_f1(NUMBERS[rows] >= 3, NOISY[rows] >= 3, zero_division=0),
+        ),
+        ("similarity", "pearson", make_columns(NUMBERS, NOISY), lambda rows: pearsonr(NUMBERS[rows], NOISY[rows]).statistic),
+        *[
+            ("multi_label_f1", f"{average}_f1", label_columns(), partial(label_f1, average=average))
+            for average in ("micro", "macro", "samples")
+        ],
         ("answer_f1", "f1", {"f1": [str(number) for number in NUMBERS]}, lambda rows: NUMBERS[rows].mean()),
     ],
 )

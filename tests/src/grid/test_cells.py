@@ -2,7 +2,7 @@ import pytest
 
 from processor import TASKS
 from src.errors import ConfigError
-from src.grid.cells import cell_statuses, make_cells
+from src.grid.cells import cell_statuses, find_tasks, make_cells
 from tests.src.grid.helpers import cell_of, finished
 
 
@@ -21,7 +21,7 @@ def test_cells_are_ordered_by_seed():
         "koelectra-base/nsmc/seed-1",
         "koelectra-base/korquad/seed-1",
     ]
-    assert len(names("tiny", "all", "1,2,3")) == len(names("tiny", "nsmc,all", "1,2,3")) == 3 * len(TASKS)
+    assert len(names("tiny", "all", "1,2,3")) == len(names("tiny", "nsmc,all", "1,2,3")) == 3 * len(in_suite("koelectra"))
 
 
 def test_command_of_a_cell(tmp_path):
@@ -54,6 +54,34 @@ def test_accepts_models_by_name_file_hub_id_and_folder(entry, name, flags):
     assert list(cell.flags[2 : 2 + len(flags)]) == flags
 
 
+def in_suite(name, tasks=TASKS):
+    return [task for task in tasks if tasks[task].suite == name]
+
+
+def test_chooses_tasks_by_name_file_and_suite():
+    own = TASKS["nsmc"].model_copy(update={"suite": "mine"})
+    tasks = {**TASKS, "first": own, "second": own}
+
+    def chosen(text):
+        problems = []
+        return find_tasks(text.split(","), tasks, problems), problems
+
+    published = dict(zip(in_suite("koelectra"), in_suite("koelectra"), strict=True))
+    assert chosen("all") == chosen("koelectra") == chosen("nsmc,all,koelectra") == (published, [])
+    assert len(published) == 8
+    assert chosen("mine") == ({"first": "first", "second": "second"}, [])
+    assert chosen("a/first.json,nsmc") == ({"first": "a/first.json", "nsmc": "nsmc"}, [])
+    assert "two tasks have the name 'first': first, a/first.json" in chosen("first,a/first.json")[1][0]
+    assert "unknown task 'mines'" in chosen("mines")[1][0] and "Did you mean 'mine'?" in chosen("mines")[1][0]
+
+
+def test_a_task_file_reaches_the_command_of_its_cells(tmp_path):
+    path = tmp_path / "mine.json"
+    path.write_text('{"train_file": "a", "test_file": "b"}')
+    (cell,) = make_cells("tiny", str(path), "1", [], {**TASKS, "mine": TASKS["nsmc"]})
+    assert (cell.name, cell.flags[:2], cell.settings.train_file) == ("tiny/mine/seed-1", ("--task", str(path)), "a")
+
+
 def test_accepts_a_config_file_outside_of_config_dir(tmp_path):
     mine = tmp_path / "mine.json"
     mine.write_text('{"model_name_or_path": "data/sample/tiny-electra"}')
@@ -69,7 +97,7 @@ def test_accepts_a_config_file_outside_of_config_dir(tmp_path):
         ((",",), ["--models is empty"]),
         (("auto",), ["auto.json"]),
         (("nowhere.json",), ["'nowhere.json'", "config/"]),
-        (("tiny", "nsmc,pows"), ["'pows'", "all, nsmc, ", "Did you mean 'paws'?"]),
+        (("tiny", "nsmc,pows"), ["'pows'", "choose from all, ", "koelectra", "Did you mean 'paws'?"]),
         (("tiny", "nsmc", "1,-2,x,3.5"), ["--seeds: '-2'", "--seeds: 'x'", "--seeds: '3.5'"]),
         (("tiny", "nsmc", "4294967296"), ["seed"]),
         (("tiny", "nsmc", "9" * 5000), ["--seeds: '9999"]),

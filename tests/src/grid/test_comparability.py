@@ -34,6 +34,14 @@ def test_runs_that_are_comparable_with_published_scores(tmp_path):
     assert [SETTINGS.reason_not_comparable(record) for record in records_in(tmp_path)] == ["", ""]
 
 
+def test_a_run_that_has_not_recorded_a_new_setting(tmp_path):
+    path = finished(tmp_path).folder / "settings.json"
+    record = json.loads(path.read_text())
+    del record["settings"]["class_weights"]
+    path.write_text(json.dumps(record))
+    assert SETTINGS.reason_not_comparable(records_in(tmp_path)[0]) == ""
+
+
 def test_a_published_model_on_a_task_of_ones_own(tmp_path):
     """The task has no file in the published config; the model is recognized by its settings on another task."""
     finished(tmp_path)

@@ -1,3 +1,5 @@
+import json
+
 import pytest
 
 from processor import TASKS
@@ -27,6 +29,14 @@ def test_shared_settings_do_not_come_from_the_model_file(tmp_path):
     assert record.settings["train_batch_size"] == 64 and "train_batch_size" not in record.shared_settings
     assert record.shared_settings["learning_rate"] == 1e-4 and "num_train_epochs" in record.shared_settings
     assert record.overrides == {"learning_rate": 1e-4}
+
+
+def test_the_file_of_a_task_may_be_in_any_folder(tmp_path):
+    path = finished(tmp_path, task="paws").folder / "settings.json"
+    record = json.loads(path.read_text())
+    record["layers"]["num_train_epochs"] = "/elsewhere/paws.json"
+    path.write_text(json.dumps(record))
+    assert "num_train_epochs" in read_grid(tmp_path, TASKS)[0][0].shared_settings
 
 
 @pytest.mark.parametrize(("digest", "expected"), [("a" * 64, "a" * 12), ("b" * 40 + "+", "b" * 12 + "+"), (None, "unknown")])

@@ -1,0 +1,52 @@
+"""The reader of CoNLL files: a word and its tag on a line, sentences separated by blank lines."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from processor.text_files import read_lines
+from src.data import Task
+from src.errors import DataError, list_problems, quote
+
+DOCUMENT = "-DOCSTART-"  # the first word of a line between two documents
+TAG_FORMS = (re.compile(r"O|[BIES]-.+"), re.compile(r"O|.+-[BIES]"))  # of tags like B-PER, and like PER-B
+
+
+def read_conll(path: Path, task: Task) -> Iterator[tuple[int, list[list[str]]]]:
+    """Yield (line, [words, tags]) of every sentence; line: that of its first word.
+
+    The word is the first column, the tag the last. Columns are separated by tabs or, in a line without one, by spaces. A line
+    that begins with # is a comment, unless it is a word and a tag. Raises DataError at the end of the file for lines with another
+    number of columns than the first one, and if there are no sentences.
+    """
+    columns, begin, problems = 0, 0, []
+    words: list[str] = []
+    tags: list[str] = []
+    for line, text in read_lines(path, task.encoding):
+        fields = text.rstrip().split("\t") if "\t" in text else text.split()
+        if not text.strip() or fields[0] == DOCUMENT:
+            if words:
+                yield begin, [words, tags]
+            words, tags = [], []
+        elif text.startswith("#") and not _is_word(text, fields, columns or 2, task):
+            continue
+        elif len(fields) < 2 or len(fields) != (columns or len(fields)) or not fields[0]:
+            expected = f"{columns} columns" if columns else "a word and a tag"
+            problems.append(f"line {line}: found {quote(text)}, expected {expected}, separated by a tab or spaces")
+        else:
+            columns = len(fields)
+            begin = begin if words else line
+            words.append(fields[0])
+            tags.append(fields[-1])
+    if problems:
+        raise DataError(list_problems(f"{path}: {len(problems)} malformed lines:", problems))
+    if words:
+        yield begin, [words, tags]
+    if not begin:
+        raise DataError(f"{path}: there are no sentences. A line of the file is a word and its tag.")
+
+
+def _is_word(text: str, fields: list[str], columns: int, task: Task) -> bool:
+    """Return whether a line that begins with # is a word and a tag, such as "#맛집 B-LOC", right or malformed."""
+    is_tag = fields[-1] in task.labels if task.labels else any(form.fullmatch(fields[-1]) for form in TAG_FORMS)
+    return is_tag and ("\t" in text or len(fields) == columns)

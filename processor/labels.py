@@ -1,0 +1,101 @@
+"""The labels of a task whose definition leaves them out: they are taken from its training file."""
+
+import logging
+import math
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from processor.conll import TAG_FORMS
+from processor.definition import RECORD, make_task
+from processor.kinds import KINDS
+from src.data import DataFile, Task, ends_with_position
+from src.errors import MAX_LINE, DataError, list_problems, quote, shorten
+from src.files import read_json
+from src.hangul import compose
+
+logger = logging.getLogger(__name__)
+
+FEW_ROWS = 5  # a label that occurs less often can hardly be learned
+OUTSIDE = "O"  # the tag of a word outside of all entities
+
+
+def complete_task(task: Task, files: Mapping[str, DataFile], run_folder: Path | None = None) -> Task:
+    """Return the task with its labels: those of the training file, sorted, if the definition leaves them out.
+
+    Without a training file (--do_train false) they are those of the run in `run_folder`. Raises DataError for a malformed
+    training file, fewer than two labels, or tags of no known form.
+    """
+    read_labels = KINDS[task.kind].read_labels
+    if task.labels is not None or read_labels is None:
+        return task
+    if "train" not in files:
+        definition = read_json(run_folder / RECORD).get("definition") if run_folder else None
+        labels = make_task("", definition, str(run_folder)).labels if definition else None
+    else:
+        path = files["train"].path
+        counts = Counter(read_labels(path, task))
+        labels = readable_tags(path, counts) if task.kind == "tagging" else {label: label for label in sort_labels(counts)}
+        _require_two(path, labels)
+        listed = ", ".join(f"{label} {counts[label]:,}" for label in labels)
+        logger.info("%s", shorten(f"labels of {path}: {listed}", MAX_LINE))
+        for line in [*_rare(counts), *_look_alikes(labels)]:
+            logger.warning("%s: %s", path, line)
+    return task.model_copy(update={"labels": labels})
+
+
+def sort_labels(labels: Iterable[str]) -> list[str]:
+    """Return labels in their order: that of the numbers if all are numbers, else that of their characters."""
+    numbers = {label: _number(label) for label in labels}
+    return sorted(numbers) if None in numbers.values() else sorted(numbers, key=lambda label: (numbers[label], label))
+
+
+def readable_tags(path: Path, tags: Iterable[str]) -> dict[str, str]:
+    """Return tag -> tag in the form B-PER, "O" first. Tags of the file are all in this form, or all in the form PER-B.
+
+    Raises DataError for others.
+    """
+    tags = sorted(tags, key=lambda tag: (tag != OUTSIDE, tag))
+    if wrong := min(([tag for tag in tags if not form.fullmatch(tag)] for form in TAG_FORMS), key=len):
+        raise DataError(
+            list_problems(
+                f"{path}: the tags must be O and, all in the same form, B-PER and I-PER, or PER-B and PER-I. Others are:",
+                [quote(tag) for tag in wrong],
+            )
+        )
+    at_end = ends_with_position(tags)
+    return {tag: f"{tag[-1]}-{tag[:-2]}" if at_end and tag != OUTSIDE else tag for tag in tags}
+
+
+def _number(label: str) -> float | None:
+    try:
+        number = float(label)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _require_two(path: Path, labels: Mapping[str, str]) -> None:
+    if len(labels) < 2:
+        found = f"only the label {quote(next(iter(labels)))}" if labels else "no label"
+        raise DataError(f"{path}: found {found}, expected two or more. Check the column of the labels in the task's definition.")
+
+
+def _rare(counts: Mapping[str, int]) -> list[str]:
+    """Return a warning about the labels that occur in few rows, if there are any."""
+    rare = {label: count for label, count in counts.items() if count < FEW_ROWS}
+    if not rare:
+        return []
+    shown = ", ".join(f"{quote(label)} {count}" for label, count in list(rare.items())[:5]) + ", ..." * (len(rare) > 5)
+    return [f"{len(rare)} of {len(counts)} labels occur fewer than {FEW_ROWS} times and can hardly be learned: {shown}"]
+
+
+def _look_alikes(labels: Iterable[str]) -> list[str]:
+    """Return a warning for labels that differ only by case, spaces, number format or decomposed Hangul."""
+    alike = defaultdict(list)
+    for label in labels:
+        plain = "".join(compose(label).casefold().split())
+        number = _number(plain)
+        alike[plain if number is None else number].append(label)
+    groups = [group for group in alike.values() if len(group) > 1]
+    return [f"the labels {', '.join(map(quote, group))} look alike, but count as different ones" for group in groups[:5]]

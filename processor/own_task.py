@@ -1,0 +1,146 @@
+"""Tasks that a command line defines: its flags become a definition, as in config/tasks/<task>.json."""
+
+import argparse
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from processor.definition import PROJECT, make_task, read_content, read_task_file, read_tasks
+from src.cli import Parser
+from src.data import SCRIPTS, Task, Tasks
+from src.errors import ConfigError, list_problems, quote
+from src.metrics import METRICS
+from src.settings import (
+    COMMAND_LINE,
+    COMMAND_LINE_ONLY,
+    DATA_FILES,
+    MODEL_SETTINGS,
+    Settings,
+    default_of,
+    is_task_file,
+    task_name,
+)
+
+MAX_NAME = 200  # bytes of a task's name: file systems allow 255, and the run's folder is `<model>-<task>-ckpt`
+
+
+class Flag(NamedTuple):
+    """A flag that sets a field of a definition."""
+
+    field: str
+    meaning: str
+
+
+ALL_FLAGS = {
+    "kind": Flag("kind", f"{', '.join(SCRIPTS)}; default: classification, tagging or span, as the script"),
+    "text_column": Flag("text", "the column of the text, or of the first of two texts"),
+    "text_pair_column": Flag("text", "the column of the second text"),
+    "label_column": Flag("label", "the column of the label; several 0/1 columns as a,b,c"),
+    "label_separator": Flag("label_separator", "what separates the labels in one column"),
+    "metric": Flag("metric", f"{', '.join(METRICS)}; default: that of the kind"),
+    "format": Flag("format", "format of the files; default: by their suffix"),
+    "encoding": Flag("encoding", "encoding of the files, such as cp949; default: UTF-8"),
+}
+FLAGS = {name: flag.meaning for name, flag in ALL_FLAGS.items() if flag.field in Task.model_fields}
+FLAG_OF = {ALL_FLAGS[name].field: f"--{name}" for name in reversed(FLAGS)}  # text: --text_column
+
+# Settings that belong to one command or one model. A task's file has none of them.
+NOT_OF_A_TASK = {
+    "task", "config_file", "config_dir", "data_dir", "ckpt_dir", "output_dir", "feature_cache_dir", "overwrite_output_dir",
+    "resume", "model_name_or_path", "model_type", *MODEL_SETTINGS, *COMMAND_LINE_ONLY,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Command:
+    """The command line of a run script."""
+
+    argv: Sequence[str]  # the arguments that are settings
+    tasks: Tasks  # that the script can run, the task of the command line among them
+    content: Mapping[str, Any]  # of a file of the task: its definition, and the settings of the task's file if there is one
+    print_task: bool
+
+    def task_file(self, settings: Settings) -> str:
+        """Return the content of a task file that amounts to this command line: definition, settings, absolute paths of files."""
+        given = {name: value for name, value in settings.model_dump().items() if settings.layer_of(name) == COMMAND_LINE}
+        names = {split: name for split, name in DATA_FILES.items() if getattr(settings, name)}
+        files = {name: str(settings.path_of(split).absolute()) for split, name in names.items()}
+        values = {name: value for name, value in given.items() if name not in NOT_OF_A_TASK}
+        return json.dumps({**self.content, **values, **files}, ensure_ascii=False, indent=2)
+
+
+def read_command(argv: Sequence[str], script: str, default_task: str = "") -> Command:
+    """Return the command line of `script`, with the task that it defines, if it does.
+
+    A definition in the task's file is the base; flags replace its fields. Raises ConfigError for an invalid definition, with the
+    names of the flags.
+    """
+    parser = Parser(add_help=False, allow_abbrev=False, argument_default=argparse.SUPPRESS)
+    for name in FLAGS:
+        parser.add_argument(f"--{name}")
+    parser.add_argument("--print_task", action="store_true")
+    flags, rest = parser.parse_known_args(argv)
+    given = vars(flags)
+    print_task = given.pop("print_task", False)
+    for name in ("task", "train_file", "config_dir"):
+        parser.add_argument(f"--{name}", nargs="?")
+    settings = vars(parser.parse_known_args(rest)[0])
+    entry, config_dir = settings.get("task") or default_task, Path(settings.get("config_dir") or default_of("config_dir"))
+
+    tasks = dict(read_tasks(config_dir))
+    if is_task_file(entry):
+        tasks |= read_task_file(Path(entry))
+    task = task_name(entry)
+    content = _read_content(entry, config_dir)
+    is_own = given or (settings.get("train_file") and task not in tasks)
+    if task and is_own and not {"-h", "--help"} & set(rest):
+        _check(task, given.get("kind"), script)
+        content = {**content, "definition": _definition(given, content["definition"], script)}
+        tasks[task] = make_task(task, content["definition"], COMMAND_LINE, FLAG_OF)
+    return Command(rest, {name: each for name, each in tasks.items() if each.script == script}, content, print_task)
+
+
+def _definition(given: Mapping[str, str], base: Mapping[str, Any], script: str) -> dict[str, Any]:
+    """Return a definition with the fields that the flags set in place of those of `base`."""
+    kind = next(kind for kind, runner in SCRIPTS.items() if runner == script)
+    definition = {"kind": kind, **base}
+    definition |= {ALL_FLAGS[name].field: value for name, value in given.items() if not name.endswith("_column")}
+    if "metric" in given:
+        definition = {field: value for field, value in definition.items() if field not in ("headline", "reported")}
+    if "text_column" in given or "text_pair_column" in given:
+        text = base.get("text", [])
+        first, pair = [*(text if isinstance(text, list) else [text]), None, None][:2]
+        columns = [given.get("text_column", first), given.get("text_pair_column", pair)]
+        if columns[0] is None:
+            raise ConfigError(f"{COMMAND_LINE}: --text_pair_column needs --text_column.")
+        definition["text"] = [column for column in columns if column is not None]
+    if "label_column" in given:
+        definition["label"] = given["label_column"].split(",")
+    return definition
+
+
+def _read_content(entry: str, config_dir: Path) -> dict[str, Any]:
+    """Return the settings in a task's file and its definition, which may be that of this project."""
+    named = [folder / "tasks" / f"{entry}.json" for folder in (config_dir, PROJECT)]
+    contents: list[dict[str, Any]] = [{}, {}]
+    for place, path in enumerate([Path(entry)] if is_task_file(entry) else named):
+        with suppress(ConfigError):  # there is no file, or read_tasks has warned about it
+            contents[place] = read_content(path)
+    definition: dict[str, Any] = next((content["definition"] for content in contents if "definition" in content), {})
+    return {"definition": definition, **contents[0]}
+
+
+def _check(task: str, kind: str | None, script: str) -> None:
+    """Raise ConfigError for a task whose name cannot be the name of a folder, and for a kind that another script runs."""
+    problems = []
+    if "/" in task or "\0" in task or task in (".", ".."):
+        problems.append(f"--task {quote(task)} cannot be the name of a folder")
+    if len(task.encode("utf-8", "surrogatepass")) > MAX_NAME:
+        problems.append(f"--task {quote(task)} has more than {MAX_NAME} bytes")
+    if (runner := SCRIPTS.get(kind or "", script)) != script:
+        problems.append(f"--kind {kind}: use {runner}")
+    if problems:
+        raise ConfigError(list_problems(f"{script} cannot run this task:", problems))

@@ -1,0 +1,114 @@
+"""One's own data, from the command line alone and as a task file: trained, in the table, predicted from a CSV file."""
+
+import csv
+import json
+import shutil
+
+import pytest
+
+from tests.commands import run_forked
+from tests.conftest import SAMPLE
+
+DEFINITION = {"kind": "classification", "columns": ["n", "text", "topic"], "text": "n", "label": "topic"}
+DEFINITION["labels"] = {"스포츠": "스포츠", "정치": "정치"}
+
+
+@pytest.fixture
+def run(tmp_path):
+    """run("run_squad.py", ...) runs a script with the tiny model for a few updates, its folders in tmp_path."""
+
+    def run(script, *arguments, code=0):
+        places = ["--ckpt_dir", str(tmp_path / "ckpt"), "--feature_cache_dir", str(tmp_path / "cache")]
+        done = run_forked(script, "--config_file", "tiny.json", "--max_steps", "4", *places, *arguments)
+        assert done.returncode == code, done.stderr
+        return done
+
+    return run
+
+
+@pytest.fixture
+def topics(tmp_path):
+    """The path of a task file, whose definition has the wrong text column, beside its data."""
+    rows = [f"{n}\t{'축구 경기' if n % 2 else '국회 선거'} {n}\t{'스포츠' if n % 2 else '정치'}\n" for n in range(40)]
+    (tmp_path / "train.tsv").write_text("n\ttext\ttopic\n" + "".join(rows))
+    content = {"definition": DEFINITION, "train_file": str(tmp_path / "train.tsv"), "test_file": str(tmp_path / "train.tsv")}
+    (tmp_path / "topics.json").write_text(json.dumps(content))
+    return tmp_path / "topics.json"
+
+
+def test_a_task_that_only_the_command_line_defines(run, tmp_path):
+    """The printed task file, saved under its name, gives the same run."""
+    task = "내 독해"
+    names = ["KorQuAD_v1.0_train.json", "KorQuAD_v1.0_dev.json"]
+    train, test = (shutil.copy(SAMPLE / "korquad" / name, tmp_path) for name in names)
+    flags = ["--task", task, "--train_file", str(train), "--test_file", str(test), "--max_seq_len", "256"]
+    first = run("run_squad.py", *flags)
+    assert f"{task}: f1" in first.stdout
+    assert "published file" not in first.stderr
+    record = json.loads((tmp_path / "ckpt" / f"tiny-{task}-ckpt" / "settings.json").read_text())
+    assert record["definition"]["kind"] == "span"
+
+    saved = tmp_path / "config" / "tasks" / f"{task}.json"
+    saved.parent.mkdir(parents=True)
+    shutil.copy("config/tiny.json", tmp_path / "config")
+    saved.touch()  # as `> FILE` does before the command starts
+    config = ["--config_dir", str(tmp_path / "config")]
+    printed = run("run_squad.py", *flags, *config, "--print_task")
+    assert printed.stderr == ""
+    saved.write_text(printed.stdout)
+    again = run("run_squad.py", "--task", task, *config)
+    assert (again.stdout, again.stderr) == (first.stdout, "")  # the scores of the finished run
+
+
+def test_flags_over_a_task_file_and_predictions_as_csv(run, topics, tmp_path):
+    run("run_seq_cls.py", "--task", str(topics), "--text_column", "text", "--max_steps", "20")
+    with open(tmp_path / "new.csv", "w", newline="", encoding="utf-8") as file:
+        csv.writer(file).writerows([["번호", "기사"], ["1", "축구 경기,\n5"], ["2", "국회 선거 4"]])
+    checkpoint = tmp_path / "ckpt" / "tiny-topics-ckpt" / "checkpoint-20"
+    files = ["--input", str(tmp_path / "new.csv"), "--output", str(tmp_path / "labels.csv")]
+    done = run_forked("predict.py", "--checkpoint", str(checkpoint), *files, "--text_column", "기사")
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+    with open(tmp_path / "labels.csv", newline="", encoding="utf-8") as file:
+        rows = list(csv.reader(file))
+    assert rows[0] == ["번호", "기사", "label", "prob_스포츠", "prob_정치"]
+    assert [row[:3] for row in rows[1:]] == [["1", "축구 경기,\n5", "스포츠"], ["2", "국회 선거 4", "정치"]]
+
+    missing = run_forked("predict.py", "--checkpoint", str(checkpoint), *files)
+    assert (missing.returncode, "'text'" in missing.stderr, "--text_column" in missing.stderr) == (2, True, True)
+    pair = run_forked("predict.py", "--checkpoint", str(checkpoint), *files, "--text_pair_column", "기사")
+    assert (pair.returncode, "--text_pair_column" in pair.stderr) == (2, True)
+    lines = run_forked("predict.py", "--checkpoint", str(checkpoint), "--text_column", "기사", stdin="x\n")
+    assert (lines.returncode, ".csv" in lines.stderr) == (2, True)
+
+
+def test_the_table_of_a_task_file(run, topics, tmp_path):
+    """The grid knows the task by the path of its file and by its name in a config folder; the report by its record."""
+    ckpt_dir = ["--ckpt_dir", str(tmp_path / "ckpt")]
+    run("run_seq_cls.py", "--task", str(topics), "--seed", "1", "--output_dir", "benchmark/tiny/topics/seed-1")
+    (tmp_path / "config" / "tasks").mkdir(parents=True)
+    shutil.copy(topics, tmp_path / "config" / "tasks")
+    shutil.copy("config/tiny.json", tmp_path / "config")
+    flags = ["--models", "tiny", "--seeds", "1,2", "--max_steps", "4", "--dry_run", *ckpt_dir]
+    for task in ([str(topics)], ["topics", "--config_dir", str(tmp_path / "config")]):
+        planned = run_forked("run_benchmark.py", "run", *flags, "--tasks", *task)
+        assert "1 finished, 1 new" in planned.stdout, planned.stderr
+        assert f"--task {task[0]} " in planned.stdout
+    report = run_forked("run_benchmark.py", "report", *ckpt_dir)
+    assert "**topics**" in report.stdout, report.stderr
+    for chosen in ("topics", str(topics)):
+        compared = run_forked("run_benchmark.py", "compare", "tiny", "tiny", "--tasks", chosen, *ckpt_dir)
+        assert "| topics | acc |" in compared.stdout, compared.stderr
+
+
+def test_mistakes(run, topics, tmp_path):
+    for script, flags, expected in [
+        ("run_seq_cls.py", ["--task", "mine", "--train_file", "no.csv", "--text_column", "a"], "--label_column is missing"),
+        ("run_squad.py", ["--task", "mine", "--train_file", str(topics)], "--test_file FILE, or --test_ratio"),
+        ("run_squad.py", ["--task", "mine", "--train_file", "no.json", "--test_file", str(topics)], "data/mine/no.json and "),
+        ("run_seq_cls.py", ["--task", f"{tmp_path}/no.json"], "no.json cannot be read"),
+    ]:
+        done = run(script, *flags, code=2)
+        assert expected in done.stderr and "Traceback" not in done.stderr
+    done = run_forked("run_benchmark.py", "run", "--models", "tiny", "--text_column=a")
+    assert (done.returncode, "--text_column" in done.stderr, "--print_task" in done.stderr) == (2, True, True)
+    assert not (tmp_path / "ckpt").exists()
