@@ -31,7 +31,7 @@ def test_training(tmp_path, task, ways):
         assert f"| {name} | {figures['median_s']} | {figures['mean_s']} | {figures['tokens_per_s']:,} |" in printed
     for pair, ratio in case["ratios"].items():
         one, other = (case["ways"][name]["tokens_per_s"] for name in pair.split("/"))
-        assert ratio == pytest.approx(one / other, rel=0.01)
+        assert ratio == pytest.approx(one / other, rel=0.01, abs=0.005)  # ratios are rounded to two digits
     assert report["machine"]["torch"]
     assert str(ROOT) not in json.dumps(report)
 
