@@ -175,7 +175,7 @@ def digest_folder(folder: Path) -> str:
 
 
 def hold(lock: Path, what: str) -> int:
-    """Lock the file at `lock` until this process ends, however it ends, and return the descriptor that holds the lock.
+    """Lock the file at `lock` and return the descriptor that holds the lock, until it is closed or this process ends.
 
     Raises CheckpointError, naming the process, if another process uses `what`.
     """
