@@ -43,6 +43,9 @@ class PublishedSettings:
         """Return why a run cannot be compared with the published score; empty if it can, or if there is no such score."""
         if record.task not in self.published.scores(record.model):
             return ""
+        source = self.published.sources[self.published.source(record.model, record.task)]
+        if "not_compared" in source:
+            return source["not_compared"]
         published, actual = self.settings(record.model, record.task), record.settings
         other = [
             name for name in published if name not in IMPLEMENTATION and actual.get(name, default_of(name)) != published[name]

@@ -195,10 +195,10 @@ def _share(some: Sequence[Record], records: Sequence[Record]) -> str:
 
 def _sources(table: Table) -> Iterator[str]:
     published = table.published
-    rows = [row for row in table.rows if published.scores(row.model).keys() & row.records.keys()]
-    sources = {published.models[row.model]["source"] for row in rows}
+    cells = [(row.model, name) for row in table.rows for name in published.scores(row.model).keys() & row.records.keys()]
+    sources = {published.source(model, name) for model, name in cells}
     yield from (f"{source['title']}: {source['address']}" for name, source in published.sources.items() if name in sources)
-    names = {name for row in rows for name in row.records if name in published.scores(row.model)}
+    names = {name for _, name in cells}
     tasks = {name: task for name, task in table.tasks.items() if name in names}
     yield from (f"{tasks[name].title}: {note}" for name, note in published.notes.items() if name in tasks)
     for kind, description in published.spread_of.items():

@@ -29,10 +29,11 @@ class PublishedScore:
 
 @dataclass(frozen=True)
 class Published:
-    """The tables of KoELECTRA and Soongsil-BERT: models by the stem of their config file, in the order of the tables."""
+    """The published tables: models by the stem of their config file, in the order of the tables."""
 
-    models: Mapping[str, Mapping[str, Any]]
-    sources: Mapping[str, Mapping[str, str]]
+    models: Mapping[str, Mapping[str, str]]  # title; table: base or small; size of the weights, if it was published
+    sources: Mapping[str, Mapping[str, str]]  # title, address; not_compared: why runs are not compared with these scores
+    tables: Mapping[str, Mapping[str, Mapping[str, Mapping[str, str]]]]  # source -> model -> task -> score -> text
     spread: Mapping[str, Mapping[str, Mapping[str, Any]]]  # task -> score -> by how much a rerun differs
     spread_of: Mapping[str, str]  # kind of spread -> how it was measured
     notes: Mapping[str, str]  # task -> what to know when scores are compared
@@ -44,8 +45,11 @@ class Published:
 
     def scores(self, model: str) -> Mapping[str, Mapping[str, str]]:
         """Return the published scores of a model: task -> score -> text. Empty for other models."""
-        scores: Mapping[str, Mapping[str, str]] = self.models.get(model, {}).get("scores", {})
-        return scores
+        return {task: scores for table in self.tables.values() for task, scores in table.get(model, {}).items()}
+
+    def source(self, model: str, task: str) -> str:
+        """Return the name of the source of a model's score on a task; there must be one."""
+        return next(name for name, table in self.tables.items() if task in table.get(model, {}))
 
     def score(self, model: str, task: str, name: str) -> PublishedScore | None:
         """Return a published score, or None if there is none.

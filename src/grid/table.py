@@ -87,13 +87,13 @@ def make_rows(records: Iterable[Record], published: Published, settings: Publish
 
 def _make_row(model: str, records: Sequence[Record], published: Published, settings: PublishedSettings) -> Row:
     tasks = group((record.task, record) for record in records)
+    sizes = [count for record in records if (count := record.weight_bytes)]
+    size = _format_size(min(sizes)) if sizes else "-"
     if all(map(settings.is_same_model, records)):
         facts = published.models[model]
-        return Row(model, facts["title"], facts["table"], facts["size"], tasks)
-    sizes = [size for record in records if (size := record.weight_bytes)]
-    if not sizes:
-        return Row(model, model, "unknown", "-", tasks)
-    return Row(model, model, "small" if min(sizes) < SMALL else "base", _format_size(min(sizes)), tasks)
+        return Row(model, facts["title"], facts["table"], facts.get("size", size), tasks)
+    table = "unknown" if not sizes else "small" if min(sizes) < SMALL else "base"
+    return Row(model, model, table, size, tasks)
 
 
 def _format_size(count: int) -> str:

@@ -76,6 +76,18 @@ def test_scores_displayed_as_equal_are_both_bold(tmp_path):
     assert bold == {"KoELECTRA-Base": True, "KoBERT": False}
 
 
+def test_scores_of_an_unknown_split_are_shown_but_not_compared(tmp_path):
+    """The same model has a score of KoELECTRA's table, which is compared, and one of KLUE's, which is not."""
+    finished(tmp_path, task="klue-nli", score=86.0)
+    finished(tmp_path, task="nsmc", score=90.0)
+    text = report(tmp_path)
+    row = cells(text, "selected", "KoELECTRA-Base-v3")[1]
+    assert row["klue-nli"].endswith("published 85.63: not compared")
+    assert row["nsmc"].endswith("published 90.63: -0.63 outside")
+    assert "`koelectra-base-v3/klue-nli`" in section(text, "Not compared with the published scores")
+    assert {"KoELECTRA", "KLUE"} <= {line[2:].split(",")[0] for line in section(text, "Published scores").splitlines()}
+
+
 def test_says_how_checkpoints_were_selected(tmp_path):
     finished(tmp_path, task="nsmc", by="last")
     finished(tmp_path, task="paws", by="dev")

@@ -58,8 +58,8 @@ def test_rows_are_in_the_published_order_and_then_by_name(tmp_path):
     assert rows == [
         ("KoBERT", "base", "351M"),
         ("XLM-RoBERTa-Base", "base", "1.03G"),
+        ("KLUE-BERT-Base", "base", "443M"),
         ("kcbert-base", "base", "1.46G"),
-        ("klue-bert-base", "base", "443M"),
         ("KoELECTRA-Small", "small", "53M"),
         ("tiny", "small", "1M"),
     ]
