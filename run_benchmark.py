@@ -13,13 +13,14 @@ from src.cli import Parser, run_command
 from src.command_line import config_dir_of
 from src.data import DataFile
 from src.errors import ConfigError
-from src.grid.cells import GRID, find_tasks, make_cells, split_list
+from src.grid.cells import GRID, make_cells, split_list
 from src.grid.compare import compare, format_comparisons
 from src.grid.published import Published
 from src.grid.record import VIEWS
 from src.grid.report import write_report
 from src.grid.schedule import run_grid
 from src.settings import Settings, is_task_file
+from src.suites import find_tasks
 
 ROOT = Path(__file__).resolve().parent
 PUBLISHED = ROOT / "processor" / "published_scores.json"
@@ -69,7 +70,7 @@ def compare_models(arguments: argparse.Namespace, rest: list[str]) -> None:
     first, second = arguments.models
     tasks = recorded_tasks(arguments.ckpt_dir / GRID)
     problems: list[str] = []
-    chosen = [] if arguments.tasks == "all" else list(find_tasks(split_list(arguments.tasks), tasks, problems))
+    chosen = [] if arguments.tasks == "all" else list(find_tasks(split_list(arguments.tasks), tasks, "--tasks", problems))
     if problems:
         raise ConfigError("\n".join(problems))
     comparisons, cautions = compare(arguments.ckpt_dir, (first, second), chosen, arguments.view, tasks)

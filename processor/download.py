@@ -1,6 +1,6 @@
 """Download, verify, list and check the published data files.
 
-python3 -m processor.download [TASK ...] [--data_dir DIR] [--list | --check]
+python3 -m processor.download [TASK | SUITE ...] [--data_dir DIR] [--list | --check]
 """
 
 import argparse
@@ -8,19 +8,20 @@ import hashlib
 import logging
 import sys
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from processor import TASKS
 from processor.check import check_tasks
 from processor.data_files import describe_files, git_blob, is_published
+from processor.definition import read_tasks
 from src.cli import run_command
-from src.data import DataFile, PublishedFile, Task
-from src.errors import ConfigError, EnvironmentFailure, did_you_mean, list_problems, quote
+from src.data import DataFile, PublishedFile, Task, Tasks
+from src.errors import ConfigError, EnvironmentFailure, list_problems
 from src.files import write_bytes
-from src.settings import Settings
+from src.settings import Settings, default_of
+from src.suites import ALL, find_tasks
 
 logger = logging.getLogger("processor.download")  # __name__ is "__main__" if this file is the command
 
@@ -113,10 +114,9 @@ def _transfer(address: str, place: Path) -> None:
         raise EnvironmentFailure(" ".join(str(error).split()).rstrip(".")) from None
 
 
-def _list_files(tasks: Iterable[str], data_dir: Path) -> None:
+def _list_files(tasks: Tasks, data_dir: Path) -> None:
     """Print every published file of the tasks, and whether it is there."""
-    for name in tasks:
-        task = TASKS[name]
+    for name, task in tasks.items():
         print(f"{task.title}: {task.source}; licence: {task.licence}")
         for path in (data_dir / name / file for file in task.files):
             if not path.is_file():
@@ -129,23 +129,25 @@ def _list_files(tasks: Iterable[str], data_dir: Path) -> None:
 def main() -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(prog="python3 -m processor.download", description="Download, list or check the data files.")
-    parser.add_argument("tasks", metavar="TASK", nargs="*", help=f"default: all tasks: {', '.join(TASKS)}")
+    parser.add_argument("tasks", metavar="TASK", nargs="*", help="names of tasks or suites; default: all, the suite koelectra")
+    parser.add_argument("--config_dir", type=Path, default=Path(default_of("config_dir")), help="folder with tasks/<task>.json")
     parser.add_argument("--data_dir", type=Path, default=Path(DATA_DIR), help="folder that contains the tasks' folders")
     parser.add_argument("--data_url", help="address or folder to download from instead of the original repository")
     parser.add_argument("--list", action="store_true", help="list the files without downloading")
     parser.add_argument("--check", action="store_true", help="check the files in data_dir without downloading")
     given = parser.parse_args()
-    for task in given.tasks:
-        if task not in TASKS:
-            raise ConfigError(f"{quote(task)} is not a task; choose from {', '.join(TASKS)}.{did_you_mean(task, TASKS)}")
-    tasks = given.tasks or list(TASKS)
+    problems: list[str] = []
+    known = read_tasks(given.config_dir)
+    tasks = {name: known[name] for name in find_tasks(given.tasks or [ALL], known, "TASK", problems)}
+    if problems:
+        raise ConfigError("\n".join(problems))
     if given.check:
-        check_tasks(tasks, given.data_dir)
+        check_tasks(tasks, given.data_dir, given.config_dir)
         return
     if not given.list:
-        for name in tasks:
-            missing = [file for file in TASKS[name].files if not (given.data_dir / name / file).is_file()]
-            fetch(name, TASKS[name], missing, given.data_dir, given.data_url)
+        for name, task in tasks.items():
+            missing = [file for file in task.files if not (given.data_dir / name / file).is_file()]
+            fetch(name, task, missing, given.data_dir, given.data_url)
     _list_files(tasks, given.data_dir)
 
 

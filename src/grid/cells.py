@@ -15,11 +15,11 @@ from src.errors import BenchmarkError, ConfigError, did_you_mean, list_problems
 from src.files import digest_folder
 from src.run_folder import State
 from src.run_status import find_run
-from src.settings import COMMAND_LINE, Settings, task_name
+from src.settings import COMMAND_LINE, Settings
+from src.suites import find_tasks
 
 GRID = "benchmark"  # the folder of the grid in ckpt_dir
 REPORTS = ("results.md", "results.csv")  # written into it by `report`
-PUBLISHED_SUITE = "koelectra"  # the tasks of the published table; --tasks all means it
 ANY_MODEL = "auto.json"  # the config file for models that have none
 # Settings that differ between cells, and what to use instead.
 SET_BY_GRID = {
@@ -91,7 +91,7 @@ def make_cells(models: str, tasks: str, seeds: str, rest: Sequence[str], all_tas
     problems += [f"--{name} cannot be set for all runs: {instead}" for name, instead in SET_BY_GRID.items() if name in given]
     config_dir = Path(given.get("config_dir", Settings.model_fields["config_dir"].default))
     model_flags = _find_models(split_list(models), config_dir, problems)
-    chosen = find_tasks(split_list(tasks), all_tasks, problems)
+    chosen = find_tasks(split_list(tasks), all_tasks, "--tasks", problems)
     seed_texts = split_list(seeds)
     problems += [f"--seeds: {seed!r} is not a non-negative integer" for seed in seed_texts if not SEED.fullmatch(seed)]
     if given.get("do_train") == given.get("do_eval") == "false":
@@ -127,28 +127,6 @@ def _load_cells(
 def split_list(text: str) -> list[str]:
     """Return the items of a comma-separated list, without repetitions."""
     return list(dict.fromkeys(item for part in text.split(",") if (item := part.strip())))
-
-
-def find_tasks(entries: Sequence[str], tasks: Tasks, problems: list[str]) -> dict[str, str]:
-    """Return the chosen tasks, by name, each with the value of --task that chooses it.
-
-    An entry is a task's name, the path of its file (its name is in `tasks`, too), a suite, or "all" for PUBLISHED_SUITE.
-    """
-    found: dict[str, str] = {}
-    suites = sorted({task.suite for task in tasks.values() if task.suite})
-    for entry in entries:
-        suite = PUBLISHED_SUITE if entry == "all" else entry
-        if task_name(entry) in tasks:
-            chosen = {task_name(entry): entry}
-        else:
-            chosen = {name: name for name, task in tasks.items() if task.suite == suite}
-        if not chosen:
-            names = ["all", *suites, *tasks]
-            problems.append(f"--tasks: unknown task {entry!r}; choose from {', '.join(names)}.{did_you_mean(entry, names)}")
-        if both := [name for name in chosen if found.get(name, chosen[name]) != chosen[name]]:
-            problems.append(f"--tasks: two tasks have the name {both[0]!r}: {found[both[0]]}, {entry}. Rename a file")
-        found |= chosen
-    return found
 
 
 def _find_models(entries: Sequence[str], config_dir: Path, problems: list[str]) -> dict[str, list[str]]:

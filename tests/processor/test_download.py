@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 
@@ -233,9 +234,15 @@ def test_lists_files(tmp_path):
         f"  missing      {tmp_path}/nsmc/ratings_test.txt",
         f"  another file {tmp_path}/nsmc/ratings_train.txt",
     ]
-    assert len(run("--data_dir", tmp_path, "--list").stdout.splitlines()) == len(TASKS) + sum(
-        len(task.files) for task in TASKS.values()
-    )
+
+
+@pytest.mark.parametrize(("chosen", "suites"), [((), ["koelectra"]), (("klue", "nsmc"), ["klue"])])
+def test_lists_the_tasks_of_suites(tmp_path, chosen, suites):
+    """Without a task: those of the published table."""
+    tasks = [name for name, task in TASKS.items() if task.suite in suites or name in chosen]
+    lines = run(*chosen, "--data_dir", tmp_path, "--list").stdout.splitlines()
+    assert {Path(line.split()[-1]).parent.name for line in lines if line.startswith(" ")} == set(tasks)
+    assert len(lines) == sum(1 + len(TASKS[name].files) for name in tasks)
 
 
 def test_rejects_wrong_commands(server, tmp_path):

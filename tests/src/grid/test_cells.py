@@ -2,7 +2,7 @@ import pytest
 
 from processor import TASKS
 from src.errors import ConfigError
-from src.grid.cells import cell_statuses, find_tasks, make_cells
+from src.grid.cells import cell_statuses, make_cells
 from tests.src.grid.helpers import cell_of, finished
 
 
@@ -21,7 +21,7 @@ def test_cells_are_ordered_by_seed():
         "koelectra-base/nsmc/seed-1",
         "koelectra-base/korquad/seed-1",
     ]
-    assert len(names("tiny", "all", "1,2,3")) == len(names("tiny", "nsmc,all", "1,2,3")) == 3 * len(in_suite("koelectra"))
+    assert len(names("tiny", "all", "1,2,3")) == len(names("tiny", "nsmc,all", "1,2,3")) == 3 * 8
 
 
 def test_command_of_a_cell(tmp_path):
@@ -52,27 +52,6 @@ def test_accepts_models_by_name_file_hub_id_and_folder(entry, name, flags):
     (cell,) = make_cells(entry, "nsmc", "1", [], TASKS)
     assert cell.model == name
     assert list(cell.flags[2 : 2 + len(flags)]) == flags
-
-
-def in_suite(name, tasks=TASKS):
-    return [task for task in tasks if tasks[task].suite == name]
-
-
-def test_chooses_tasks_by_name_file_and_suite():
-    own = TASKS["nsmc"].model_copy(update={"suite": "mine"})
-    tasks = {**TASKS, "first": own, "second": own}
-
-    def chosen(text):
-        problems = []
-        return find_tasks(text.split(","), tasks, problems), problems
-
-    published = dict(zip(in_suite("koelectra"), in_suite("koelectra"), strict=True))
-    assert chosen("all") == chosen("koelectra") == chosen("nsmc,all,koelectra") == (published, [])
-    assert len(published) == 8
-    assert chosen("mine") == ({"first": "first", "second": "second"}, [])
-    assert chosen("a/first.json,nsmc") == ({"first": "a/first.json", "nsmc": "nsmc"}, [])
-    assert "two tasks have the name 'first': first, a/first.json" in chosen("first,a/first.json")[1][0]
-    assert "unknown task 'mines'" in chosen("mines")[1][0] and "Did you mean 'mine'?" in chosen("mines")[1][0]
 
 
 def test_a_task_file_reaches_the_command_of_its_cells(tmp_path):
