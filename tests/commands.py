@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import runpy
+import signal
 import subprocess
 import sys
 import tempfile
@@ -20,12 +21,21 @@ FORKSERVER.set_forkserver_preload(LIBRARIES)
 
 
 def run_command(script, *arguments, wait=True, env=None, timeout=300):
-    """Run `python script arguments` in the checkout. wait: False returns the started process. env: added to the environment."""
+    """Run `python script arguments` in the checkout. wait: False returns the started process. env: added to the environment.
+
+    After `timeout` seconds (None: never), and if the test is interrupted, the process and all that it has started are killed.
+    """
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-    process = subprocess.Popen([sys.executable, script, *arguments], cwd=ROOT, env=os.environ | (env or {}), **pipes)
+    process = subprocess.Popen(
+        [sys.executable, script, *arguments], cwd=ROOT, env=os.environ | (env or {}), start_new_session=wait, **pipes
+    )
     if not wait:
         return process
-    output, errors = process.communicate(timeout=timeout)
+    try:
+        output, errors = process.communicate(timeout=timeout)
+    except BaseException:
+        os.killpg(process.pid, signal.SIGKILL)
+        raise
     return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
 
 

@@ -6,8 +6,8 @@ Every run is SCRIPT with the ARGUMENTS, as on the command line. The first one is
 folder, is killed and started again, maybe killed again, until it finishes; it must leave the same files as the first one. It is
 killed at a random moment: in turn at its n-th change of a file, at its n-th check for a signal (between two updates, or two
 batches of an evaluation), or after some time. With HOW = "fork" runs are forked; with HOW = "command" every run is a command of
-its own, which imports everything, and is killed after some time. Prints a JSON object: the number of kills of each kind, and the
-files that differ.
+its own, which imports everything, and is killed at its n-th line of output or shortly after: a busy machine does not change what
+is hit. Prints a JSON object: the number of kills of each kind, and the files that differ.
 """
 
 import importlib
@@ -76,6 +76,15 @@ class Runner:
         command = [sys.executable, self.script, *self.arguments, "--ckpt_dir", str(self.work), "--output_dir", folder]
         with open(self.work / f"{folder}.out", "a") as log:
             return subprocess.Popen(command, stdout=log, stderr=log).pid
+
+    def lines(self, folder: str) -> int:
+        """Return how many lines the runs in work/`folder` have written."""
+        return (self.work / f"{folder}.out").read_bytes().count(b"\n")
+
+    def wait_for_line(self, pid: int, folder: str, number: int) -> None:
+        """Return when there are `number` lines in the output of work/`folder`, or when the process has ended."""
+        while self.lines(folder) < number and not os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+            time.sleep(0.01)
 
     def wait(self, pid: int) -> int:
         """Return the exit code of a process, or minus the signal that killed it."""
@@ -154,11 +163,8 @@ def main() -> None:
     importlib.import_module("transformers.models.electra.modeling_electra")
     changes, checks, seconds = runner.count()
     whole = contents_of(runner.work / "whole")
-    done = {"change": 0, "check": 0, "time": 0} if how == "fork" else {"time": 0}
-    if how == "command":
-        started = time.monotonic()
-        assert runner.wait(runner.start_command("timed")) == 0
-        seconds = time.monotonic() - started
+    done = {"change": 0, "check": 0, "time": 0} if how == "fork" else {"line": 0}
+    lines = runner.lines("whole")
     different: dict[str, list[str]] = {}
     for number in range(10**6):
         if sum(done.values()) >= int(kills):
@@ -173,9 +179,10 @@ def main() -> None:
                 pid = runner.start_command(folder)
             else:
                 pid = runner.fork(folder, end_at(runner.work, kind, at, signal.SIGKILL))
-            if kind == "time":
-                # A command spends most of its time on imports, where nothing can happen.
-                time.sleep(seconds * (1 - rng.uniform(0, 1) ** 2 if how == "command" else rng.uniform(0, 1)))
+            if kind == "line":
+                runner.wait_for_line(pid, folder, runner.lines(folder) + rng.randint(1, lines))
+            if kind in ("line", "time"):
+                time.sleep(rng.uniform(0, 0.2 if kind == "line" else seconds))
                 os.kill(pid, signal.SIGKILL)
             code = runner.wait(pid)
             if code == -signal.SIGKILL:

@@ -17,7 +17,7 @@ def kill_runs(command, tmp_path, script, number, how="fork"):
     arguments = [*CASES[script], *SHORT, "--config_file", "tiny.json", "--data_dir", "data/sample"]
     places = ["--feature_cache_dir", str(tmp_path / "cache")]
     (tmp_path / "work").mkdir()
-    done = command("tests/kills.py", how, str(tmp_path / "work"), "0", str(number), script, *arguments, *places, timeout=3000)
+    done = command("tests/kills.py", how, str(tmp_path / "work"), "0", str(number), script, *arguments, *places, timeout=None)
     assert done.returncode == 0, done.stderr
     report = json.loads(done.stdout.splitlines()[-1])
     assert report["different"] == {}
@@ -36,5 +36,5 @@ def test_runs_killed_at_any_moment_end_like_an_undisturbed_one(command, tmp_path
 @pytest.mark.long
 @pytest.mark.parametrize("script", CASES)
 def test_commands_killed_at_any_moment_end_like_an_undisturbed_one(command, tmp_path, script):
-    """200 kills of the real command lines, with their imports, in total."""
-    kill_runs(command, tmp_path, script, 67, how="command")
+    """60 kills of the real command lines, with their imports, in total."""
+    kill_runs(command, tmp_path, script, 20, how="command")
