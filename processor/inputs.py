@@ -4,6 +4,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from itertools import islice
 from typing import Any
 
@@ -63,7 +64,7 @@ def require_label(name: str, value: Any) -> str:
     """Return a label as text: "1" for the number 1. Raises ValueError for a value that is neither a text nor a number."""
     if isinstance(value, bool):
         return str(value).lower()
-    if isinstance(value, int | float) and math.isfinite(value):
+    if isinstance(value, int) or (isinstance(value, float | Decimal) and math.isfinite(value)):
         return str(value)
     if not isinstance(value, str):
         raise ValueError(f"{name}: found {quote_json(value)}, expected a label, a text or a number")

@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from processor.conll import read_conll
-from processor.records import read_json, read_jsonl, read_parquet
+from processor.parquet import read_parquet
+from processor.records import read_json, read_jsonl
 from processor.text_files import read_lines, read_text, require_newlines, without_mark
 from src.data import Format, Task
 from src.errors import MAX_REASON, DataError, did_you_mean, list_problems, quote, shorten
@@ -33,9 +34,9 @@ class DataRow:
 def read_records(path: Path, task: Task) -> Rows:
     """Yield (line, values) of every row of a task's file: the values of the columns (*task.text, *task.label), in this order.
 
-    Values are strings in tsv and csv files, JSON values in jsonl, json and parquet files; a conll file has a list of words and a
-    list of tags. Raises DataError for a file that cannot be read or lacks a column, and at its end for an empty one or for
-    malformed rows, with all of them.
+    Values are strings in tsv and csv files, JSON values in jsonl and json files, the same and decimal.Decimal in parquet files; a
+    conll file has a list of words and a list of tags. Raises DataError for a file that cannot be read or lacks a column, and at
+    its end for an empty one or for malformed rows, with all of them.
     """
     return FORMATS[format_of(path, task)](path, task)
 

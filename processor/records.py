@@ -1,10 +1,10 @@
-"""Readers of files whose rows are records, objects with named values: jsonl, json, parquet."""
+"""Readers of files whose rows are records, objects with named values: jsonl, json; and the values of a record."""
 
 import json
 import re
 from collections import Counter
 from collections.abc import Iterator
-from itertools import chain, count, islice
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -28,11 +28,6 @@ def read_jsonl(path: Path, task: Task) -> Iterator[tuple[int, list[Any]]]:
 def read_json(path: Path, task: Task) -> Iterator[tuple[int, list[Any]]]:
     """Yield the rows of a file with a list of objects, the whole file or under a key of LISTS; see `pick_values`."""
     return pick_values(path, task, _json_records(path, task.encoding))
-
-
-def read_parquet(path: Path, task: Task) -> Iterator[tuple[int, list[Any]]]:
-    """Yield the rows of a Parquet file; see `pick_values`. Rows are counted from 1 in place of lines."""
-    return pick_values(path, task, _parquet_records(path))
 
 
 def pick_values(path: Path, task: Task, records: Records) -> Iterator[tuple[int, list[Any]]]:
@@ -153,20 +148,3 @@ def _after(text: str, at: int) -> int:
     match = BETWEEN.match(text, at)
     assert match is not None  # it matches nothing, too
     return match.end()
-
-
-def _parquet_records(path: Path) -> Records:
-    try:
-        from pyarrow import ArrowException, parquet  # imported here: it is optional
-    except ImportError:
-        raise DataError(
-            f"{path}: a Parquet file is read by pyarrow, which is not installed. Run `pip install pyarrow`, or save the file as "
-            "csv or jsonl."
-        ) from None
-    numbers = count(1)
-    try:
-        for batch in parquet.ParquetFile(path).iter_batches():
-            for record in batch.to_pylist():
-                yield next(numbers), record
-    except (ArrowException, OSError) as error:
-        raise DataError(f"{path}: not a Parquet file that can be read: {brief(error)}") from None

@@ -9,6 +9,7 @@ import json
 import logging
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -204,7 +205,8 @@ def _locate_files(values: dict[str, Any], sources: Mapping[str, str], task: Task
         if not _is_file(outside):
             if not _is_file(inside) and value not in task.files and not _unusable(name, value):
                 places = " and ".join(dict.fromkeys(shorten(str(path), MAX_QUOTED) for path in (inside, outside.absolute())))
-                problems.append(f"{COMMAND_LINE}: {name} = {quote_json(value)}: no such file; looked for {places}")
+                found = "it is a folder" if _is_folder(inside) or _is_folder(outside) else "no such file"
+                problems.append(f"{COMMAND_LINE}: {name} = {quote_json(value)}: {found}; looked for {places}")
         elif leaves_folder or not _is_file(inside):
             values[name] = str(outside.absolute())
         elif not inside.samefile(outside):
@@ -214,10 +216,15 @@ def _locate_files(values: dict[str, Any], sources: Mapping[str, str], task: Task
 
 
 def _is_file(path: Path) -> bool:
-    try:
+    with suppress(OSError):  # the name is too long
         return path.is_file()
-    except OSError:  # the name is too long
-        return False
+    return False
+
+
+def _is_folder(path: Path) -> bool:
+    with suppress(OSError):
+        return path.is_dir()
+    return False
 
 
 def _check(values: dict[str, Any], sources: dict[str, str]) -> list[str]:

@@ -14,7 +14,7 @@ def test_reports_missing_and_empty_files_together(tmp_path):
     with pytest.raises(DataError) as caught:
         describe_files({"train": tmp_path / "none", "dev": tmp_path / "folder", "test": tmp_path / "empty"})
     assert f"{tmp_path}/none (train): no such file" in str(caught.value)
-    assert f"{tmp_path}/folder (dev): no such file" in str(caught.value)
+    assert f"{tmp_path}/folder (dev): is a folder" in str(caught.value)
     assert f"{tmp_path}/empty (test): the file is empty" in str(caught.value)
 
 

@@ -1,6 +1,3 @@
-import sys
-from types import SimpleNamespace
-
 import pytest
 
 from processor.readers import read_records
@@ -80,31 +77,3 @@ def test_rejects_malformed_records(read, tmp_path, name, content, expected):
     with pytest.raises(DataError) as caught:
         read(name, content)
     assert str(tmp_path / name) in str(caught.value) and expected in str(caught.value)
-
-
-def test_a_parquet_file_needs_pyarrow(read, monkeypatch):
-    monkeypatch.setitem(sys.modules, "pyarrow", None)
-    with pytest.raises(DataError, match=r"f\.parquet.*pip install pyarrow"):
-        read("f.parquet", "PAR1")
-
-
-def test_reads_a_parquet_file(read, monkeypatch):
-    """pyarrow is optional: here is a stand-in with its names, a file of two batches."""
-
-    class ArrowException(Exception):
-        pass
-
-    class ParquetFile:
-        def __init__(self, path):
-            if path.read_text() != "PAR1":
-                raise ArrowException("no magic bytes")
-
-        def iter_batches(self):
-            records = [{"x": "가", "m": {"x": "나", "real-label": label}} for label in (1, 2, 3)]
-            return [SimpleNamespace(to_pylist=lambda part=part: part) for part in (records[:2], records[2:])]
-
-    fake = SimpleNamespace(ArrowException=ArrowException, parquet=SimpleNamespace(ParquetFile=ParquetFile))
-    monkeypatch.setitem(sys.modules, "pyarrow", fake)
-    assert read("f.parquet", "PAR1") == [(number, ["가", "나", number]) for number in (1, 2, 3)]
-    with pytest.raises(DataError, match=r"f\.parquet: not a Parquet file that can be read: no magic bytes"):
-        read("f.parquet", "x")
