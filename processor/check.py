@@ -18,7 +18,7 @@ from processor.labels import complete_task
 from processor.readers import DataRow
 from src.cli import run_command
 from src.data import Task
-from src.errors import ConfigError, DataError, did_you_mean, list_problems, quote
+from src.errors import MAX_LINE, ConfigError, DataError, did_you_mean, list_problems, quote, shorten
 from src.file_kinds import find_archive, find_stand_in
 from src.hangul import compose
 from src.settings import default_of
@@ -93,12 +93,16 @@ def _state(path: Path, task: Task) -> str:
 def describe(rows: Sequence[DataRow], task: Task) -> list[str]:
     """Return lines on labels, duplicates and suspicious rows."""
     lines = []
-    if task.labels and task.kind == "classification":
-        counts = Counter(row.label for row in rows)
-        lines.append("labels: " + ", ".join(f"{label} {counts[label]:,}" for label in task.labels))
+    if task.labels:
+        counts = Counter(itertools.chain.from_iterable(row.labels for row in rows))
+        listed = ", ".join(f"{label} {counts[label]:,}" for label in task.labels)
+        lines.append(shorten(f"labels: {listed}", MAX_LINE))
+    without = sum(not row.labels for row in rows)
+    if without and task.kind == "multi_label":
+        lines.append(f"rows without a label: {without:,}")
     labels_of = defaultdict(list)
     for row in rows:
-        labels_of[row.texts].append(row.label)
+        labels_of[row.texts].append(row.labels)
     repeated = sum(len(labels) - 1 for labels in labels_of.values())
     ambiguous = sum(len(set(labels)) > 1 for labels in labels_of.values())
     if repeated:
@@ -117,7 +121,9 @@ def suspicions(task: Task) -> dict[str, Callable[[DataRow], bool]]:
     return {
         "empty text": lambda row: not all(text.strip() for text in row.texts),
         f"placeholder {task.placeholder!r}": lambda row: task.placeholder is not None and task.placeholder in row.texts,
-        f"score outside {low:g} to {high:g}": lambda row: task.score_range is not None and not low <= float(row.label) <= high,
+        f"score outside {low:g} to {high:g}": lambda row: (
+            task.score_range is not None and not all(low <= float(score) <= high for score in row.labels)
+        ),
         "one character repeated": lambda row: any(SAME_CHARACTER.search(text) for text in row.texts),
         "only an address": lambda row: any(ADDRESS.sub("", text).strip() == "" for text in row.texts if text.strip()),
         "the replacement character U+FFFD": lambda row: any("\ufffd" in text for text in row.texts),

@@ -1,7 +1,7 @@
 """The reader of CoNLL files: a word and its tag on a line, sentences separated by blank lines."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from processor.text_files import read_lines
@@ -9,7 +9,12 @@ from src.data import Task
 from src.errors import DataError, list_problems, quote
 
 DOCUMENT = "-DOCSTART-"  # the first word of a line between two documents
+OUTSIDE = "O"  # the tag of a word outside of all entities
 TAG_FORMS = (re.compile(r"O|[BIES]-.+"), re.compile(r"O|.+-[BIES]"))  # of tags like B-PER, and like PER-B
+TAG_RULE = (
+    "the tags must be O and, all in the same form, B-PER and I-PER, or PER-B and PER-I. Rename types such as I: a tag like B-I "
+    "could be of both forms."
+)
 
 
 def read_conll(path: Path, task: Task) -> Iterator[tuple[int, list[list[str]]]]:
@@ -50,3 +55,13 @@ def _is_word(text: str, fields: list[str], columns: int, task: Task) -> bool:
     """Return whether a line that begins with # is a word and a tag, such as "#맛집 B-LOC", right or malformed."""
     is_tag = fields[-1] in task.labels if task.labels else any(form.fullmatch(fields[-1]) for form in TAG_FORMS)
     return is_tag and ("\t" in text or len(fields) == columns)
+
+
+def find_wrong_tags(tags: Iterable[str]) -> list[str]:
+    """Return the tags that break TAG_RULE, sorted: those of no form, those of the rarer form, and those that could be of both."""
+    given = set(tags)
+    at_start, at_end = ({tag for tag in given if form.fullmatch(tag)} for form in TAG_FORMS)
+    if at_end == given:
+        return sorted(at_start - {OUTSIDE})
+    others = min(given - at_start, given - at_end, key=len)
+    return sorted(others)

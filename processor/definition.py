@@ -11,8 +11,9 @@ from typing import Any, get_args
 
 from pydantic import ValidationError
 
+from processor.conll import TAG_RULE, find_wrong_tags
 from src.data import Kind, Task
-from src.errors import CheckpointError, ConfigError, brief, did_you_mean, list_problems, quote, quote_json
+from src.errors import MAX_PROBLEMS_SHOWN, CheckpointError, ConfigError, brief, did_you_mean, list_problems, quote, quote_json
 from src.files import read_json
 from src.metrics import METRICS
 from src.settings import ALIASES
@@ -81,8 +82,6 @@ def _describe(detail: Mapping[str, Any]) -> str:
 def _misfits(task: Task) -> list[str]:
     """Return the problems of fields that are valid one by one."""
     problems = []
-    if task.metric not in METRICS:
-        problems.append(f"metric = {task.metric!r}: choose from {', '.join(METRICS)}.{did_you_mean(task.metric, METRICS)}")
     if task.columns:
         if len(set(task.columns)) < len(task.columns):
             problems.append("columns: a name occurs twice")
@@ -95,19 +94,37 @@ def _misfits(task: Task) -> list[str]:
         ]
     elif not task.header:
         problems.append("columns is missing: the names of the file's columns, in their order, as no line of the file names them")
+    if task.kind == "tagging" and len(task.text) > 1:
+        problems.append("text: a tagging task has one column")
+    if len(task.label) > 1 and task.kind not in ("multi_label", "span"):
+        problems.append(f"label: a {task.kind} task has one column")
+    return problems + _misfits_of_metric(task) + _misfits_of_labels(task) + _misfits_of_files(task)
+
+
+def _misfits_of_metric(task: Task) -> list[str]:
+    """Return the problem of `metric`, if there is one."""
+    if task.metric not in METRICS:
+        return [f"metric = {task.metric!r}: choose from {', '.join(METRICS)}.{did_you_mean(task.metric, METRICS)}"]
+    fitting = [name for name, metric in METRICS.items() if metric.kind == task.kind]
+    if task.metric not in fitting:
+        return [f"metric = {task.metric!r}: does not score {task.kind} tasks; choose from {', '.join(fitting)}."]
+    return []
+
+
+def _misfits_of_labels(task: Task) -> list[str]:
+    """Return the problems of `labels`."""
+    problems = []
     if task.labels == {}:
         problems.append("labels is empty: name labels, in the order of label ids, or leave the field out to take those of train")
     if task.kind not in LABELLED and task.labels:
         problems.append(f"labels: a {task.kind} task has none")
     if task.kind == "multi_label" and task.labels and len(task.labels) < 2:
         problems.append("labels: a multi_label task has two or more; for yes and no, use the kind classification")
-    if task.kind == "tagging" and len(task.text) > 1:
-        problems.append("text: a tagging task has one column")
-    if len(task.label) > 1 and task.kind not in ("multi_label", "span"):
-        problems.append(f"label: a {task.kind} task has one column")
-    elif len(task.label) > 1 and list(task.labels or ()) != list(task.label):
+    if task.kind == "multi_label" and len(task.label) > 1 and list(task.labels or ()) != list(task.label):
         problems.append(f"labels: name the columns in label, in their order: {', '.join(task.label)}")
-    return problems + _misfits_of_files(task)
+    if task.kind == "tagging" and (wrong := find_wrong_tags(task.labels or ())):
+        problems.append(f"labels: {TAG_RULE} Others are {', '.join(map(quote, wrong[:MAX_PROBLEMS_SHOWN]))}")
+    return problems
 
 
 def _misfits_of_files(task: Task) -> list[str]:

@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from processor.conll import TAG_FORMS
+from processor.conll import OUTSIDE, TAG_RULE, find_wrong_tags
 from processor.definition import RECORD, make_task
 from processor.kinds import KINDS
 from src.data import DataFile, Task, ends_with_position
@@ -17,7 +17,6 @@ from src.hangul import compose
 logger = logging.getLogger(__name__)
 
 FEW_ROWS = 5  # a label that occurs less often can hardly be learned
-OUTSIDE = "O"  # the tag of a word outside of all entities
 
 
 def complete_task(task: Task, files: Mapping[str, DataFile], run_folder: Path | None = None) -> Task:
@@ -53,16 +52,11 @@ def sort_labels(labels: Iterable[str]) -> list[str]:
 def readable_tags(path: Path, tags: Iterable[str]) -> dict[str, str]:
     """Return tag -> tag in the form B-PER, "O" first. Tags of the file are all in this form, or all in the form PER-B.
 
-    Raises DataError for others.
+    Raises DataError for tags that break TAG_RULE.
     """
     tags = sorted(tags, key=lambda tag: (tag != OUTSIDE, tag))
-    if wrong := min(([tag for tag in tags if not form.fullmatch(tag)] for form in TAG_FORMS), key=len):
-        raise DataError(
-            list_problems(
-                f"{path}: the tags must be O and, all in the same form, B-PER and I-PER, or PER-B and PER-I. Others are:",
-                [quote(tag) for tag in wrong],
-            )
-        )
+    if wrong := find_wrong_tags(tags):
+        raise DataError(list_problems(f"{path}: {TAG_RULE} Others are:", [quote(tag) for tag in wrong]))
     at_end = ends_with_position(tags)
     return {tag: f"{tag[-1]}-{tag[:-2]}" if at_end and tag != OUTSIDE else tag for tag in tags}
 

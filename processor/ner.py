@@ -145,7 +145,7 @@ def read_sentences(path: Path, task: Task) -> list[Sentence]:
 def read_rows(path: Path, task: Task) -> list[DataRow]:
     """Return the sentences of a task's file for the data check. Raises DataError."""
     sentences = _sentences_by_line(path, task).items()
-    return [DataRow(f"line {line}", (" ".join(sentence.words),), " ".join(sentence.tags)) for line, sentence in sentences]
+    return [DataRow(f"line {line}", (" ".join(sentence.words),), tuple(sentence.tags)) for line, sentence in sentences]
 
 
 def read_labels(path: Path, task: Task) -> Iterator[str]:

@@ -24,11 +24,15 @@ Rows = Iterator[tuple[int, list[Any]]]  # line where a row begins, from 1 (parqu
 
 @dataclass(frozen=True)
 class DataRow:
-    """A row of any data file as the data check sees it: its place in the file, the texts a model reads, its label."""
+    """A row of any data file as the data check sees it: its place in the file, the texts a model reads, its labels.
+
+    labels: that of the row or, for multi_label, any number; the tags of its words; the score or the answer as a text. A row that
+    a run leaves out has none.
+    """
 
     place: str
     texts: tuple[str, ...]
-    label: str
+    labels: tuple[str, ...]
 
 
 def read_records(path: Path, task: Task) -> Rows:

@@ -151,36 +151,46 @@ def read_examples(path: Path, task: Task) -> tuple[list[SequenceExample], int]:
 
     Raises DataError with file, line, what was found and what was expected.
     """
-    examples, problems, skipped = [], [], 0
-    count = len(task.text)
-    for line, values in read_records(path, task):
-        try:
-            texts = tuple(map(require_text, task.text, values[:count]))
-            if task.skip_empty_text and not all(texts):
-                skipped += 1
-            else:
-                examples.append(SequenceExample(texts, _parse_label(task, values[count:])))
-        except ValueError as error:
-            problems.append(f"line {line}: {error}")
-    if problems:
-        raise DataError(list_problems(f"{path}: {len(problems)} malformed rows:", problems))
+    rows = list(_examples_by_line(path, task))
+    examples = [example for _, _, example in rows if example]
     if not examples:
         raise DataError(f"{path}: every row has an empty {' or '.join(task.text)}; nothing is left.")
-    return examples, skipped
+    return examples, len(rows) - len(examples)
 
 
 def read_rows(path: Path, task: Task) -> list[DataRow]:
     """Return the rows of a task's file for the data check, those with an empty text included. Raises DataError."""
-    read_examples(path, task)  # checks the labels
+    return [DataRow(f"line {line}", texts, _written(example)) for line, texts, example in _examples_by_line(path, task)]
+
+
+def _written(example: SequenceExample | None) -> tuple[str, ...]:
+    """Return the label of an example, its score or its labels as texts; none for a row that is left out."""
+    if example is None:
+        return ()
+    return example.label if isinstance(example.label, tuple) else (str(example.label),)
+
+
+def _examples_by_line(path: Path, task: Task) -> Iterator[tuple[int, tuple[str, ...], SequenceExample | None]]:
+    """Yield line, texts and example of every row; None for a row that is left out. Raises DataError, at the end of the file."""
+    problems = []
     count = len(task.text)
-    rows = read_records(path, task)
-    return [DataRow(f"line {line}", tuple(values[:count]), " ".join(map(str, values[count:]))) for line, values in rows]
+    for line, values in read_records(path, task):
+        try:
+            texts = tuple(map(require_text, task.text, values[:count]))
+            left_out = task.skip_empty_text and not all(texts)
+            example = None if left_out else SequenceExample(texts, _parse_label(task, values[count:]))
+        except ValueError as error:
+            problems.append(f"line {line}: {error}")
+        else:
+            yield line, texts, example
+    if problems:
+        raise DataError(list_problems(f"{path}: {len(problems)} malformed rows:", problems))
 
 
 def read_labels(path: Path, task: Task) -> Iterator[str]:
     """Yield all labels of the rows of a task's file that a run uses. Raises DataError, see `read_examples`."""
     for example in read_examples(path, task)[0]:
-        yield from example.label if isinstance(example.label, tuple) else [str(example.label)]
+        yield from _written(example)
 
 
 def _parse_label(task: Task, values: Sequence[Any]) -> str | float | Labels:

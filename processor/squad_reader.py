@@ -104,7 +104,7 @@ def usable(questions: Sequence[SquadQuestion], split: str) -> list[SquadQuestion
 def read_rows(path: Path, task: Task) -> list[DataRow]:
     """Return the questions of a task's file for the data check. Raises DataError, see `read_questions`."""
     return [
-        DataRow(f"question {question.id}", (question.example.question, question.example.context), question.answers[0])
+        DataRow(f"question {question.id}", (question.example.question, question.example.context), (question.answers[0],))
         for question in read_questions(path, strict=True, encoding=task.encoding)
     ]
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from src.data import Scores, Task, ends_with_position
+from src.data import Kind, Scores, Task, ends_with_position
 from src.hangul import compose
 from src.weighted_metrics import (
     SIMILAR,
@@ -162,6 +162,7 @@ class Metric:
     weighted: Mapping[str, Callable[[Columns], WeightedScore]] = field(default_factory=dict)
     scale: float = 1.0  # a perfect score
     rounding: float = 1e-9  # tolerance of the weighted form, as a share of `scale`: predictions.tsv holds rounded numbers
+    kind: Kind = "classification"  # of the tasks that it scores
 
 
 METRICS: Mapping[str, Metric] = {
@@ -172,6 +173,7 @@ METRICS: Mapping[str, Metric] = {
         "micro_f1",
         {"micro_f1": "micro F1", "macro_f1": "macro F1", "samples_f1": "samples F1"},
         {f"{average}_f1": partial(weighted_label_f1, average=average) for average in ("micro", "macro", "samples")},
+        kind="multi_label",
     ),
     "correlation": Metric(
         correlation,
@@ -179,6 +181,7 @@ METRICS: Mapping[str, Metric] = {
         {"spearmanr": "spearman"},
         {"spearmanr": weighted_spearman},
         rounding=1e-3,  # predictions are written with six digits, which creates ties
+        kind="regression",
     ),
     "similarity": Metric(
         similarity,
@@ -186,6 +189,7 @@ METRICS: Mapping[str, Metric] = {
         {"pearson": "Pearson", "f1": "F1"},
         {"pearson": weighted_pearson, "f1": weighted_similar_f1},
         rounding=1e-3,
+        kind="regression",
     ),
     # Compared by the score over all words: which words `f1` leaves out depends on the model's tokenizer.
     "entity_f1": Metric(
@@ -193,6 +197,7 @@ METRICS: Mapping[str, Metric] = {
         "f1",
         {"f1": "F1", "f1_full": "F1 (all words)"},
         {"f1_full": weighted_entity_f1},
+        kind="tagging",
     ),
     "answer_f1": Metric(
         answer_f1,
@@ -200,6 +205,7 @@ METRICS: Mapping[str, Metric] = {
         {"exact_match": "EM", "f1": "F1"},
         {"exact_match": column_mean("exact_match"), "f1": column_mean("f1")},
         scale=100.0,
+        kind="span",
     ),
 }  # fmt: skip
 

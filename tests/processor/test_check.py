@@ -6,14 +6,18 @@ import pytest
 
 from processor import TASKS
 from processor.check import check_tasks, describe, overlaps
+from processor.definition import make_task
+from processor.kinds import KINDS
 from processor.readers import DataRow
 from src.errors import DataError
 from tests.conftest import ROOT, SAMPLE, SAMPLED_TASKS
 
 
 def rows_of(*rows):
-    """Return rows of (texts, label), from line 2 on."""
-    return [DataRow(f"line {line}", texts, label) for line, (texts, label) in enumerate(rows, start=2)]
+    """Return rows of (texts, label), from line 2 on; a label None stands for none."""
+    return [
+        DataRow(f"line {line}", texts, () if label is None else (label,)) for line, (texts, label) in enumerate(rows, start=2)
+    ]
 
 
 def test_describes_labels_duplicates_and_suspicious_rows():
@@ -51,6 +55,28 @@ def test_describes_pairs_and_scores():
     ]
     scored = rows_of((("가", "나"), "5.0"), (("다", "라"), "99"), (("마", "바"), "-3"))
     assert describe(scored, TASKS["korsts"]) == ["score outside 0 to 5: 2, such as line 3, line 4"]
+
+
+def test_counts_each_of_several_labels(tmp_path):
+    definition = {"kind": "multi_label", "text": "x", "label": "y", "labels": {"art": "Art", "music": "Music"}}
+    (tmp_path / "f.jsonl").write_text(
+        '{"x": "가", "y": ["music", "art"]}\n{"x": "가", "y": "art, music"}\n{"x": "나", "y": []}\n'
+    )
+    task = make_task("topics", definition, "f")
+    assert describe(KINDS[task.kind].read_rows(tmp_path / "f.jsonl", task), task) == [
+        "labels: art 2, music 2",
+        "rows without a label: 1",
+        "duplicates: 1 rows repeat an earlier one; 0 texts have more than one label",
+    ]
+
+
+def test_counts_tags_and_labels_of_json(tmp_path):
+    (tmp_path / "f.conll").write_text("가 B-PER\n나 O\n\n다 O\n")
+    tagging = make_task("tags", {"kind": "tagging", "labels": {"O": "O", "B-PER": "person"}}, "f")
+    assert describe(KINDS["tagging"].read_rows(tmp_path / "f.conll", tagging), tagging) == ["labels: O 2, B-PER 1"]
+    (tmp_path / "f.jsonl").write_text('{"x": "가", "y": true}\n{"x": "나", "y": false}\n')
+    task = make_task("t", {"kind": "classification", "text": "x", "label": "y", "labels": {"true": "", "false": ""}}, "f")
+    assert describe(KINDS[task.kind].read_rows(tmp_path / "f.jsonl", task), task) == ["labels: true 1, false 1"]
 
 
 def test_reports_texts_that_two_files_share():

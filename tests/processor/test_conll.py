@@ -1,5 +1,6 @@
 import pytest
 
+from processor.conll import find_wrong_tags
 from processor.readers import read_records
 from src.errors import DataError
 from tests.processor.test_readers import task_of
@@ -34,7 +35,7 @@ def test_takes_the_first_and_the_last_of_more_columns(read):
 def test_leaves_out_comments_but_no_words(read):
     content = "# sent_id = 1\n## klue-ner-v1_train_00000-nsmc\t가 나\n#맛집 B-LOC\n#\tO\n# 끝\n가 O\n"
     assert read(content) == [(3, [["#맛집", "#", "가"], ["B-LOC", "O", "O"]])]
-    assert read("#가 place\n# O\n", labels={"place": "place", "none": "none"}) == [(1, [["#가"], ["place"]])]
+    assert read("#가 B-LOC\n# O\n", labels={"B-LOC": "B-LOC", "I-LOC": "I-LOC"}) == [(1, [["#가"], ["B-LOC"]])]
 
 
 @pytest.mark.parametrize(
@@ -53,3 +54,21 @@ def test_rejects_malformed_lines(read, tmp_path, content, expected):
     with pytest.raises(DataError) as caught:
         read(content)
     assert str(tmp_path / "f.conll") in str(caught.value) and expected in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("tags", "wrong"),
+    [
+        ("O B-PER I-PER E-PER S-PER", ""),
+        ("O PER-B PER-I", ""),
+        ("O", ""),
+        ("O B-PER B-S I-S", ""),  # the first one tells the form
+        ("O PER-B PER-I S-B", "S-B"),  # in a file without the others it would be an entity of the type B
+        ("O B-I I-I", "B-I I-I"),
+        ("O B-PER PER-I I-PER", "PER-I"),
+        ("O PER-B PER-I B-PER", "B-PER"),
+        ("O PER 3 B-", "3 B- PER"),
+    ],
+)
+def test_tags_that_could_be_of_both_forms_or_of_none(tags, wrong):
+    assert find_wrong_tags(tags.split()) == wrong.split()

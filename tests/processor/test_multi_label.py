@@ -37,11 +37,11 @@ def write(tmp_path, text):
 def test_reads_labels_in_one_column_and_in_several(tmp_path):
     path = write(tmp_path, "text\ttopics\nx\tb,a\ny\t\n")
     assert read_examples(path, TASK)[0] == [SequenceExample(("x",), ("a", "b")), SequenceExample(("y",), ())]
-    assert [(row.texts, row.label) for row in read_rows(path, TASK)] == [(("x",), "b,a"), (("y",), "")]
+    assert [(row.texts, row.labels) for row in read_rows(path, TASK)] == [(("x",), ("a", "b")), (("y",), ())]
     columns = make_task("topics", DEFINITION | {"columns": ["b", "text", "a"], "label": ["a", "b"]}, "f")
     path = write(tmp_path, "b\ttext\ta\n1\tx\t0\n0\ty\t0\n")
     assert read_examples(path, columns)[0] == [SequenceExample(("x",), ("b",)), SequenceExample(("y",), ())]
-    assert [row.label for row in read_rows(path, columns)] == ["0 1", "0 0"]
+    assert [row.labels for row in read_rows(path, columns)] == [("b",), ()]
 
 
 def test_names_the_line_and_column_of_a_wrong_label(tmp_path):

@@ -89,6 +89,7 @@ def test_a_task_file_by_its_path(config, tmp_path):
         ("--task reviews --kind clasification", ['--kind = "clasification"', "'classification'"]),
         ("--task reviews --kind span", ["--kind span", "run_squad.py"]),
         ("--task reviews --metric acuracy", ["--metric = 'acuracy'", "Did you mean 'accuracy'?"]),
+        ("--task reviews --metric entity_f1", ["--metric = 'entity_f1': does not score classification tasks"]),
         ("--task reviews --text_column", ["--text_column"]),
         ("--task a/b --text_column a", ["'a/b'", "folder"]),
         ("--task .. --text_column a", ["'..'", "folder"]),
