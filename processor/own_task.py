@@ -69,6 +69,8 @@ class Command:
         names = {split: name for split, name in DATA_FILES.items() if getattr(settings, name)}
         files = {name: str(settings.path_of(split).absolute()) for split, name in names.items()}
         values = {name: value for name, value in given.items() if name not in NOT_OF_A_TASK}
+        if "class_weights" in values and settings.weights_file:
+            files["class_weights"] = str(settings.weights_file.absolute())
         return json.dumps({**self.content, **values, **files}, ensure_ascii=False, indent=2)
 
 

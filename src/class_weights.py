@@ -3,15 +3,12 @@
 import json
 import math
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 import numpy as np
 
 from src.data import Features, Task
 from src.errors import ConfigError, did_you_mean, list_problems, quote, quote_json
-from src.settings import Settings, counts_for
-
-NONE, BALANCED = "none", "balanced"  # values of the setting; every other value is a file
+from src.settings import NO_WEIGHTS, Settings, counts_for
 
 Weights = dict[str, float]  # by label, in the order of ids
 
@@ -21,7 +18,7 @@ def label_weights(settings: Settings, task: Task, features: Features) -> Weights
 
     features: those of the training rows. Raises ConfigError, see given_weights.
     """
-    if settings.class_weights == NONE or not counts_for("class_weights", task.kind):
+    if settings.class_weights == NO_WEIGHTS or not counts_for("class_weights", task.kind):
         return None
     if given := given_weights(settings, task):
         return given
@@ -34,9 +31,9 @@ def given_weights(settings: Settings, task: Task) -> Weights | None:
 
     Raises ConfigError if the file cannot be read, a label is unknown or missing, or a weight is not a positive number.
     """
-    if settings.class_weights in (NONE, BALANCED) or not counts_for("class_weights", task.kind):
+    path = settings.weights_file
+    if path is None or not counts_for("class_weights", task.kind):
         return None
-    path = Path(settings.class_weights)
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

@@ -27,6 +27,7 @@ from src.settings import (
     COMMAND_LINE_ONLY,
     DATA_FILES,
     DEFAULT,
+    DEFAULTS_OF_KIND,
     DERIVED,
     MODEL_SETTINGS,
     Settings,
@@ -71,8 +72,9 @@ def load_settings(
         raise ConfigError(list_problems("invalid settings:", problems))
 
     task_file = Path(entry) if is_task_file(entry) else config_dir / "tasks" / f"{task}.json"
+    defaults = Layer(DEFAULT, DEFAULTS_OF_KIND.get(tasks[task].kind, {}))
     layers = _file_layers(config_dir, task_file, given.get("config_file", default_of("config_file")), problems)
-    values, sources = _merge([*layers, Layer(COMMAND_LINE, given)], task, problems)
+    values, sources = _merge([defaults, *layers, Layer(COMMAND_LINE, given)], task, problems)
     if not problems:
         _derive(values, sources)
         _locate_files(values, sources, tasks[task], problems)
@@ -139,7 +141,7 @@ def _file_layers(config_dir: Path, task_file: Path, config_file: str, problems: 
 
 
 def _merge(layers: Sequence[Layer], task: str, problems: list[str]) -> tuple[dict[str, Any], dict[str, str]]:
-    """Return the effective values, defaults included, and the source of every value that is not a default.
+    """Return the effective values, defaults included, and the source of every value that is not a general default.
 
     Values in files must have the right JSON type; the strings of the command line are converted.
     """

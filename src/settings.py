@@ -1,5 +1,6 @@
 """The schema of the settings: each one's type, default, limits, meaning, and which results depend on it."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,6 +29,12 @@ DATA_FILES = {"train": "train_file", "dev": "dev_file", "test": "test_file"}
 
 # Settings that describe model_name_or_path: a layer that names another model resets them.
 MODEL_SETTINGS = ("revision", "from_scratch", "do_lower_case", "tokenizer")
+
+# Defaults for one kind of task in place of the general ones: a window of 128 tokens has no room for doc_stride.
+DEFAULTS_OF_KIND: Mapping[str, Mapping[str, Any]] = {"span": {"max_seq_len": 512}}
+
+# Values of class_weights that are not the name of a file.
+NO_WEIGHTS, BALANCED_WEIGHTS = "none", "balanced"
 
 # Name of the original or of Hugging Face -> the setting with exactly the same meaning.
 ALIASES = {
@@ -79,7 +86,12 @@ class Settings(BaseModel):
     download: bool = _setting("nothing", True, "download missing published files, if data_dir is the default")
     data_url: str | None = _setting("nothing", None, "address or folder to download from, instead of the original repository")
     feature_cache_dir: str = _setting("nothing", "data/cache", "folder of the cached features")
-    max_seq_len: int = _setting("scores", 128, "maximum tokens of an input, special ones included (alias: max_seq_length)", ge=8)
+    max_seq_len: int = _setting(
+        "scores",
+        128,
+        "maximum tokens of an input, special ones included; default for span tasks: 512 (alias: max_seq_length)",
+        ge=8,
+    )
     doc_stride: int = _setting("scores", 128, "step between the windows over a context, in tokens", gt=0, kinds=("span",))
     max_query_length: int = _setting("scores", 64, "maximum length of a question, in tokens", gt=0, kinds=("span",))
     max_answer_length: int = _setting("outputs", 30, "maximum length of an answer, in tokens", gt=0, kinds=("span",))
@@ -113,7 +125,7 @@ class Settings(BaseModel):
     max_grad_norm: float = _setting("training", 1.0, "norm at which gradients are clipped", gt=0)
     class_weights: str = _setting(
         "training",
-        "none",
+        NO_WEIGHTS,
         "weights of the labels in the loss: none, balanced (rare labels count more), or FILE.json with label: weight",
         kinds=("classification", "multi_label"),
         min_length=1,
@@ -174,6 +186,11 @@ class Settings(BaseModel):
     def overwrites(self) -> bool:
         """Whether an earlier run may be removed. Only the command line can ask for it, not a file."""
         return self.overwrite_output_dir and self.layer_of("overwrite_output_dir") == COMMAND_LINE
+
+    @property
+    def weights_file(self) -> Path | None:
+        """The file that class_weights names; None if it names none."""
+        return None if self.class_weights in (NO_WEIGHTS, BALANCED_WEIGHTS) else Path(self.class_weights)
 
     @property
     def features_only(self) -> bool:

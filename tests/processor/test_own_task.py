@@ -124,3 +124,11 @@ def test_the_task_file_of_a_command_line(config, tmp_path):
         "seed": 4,
         "mixed_precision": "no",
     }
+
+
+@pytest.mark.parametrize(("given", "printed"), [("balanced", "balanced"), ("w.json", str(Path("w.json").absolute()))])
+def test_a_file_of_weights_has_an_absolute_path_in_a_task_file(config, given, printed):
+    line = f"--task reviews --config_file {ROOT}/config/tiny.json --test_ratio 0.1 --class_weights {given} --text_column reply"
+    command = read(config, line)
+    settings = load_settings(command.argv, script="run_seq_cls.py", tasks=command.tasks)
+    assert json.loads(command.task_file(settings))["class_weights"] == printed
