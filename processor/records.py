@@ -79,8 +79,8 @@ def _summary(record: Any) -> str:
     return f"{quote(record)}, not an object"
 
 
-def _load(path: Path, text: str, line: int, hint: str) -> Any:
-    """Return the value of a JSON text that begins at a line of the file. Raises DataError."""
+def load_json(path: Path, text: str, line: int = 1, hint: str = "") -> Any:
+    """Return the value of a JSON text that begins at a line of the file. Raises DataError, also if a key occurs twice."""
     try:
         return DECODER.decode(text)
     except json.JSONDecodeError as error:
@@ -110,12 +110,12 @@ def _jsonl_records(path: Path, encoding: str) -> Records:
     for line, text in read_lines(path, encoding):
         if text.strip():
             hint = ' A file with a list of objects has "format": "json".' if line == 1 and text.startswith("[") else ""
-            yield line, _load(path, text, line, hint)
+            yield line, load_json(path, text, line, hint)
 
 
 def _json_records(path: Path, encoding: str) -> Records:
     text = read_text(path, encoding)
-    content = _load(path, text, 1, ' A file with an object on each line has "format": "jsonl".')
+    content = load_json(path, text, 1, ' A file with an object on each line has "format": "jsonl".')
     start = _start_of_list(text, content)
     if start is None:
         raise DataError(f"{path}: found {_summary(content)}, expected a list of objects, or one under {' or '.join(LISTS)}.")

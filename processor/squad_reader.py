@@ -8,6 +8,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from processor.readers import DataRow
+from processor.records import load_json
 from processor.squad_windows import SquadExample
 from processor.text_files import UTF_8, read_text
 from src.data import Task
@@ -63,8 +64,10 @@ def read_questions(path: Path, strict: bool, encoding: str = UTF_8) -> list[Squa
     at their answer_start are errors too; else they are logged, the first question of an id counts, and the position of such an
     answer is unknown.
     """
+    text = read_text(path, encoding)
+    load_json(path, text)  # refuses a key that occurs twice: pydantic would take the last one
     try:
-        corpus = _Corpus.model_validate_json(read_text(path, encoding))
+        corpus = _Corpus.model_validate_json(text)
     except ValidationError as error:
         problems = [f"{_place(detail['loc'])}: {detail['msg']}" for detail in error.errors(include_url=False)]
         raise DataError(list_problems(f"{path}: not a file in the format of SQuAD 1:", problems)) from None

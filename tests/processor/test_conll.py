@@ -25,6 +25,11 @@ def test_reads_words_and_tags_separated_by_tabs_or_spaces(read):
     ]
 
 
+def test_words_may_contain_other_white_space(read):
+    content = "10\u00a0000 O\n\u3000  B-PER\n 가 O \n"
+    assert read(content) == [(1, [["10\u00a0000", "\u3000", "가"], ["O", "B-PER", "O"]])]
+
+
 def test_takes_the_first_and_the_last_of_more_columns(read):
     assert read("-DOCSTART- -X- -X- O\n\nEU NNP B-NP B-ORG\nrejects VBZ B-VP O\n-DOCSTART- -X- -X- O\na b c O\n") == [
         (3, [["EU", "rejects"], ["B-ORG", "O"]]),
@@ -32,9 +37,12 @@ def test_takes_the_first_and_the_last_of_more_columns(read):
     ]
 
 
-def test_leaves_out_comments_but_no_words(read):
+def test_leaves_out_comments_but_no_words(read, tmp_path, caplog):
+    caplog.set_level("INFO")
     content = "# sent_id = 1\n## klue-ner-v1_train_00000-nsmc\t가 나\n#맛집 B-LOC\n#\tO\n# 끝\n가 O\n"
-    assert read(content) == [(3, [["#맛집", "#", "가"], ["B-LOC", "O", "O"]])]
+    assert read(content) == read(content) == [(3, [["#맛집", "#", "가"], ["B-LOC", "O", "O"]])]
+    (logged,) = [record.getMessage() for record in caplog.records]  # once
+    assert all(part in logged for part in (f"{tmp_path}/f.conll: 3 lines", "line 1: '# sent_id = 1'"))
     assert read("#가 B-LOC\n# O\n", labels={"B-LOC": "B-LOC", "I-LOC": "I-LOC"}) == [(1, [["#가"], ["B-LOC"]])]
 
 

@@ -56,7 +56,9 @@ def test_reports_the_place_of_missing_keys_and_wrong_types(path, change, expecte
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
-        ('{"data": [', "the file: Invalid JSON: EOF while parsing"),
+        ('{"data": [', "f.json, line 1, column 11: not JSON"),
+        ('{"data": [], "data": []}', "the key 'data' occurs 2 times"),
+        (json.dumps(corpus(question(id="\ud800"))), "hex escape"),
         ("[]", "the file: Input should be an object"),
         (json.dumps({"data": []}), "f.json: there are no questions"),
         (json.dumps({"data": [{"paragraphs": [{"context": "a", "qas": []}]}]}), "f.json: there are no questions"),
