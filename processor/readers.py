@@ -81,8 +81,8 @@ def _csv_rows(path: Path, encoding: str) -> Iterator[tuple[int, list[str]]]:
     except (csv.Error, UnicodeDecodeError) as error:
         require_newlines(path, read_text(path, encoding))  # raises DataError for a wrong encoding, too
         raise DataError(
-            f"{path}, line {line}: the row that begins here is not CSV: {error}. A value that begins with a quote ends with one, "
-            "and quotes inside of it are doubled."
+            f"{path}, line {line}: the row that begins here is not CSV: {str(error).partition(' - ')[0]}. A value with a line "
+            "break (LF or CR) begins and ends with a quote, and quotes inside of it are doubled."
         ) from None
 
 

@@ -1,10 +1,7 @@
 """Data files, caches and model folders with any content are used whole or rejected with an error. No tracebacks."""
 
-import csv
-import io
 import json
 import os
-import re
 
 import numpy as np
 import pytest
@@ -12,9 +9,7 @@ from hypothesis import strategies as st
 
 from processor import TASKS
 from processor.data_files import describe_files
-from processor.definition import make_task
 from processor.kinds import load_split
-from processor.labels import complete_task
 from src.errors import BenchmarkError, DataError
 from src.models import load_checkpoint_model, load_tokenizer, new_model
 from tests.conftest import SAMPLE
@@ -22,15 +17,6 @@ from tests.generated import VALUES, check_generated, damaged, few_or_many, place
 
 # One task per kind, and a test file of the sample.
 FILES = {"nsmc": "ratings_test.txt", "korsts": "sts-test.tsv", "naver-ner": "test.tsv", "korquad": "KorQuAD_v1.0_dev.json"}
-
-# An own file of each format, in data/sample/own: its task, and how many rows there are, counted in the simplest way.
-OWN_TASKS = {
-    "reviews.csv": {"kind": "classification", "text": "review", "label": "stars"},
-    "topics.jsonl": {"kind": "classification", "text": "title", "label": "topic"},
-    "pairs.json": {"kind": "regression", "text": ["sentence1", "sentence2"], "label": "labels.real-label"},
-    "tags.conll": {"kind": "tagging"},
-    "reading.json": {"kind": "span"},
-}
 
 
 @pytest.fixture
@@ -118,80 +104,6 @@ def test_wrong_types_at_every_level_of_korquad(read, share):
             assert len(split) > 0
 
     check_generated(share, 40, st.tuples(st.sampled_from(list(places_in(corpus))), VALUES), check)
-
-
-@pytest.fixture
-def read_own(settings, tmp_path):
-    """read_own(name, content) loads a file of this name with this content: returns the split or raises DataError."""
-    chosen = settings("naver-ner", feature_cache_dir=os.devnull, max_query_length=16, doc_stride=16)
-    tokenizer = load_tokenizer(chosen, word_level=True)
-    tasks = {name: make_task("own", definition, name) for name, definition in OWN_TASKS.items()}
-
-    def load(name, content):
-        (tmp_path / name).write_bytes(content)
-        file = describe_files({"train": tmp_path / name})["train"]
-        return load_split("train", file, chosen, complete_task(tasks[name], {"train": file}), tokenizer)
-
-    return load
-
-
-def count_own_rows(name, content):
-    """Return the number of rows, for tagging of words, in a valid file."""
-    text = content.decode("utf-8-sig")
-    if name.endswith(".csv"):
-        return sum(bool(row) for row in csv.reader(io.StringIO(text, newline=""))) - 1
-    if name.endswith(".conll"):
-        lines = [line.rstrip() for line in text.split("\n") if line.strip()]
-        comment = re.compile(r"#(?![^\t]*[\t ]+(O|[BIES]-.+|[^\t]+-[BIES])$)|-DOCSTART-(\t| |$)")
-        return sum(not comment.match(line) for line in lines)
-    if name.endswith(".jsonl"):
-        return sum(bool(line.strip()) for line in text.split("\n"))
-    if name == "reading.json":
-        return count_rows("korquad", content)
-    content = json.loads(text)
-    return len(content if isinstance(content, list) else content.get("rows") or content["data"])
-
-
-@few_or_many
-@pytest.mark.parametrize("name", OWN_TASKS)
-def test_damaged_own_files(read_own, name, share):
-    content = (SAMPLE / "own" / name).read_bytes()
-    accepted = []
-
-    def check(case):
-        try:
-            split = read_own(name, case)
-        except DataError as error:
-            assert len(str(error)) > 20
-            return
-        accepted.append(case)
-        words = sum(len(example.words) for example in split.examples) if name.endswith(".conll") else split.facts["rows"]
-        assert words == count_own_rows(name, case)
-
-    check(content)
-    check_generated(share, 40, damaged(content), check)
-    assert len(accepted) > 1
-
-
-@few_or_many
-@pytest.mark.parametrize("name", ["topics.jsonl", "pairs.json", "reading.json"])
-def test_wrong_types_at_every_level_of_own_records(read_own, name, share):
-    text = (SAMPLE / "own" / name).read_text(encoding="utf-8")
-    whole = [json.loads(line) for line in text.splitlines()] if name.endswith(".jsonl") else json.loads(text)
-
-    def check(case):
-        path, new = case
-        value = replaced(whole, path, new)
-        lines = value if name.endswith(".jsonl") and isinstance(value, list) else [value]
-        content = "\n".join(json.dumps(line) for line in lines).encode()
-        try:
-            split = read_own(name, content)
-        except DataError as error:
-            assert len(str(error)) > 20
-        else:
-            assert split.facts["rows"] == count_own_rows(name, content)
-
-    check_generated(share, 40, st.tuples(st.sampled_from(list(places_in(whole))), VALUES), check)
 
 
 @few_or_many

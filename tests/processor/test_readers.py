@@ -105,6 +105,10 @@ def test_rejects_malformed_tables_of_known_columns(read, tmp_path, name, content
         ('review,y\n1,2\n"3\n4" 5,6\n', "line 3: the row that begins here is not CSV: ',' expected after"),
         ("review,y\r1,2\r", "its lines end with CR alone"),
         (
+            "review,y\n1,2\n3\r4,5\n",
+            "line 3: the row that begins here is not CSV: new-line character seen in unquoted field. A value",
+        ),
+        (
             b"review,y\n1,2\n3," + "네".encode("cp949") + b"\n",
             "line 3: found the bytes b3 d7 0a, expected UTF-8. It seems to be CP949",
         ),
