@@ -1,4 +1,4 @@
-"""Own files in every format, from training to predict.py, by task files that name them. The files are in data/sample/own."""
+"""Own files by task files that name them: shares held out, runs without their training file, mistakes."""
 
 import json
 
@@ -9,15 +9,7 @@ from tests.commands import run_forked
 from tests.conftest import SAMPLE
 
 OWN = SAMPLE / "own"
-TOPICS = ["IT과학", "경제", "사회", "생활문화", "세계", "스포츠", "정치"]
-TYPES = ["B-DAT", "B-LOC", "B-ORG", "B-PER", "I-DAT", "I-LOC", "I-ORG"]
-
 REVIEWS = {"kind": "classification", "text": "review", "label": "stars"}
-PAIRS = {"kind": "regression", "text": ["sentence1", "sentence2"], "label": "labels.real-label", "score_range": [0.0, 5.0]}
-TITLES = {"kind": "classification", "text": "title", "label": "topic", "metric": "macro_f1"}
-SUFFIX_LABELS = {"O": "O", "DAT-B": "B-DAT", "DAT-I": "I-DAT", "LOC-B": "B-LOC", "LOC-I": "I-LOC"} | {
-    "ORG-B": "B-ORG", "ORG-I": "I-ORG", "PER-B": "B-PER",
-}  # fmt: skip
 
 
 @pytest.fixture
@@ -34,38 +26,6 @@ def train(tmp_path):
         return done, tmp_path / "ckpt" / "tiny-own-ckpt"
 
     return run
-
-
-@pytest.mark.parametrize(
-    ("definition", "file", "labels", "given", "key"),
-    [
-        (REVIEWS, "reviews.csv", {"1": "1", "2": "2", "3": "3"}, {"text": "손잡이가\n편하다"}, "label"),
-        (TITLES, "topics.jsonl", {topic: topic for topic in TOPICS}, {"text": "환율이 올랐다"}, "label"),
-        (PAIRS, "pairs.json", None, {"text": "비가 온다", "pair": "비가 내린다"}, "score"),
-        ({"kind": "tagging"}, "tags.conll", {tag: tag for tag in ["O", *TYPES]}, {"words": ["#여행", "부산"]}, "tags"),
-        ({"kind": "tagging"}, "tags-suffix.conll", SUFFIX_LABELS, {"words": ["#여행", "부산"]}, "tags"),
-        ({"kind": "span"}, "reading.json", None, {"question": "누구?", "context": "김민준은 화가다."}, "answer"),
-    ],
-    ids=lambda value: value if isinstance(value, str) else "",
-)
-def test_trains_scores_and_predicts(train, definition, file, labels, given, key):
-    span = {"max_query_length": 8, "doc_stride": 8} if definition["kind"] == "span" else {}
-    done, run = train(definition, OWN / file, test_ratio=0.3, **span)
-    assert done.returncode == 0, done.stderr
-    record = json.loads((run / "settings.json").read_text())
-    assert json.dumps(record["definition"].get("labels")) == json.dumps(labels)  # in this order
-    assert record["data"]["test"]["held_out"] == 0.3
-    rows = {name: record["data"][name]["rows"] for name in ("train", "test")}
-    predictions = (run / "test" / "predictions-2.tsv").read_text(encoding="utf-8").split("\n")[1:-1]
-    counted = len({line.split("\t")[0] for line in predictions})
-    assert 0 < rows["test"] == counted < rows["train"]
-    if definition["kind"] == "span":
-        assert {len(json.loads(line.split("\t")[2])) for line in predictions} == {2}  # answers of a question
-    done = run_forked("predict.py", "--checkpoint", str(run / "checkpoint-2"), stdin=json.dumps(given))
-    result = json.loads(done.stdout)
-    assert key in result, done.stderr
-    if labels:
-        assert {result["label"]} if key == "label" else set(result["tags"]) <= set(labels)
 
 
 def test_the_rows_held_out_depend_on_neither_seed_nor_dev_ratio(train):
