@@ -16,10 +16,7 @@ DOCUMENT = "-DOCSTART-"  # the first word of a line between two documents
 SPACES = re.compile(" +")  # no other white space: a word may contain U+00A0
 OUTSIDE = "O"  # the tag of a word outside of all entities
 TAG_FORMS = (re.compile(r"O|[BIES]-.+"), re.compile(r"O|.+-[BIES]"))  # of tags like B-PER, and like PER-B
-TAG_RULE = (
-    "the tags must be O and, all in the same form, B-PER and I-PER, or PER-B and PER-I. Rename types such as I: a tag like B-I "
-    "could be of both forms."
-)
+TAG_RULE = "the tags must be O and, all in the same form, B-PER and I-PER, or PER-B and PER-I. Others are:"
 
 
 def read_conll(path: Path, task: Task) -> Iterator[tuple[int, list[list[str]]]]:
@@ -71,10 +68,10 @@ def _is_word(text: str, fields: list[str], columns: int, task: Task) -> bool:
 
 
 def find_wrong_tags(tags: Iterable[str]) -> list[str]:
-    """Return the tags that break TAG_RULE, sorted: those of no form, those of the rarer form, and those that could be of both."""
+    """Return a line for each tag that breaks TAG_RULE: those of no form, those of the rarer form, or those that fit both."""
     given = set(tags)
     at_start, at_end = ({tag for tag in given if form.fullmatch(tag)} for form in TAG_FORMS)
     if at_end == given:
-        return sorted(at_start - {OUTSIDE})
+        return [f"{quote(tag)}, which could be of both forms: rename its type" for tag in sorted(at_start - {OUTSIDE})]
     others = min(given - at_start, given - at_end, key=len)
-    return sorted(others)
+    return [quote(tag) for tag in sorted(others)]

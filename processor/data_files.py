@@ -29,7 +29,7 @@ def describe_files(paths: Mapping[str, Path], published: Mapping[str, PublishedF
     files, problems = {}, []
     for split, path in paths.items():
         if path.is_dir():
-            problems.append(f"{path} ({split}): is a folder. Name a file; if the folder holds parts of one, join them first")
+            problems.append(f"{path} ({split}): is a folder; name a file. If the folder holds parts of one, join them first")
             continue
         content = path.read_bytes() if path.is_file() else None
         if not content:

@@ -123,7 +123,7 @@ def _misfits_of_labels(task: Task) -> list[str]:
     if task.kind == "multi_label" and len(task.label) > 1 and list(task.labels or ()) != list(task.label):
         problems.append(f"labels: name the columns in label, in their order: {', '.join(task.label)}")
     if task.kind == "tagging" and (wrong := find_wrong_tags(task.labels or ())):
-        problems.append(f"labels: {TAG_RULE} Others are {', '.join(map(quote, wrong[:MAX_PROBLEMS_SHOWN]))}")
+        problems.append(f"labels: {TAG_RULE} {', '.join(wrong[:MAX_PROBLEMS_SHOWN])}")
     return problems
 
 

@@ -56,7 +56,7 @@ def readable_tags(path: Path, tags: Iterable[str]) -> dict[str, str]:
     """
     tags = sorted(tags, key=lambda tag: (tag != OUTSIDE, tag))
     if wrong := find_wrong_tags(tags):
-        raise DataError(list_problems(f"{path}: {TAG_RULE} Others are:", [quote(tag) for tag in wrong]))
+        raise DataError(list_problems(f"{path}: {TAG_RULE}", wrong))
     at_end = ends_with_position(tags)
     return {tag: f"{tag[-1]}-{tag[:-2]}" if at_end and tag != OUTSIDE else tag for tag in tags}
 

@@ -206,9 +206,7 @@ def _locate_files(values: dict[str, Any], sources: Mapping[str, str], task: Task
         leaves_folder = ".." in outside.parts
         if not _is_file(outside):
             if not _is_file(inside) and value not in task.files and not _unusable(name, value):
-                places = " and ".join(dict.fromkeys(shorten(str(path), MAX_QUOTED) for path in (inside, outside.absolute())))
-                found = "it is a folder" if _is_folder(inside) or _is_folder(outside) else "no such file"
-                problems.append(f"{COMMAND_LINE}: {name} = {quote_json(value)}: {found}; looked for {places}")
+                problems.append(f"{COMMAND_LINE}: {name} = {quote_json(value)}: {_absence(inside, outside.absolute())}")
         elif leaves_folder or not _is_file(inside):
             values[name] = str(outside.absolute())
         elif not inside.samefile(outside):
@@ -223,10 +221,14 @@ def _is_file(path: Path) -> bool:
     return False
 
 
-def _is_folder(path: Path) -> bool:
-    with suppress(OSError):
-        return path.is_dir()
-    return False
+def _absence(*paths: Path) -> str:
+    """Return why none of the paths is a file."""
+    for path in paths:
+        with suppress(OSError):
+            if path.is_dir():
+                return f"{path} is a folder; name a file. If the folder holds parts of one, join them first"
+    places = " and ".join(dict.fromkeys(shorten(str(path), MAX_QUOTED) for path in paths))
+    return f"no such file; looked for {places}"
 
 
 def _check(values: dict[str, Any], sources: dict[str, str]) -> list[str]:

@@ -79,4 +79,6 @@ def test_rejects_malformed_lines(read, tmp_path, content, expected):
     ],
 )
 def test_tags_that_could_be_of_both_forms_or_of_none(tags, wrong):
-    assert find_wrong_tags(tags.split()) == wrong.split()
+    found = find_wrong_tags(tags.split())
+    assert [line.split(",")[0] for line in found] == [repr(tag) for tag in wrong.split()]
+    assert all(("both forms" in line) == (line[1:4] in ("S-B", "B-I", "I-I")) for line in found)

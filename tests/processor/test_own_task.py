@@ -132,3 +132,14 @@ def test_a_file_of_weights_has_an_absolute_path_in_a_task_file(config, given, pr
     command = read(config, line)
     settings = load_settings(command.argv, script="run_seq_cls.py", tasks=command.tasks)
     assert json.loads(command.task_file(settings))["class_weights"] == printed
+
+
+def test_windows_of_own_reading_tasks_have_room_for_doc_stride(config, tmp_path):
+    (tmp_path / "t.json").write_text("{}")
+    line = f"--task mine --train_file {tmp_path}/t.json --config_file {ROOT}/config/tiny.json --test_ratio 0.1"
+    for flags, expected in (("", (512, "default")), (" --max_seq_len 300", (300, "command line"))):
+        command = read(config, line + flags, "run_squad.py")
+        settings = load_settings(command.argv, script="run_squad.py", tasks=command.tasks, default_task="korquad")
+        assert (settings.max_seq_len, settings.layer_of("max_seq_len")) == expected
+        assert settings.doc_stride == 128
+        assert json.loads(command.task_file(settings)).get("max_seq_len") == (300 if flags else None)

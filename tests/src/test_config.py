@@ -257,7 +257,7 @@ def test_a_data_file_in_both_places_is_an_error(places, tmp_path):
 def test_a_data_file_in_neither_place_is_an_error_unless_it_can_be_downloaded(places, tmp_path):
     message = error_of("--task", "nsmc", "--train_file", "a.txt")
     assert "data/nsmc/a.txt" in message and f"{tmp_path}/a.txt" in message
-    assert "it is a folder" in error_of("--task", "nsmc", "--train_file", str(tmp_path))
+    assert f"{tmp_path} is a folder" in error_of("--task", "nsmc", "--train_file", str(tmp_path))
     assert load("--task", "nsmc", "--train_file", "ratings_test.txt").train_file == "ratings_test.txt"
 
 
