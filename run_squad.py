@@ -5,22 +5,13 @@ import sys
 from processor.download import find_files
 from processor.kinds import load_split
 from processor.labels import complete_task
-from processor.own_task import FLAGS, read_command
+from processor.own_task import read_run
 from src.cli import run_command
-from src.config import load_settings
 from src.pipeline import run_task
-
-SCRIPT = "run_squad.py"
-DEFAULT_TASK = "korquad"
 
 
 def main() -> None:
-    command = read_command(sys.argv[1:], SCRIPT, DEFAULT_TASK)
-    settings = load_settings(command.argv, script=SCRIPT, tasks=command.tasks, default_task=DEFAULT_TASK, other_flags=FLAGS)
-    if command.print_task:
-        print(command.task_file(settings))
-        return
-    task = command.tasks[settings.task]
+    settings, task = read_run(sys.argv[1:], "run_squad.py", default_task="korquad")
     files = find_files(settings, task)
     run_task(settings, complete_task(task, files, settings.run_folder), files, load_split)
 

@@ -1,6 +1,6 @@
 """The data check: are the data files well-formed, and which rows should a person look at?
 
-python3 -m processor.check [TASK ...] [--config_dir DIR] [--data_dir DIR]
+python3 -m processor.check [TASK | SUITE ...] [--config_dir DIR] [--data_dir DIR]
 """
 
 import argparse
@@ -18,11 +18,13 @@ from processor.labels import complete_task
 from processor.readers import DataRow
 from src.cli import run_command
 from src.data import Task
-from src.errors import MAX_LINE, ConfigError, DataError, did_you_mean, list_problems, quote, shorten
+from src.errors import MAX_LINE, ConfigError, DataError, list_problems, shorten
 from src.file_kinds import find_archive, find_stand_in
 from src.hangul import compose
 from src.settings import default_of
+from src.suites import find_tasks
 
+OWN_DATA = "Your own data needs a task file: add --print_task to the command that trains on it."
 MAX_CHARACTERS = 2000  # longer texts are reported, unless they are contexts
 SAME_CHARACTER = re.compile(r"(.)\1{19,}", re.DOTALL)
 ADDRESS = re.compile(r"https?://\S+")
@@ -145,15 +147,16 @@ def overlaps(rows_of: Mapping[str, Sequence[DataRow]], task: Task) -> list[str]:
 def main() -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(prog="python3 -m processor.check", description="Check data files and list suspicious rows.")
-    parser.add_argument("tasks", metavar="TASK", nargs="*", help="default: all tasks")
+    parser.add_argument("tasks", metavar="TASK", nargs="*", help="names of tasks or suites; default: all tasks")
     parser.add_argument("--config_dir", type=Path, default=Path(default_of("config_dir")), help="folder with tasks/<task>.json")
     parser.add_argument("--data_dir", type=Path, default=Path(default_of("data_dir")), help="folder of the tasks' folders")
     given = parser.parse_args()
     tasks = read_tasks(given.config_dir)
-    for name in given.tasks:
-        if name not in tasks:
-            raise ConfigError(f"{quote(name)} is not a task; choose from {', '.join(tasks)}.{did_you_mean(name, tasks)}")
-    check_tasks(given.tasks or list(tasks), given.data_dir, given.config_dir)
+    problems: list[str] = []
+    chosen = find_tasks(given.tasks or list(tasks), tasks, "TASK", problems)
+    if problems:
+        raise ConfigError("\n".join([*problems, OWN_DATA]))
+    check_tasks(chosen, given.data_dir, given.config_dir)
 
 
 if __name__ == "__main__":

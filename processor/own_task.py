@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from typing import Any, NamedTuple
 
 from processor.definition import PROJECT, make_task, read_content, read_task_file, read_tasks
 from src.cli import Parser
+from src.config import load_settings
 from src.data import SCRIPTS, Task, Tasks
 from src.errors import ConfigError, list_problems, quote
 from src.metrics import METRICS
@@ -103,6 +105,20 @@ def read_command(argv: Sequence[str], script: str, default_task: str = "") -> Co
         content = {**content, "definition": _definition(given, content["definition"], script)}
         tasks[task] = make_task(task, content["definition"], COMMAND_LINE, FLAG_OF)
     return Command(rest, {name: each for name, each in tasks.items() if each.script == script}, content, print_task)
+
+
+def read_run(argv: Sequence[str], script: str, default_task: str = "") -> tuple[Settings, Task]:
+    """Return the settings and the task of a command line of `script`.
+
+    Prints and exits with code 0 on --help, --print_settings and --print_task. Raises ConfigError, see `read_command` and
+    src.config.load_settings.
+    """
+    command = read_command(argv, script, default_task)
+    settings = load_settings(command.argv, script=script, tasks=command.tasks, default_task=default_task, other_flags=FLAGS)
+    if command.print_task:
+        print(command.task_file(settings))
+        sys.exit(0)
+    return settings, command.tasks[settings.task]
 
 
 def _definition(given: Mapping[str, str], base: Mapping[str, Any], script: str) -> dict[str, Any]:
