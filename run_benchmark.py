@@ -3,7 +3,9 @@
 import argparse
 import sys
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from processor import TASKS
 from processor.definition import read_task_file, read_tasks, recorded_tasks
@@ -21,6 +23,9 @@ from src.grid.report import write_report
 from src.grid.schedule import run_grid
 from src.settings import Settings, is_task_file
 from src.suites import find_tasks
+
+if TYPE_CHECKING:
+    from src.grid.ray_pool import Cluster
 
 ROOT = Path(__file__).resolve().parent
 PUBLISHED = ROOT / "processor" / "published_scores.json"
@@ -58,7 +63,21 @@ def run(arguments: argparse.Namespace, rest: list[str]) -> None:
     def files_of(settings: Settings) -> Mapping[str, DataFile]:
         return find_files(settings, tasks[settings.task])
 
-    sys.exit(run_grid(cells, arguments.devices, arguments.dry_run, tasks, files_of))
+    with cluster_of(arguments) as cluster:
+        sys.exit(run_grid(cells, arguments.devices, arguments.dry_run, tasks, files_of, cluster))
+
+
+def cluster_of(arguments: argparse.Namespace) -> AbstractContextManager["Cluster | None"]:
+    """Return the connection to the cluster of --ray, or a context with None."""
+    if arguments.ray is None:
+        if arguments.gpus_per_run is not None or arguments.cpus_per_run is not None:
+            raise ConfigError("--gpus_per_run and --cpus_per_run need --ray, the address of a cluster.")
+        return nullcontext()
+    if arguments.devices:
+        raise ConfigError("--devices cannot be used with --ray: --gpus_per_run says how many GPUs a run gets.")
+    from src.grid.ray_pool import connected  # imports Ray
+
+    return connected(arguments.ray, 1 if arguments.cpus_per_run is None else arguments.cpus_per_run, arguments.gpus_per_run)
 
 
 def report(arguments: argparse.Namespace, rest: list[str]) -> None:
@@ -94,6 +113,9 @@ def make_parser() -> Parser:
     runner.add_argument("--tasks", default="all", help=TASKS_HELP)
     runner.add_argument("--seeds", default="1,2,3,4,5", help="comma-separated numbers; default: %(default)s")
     runner.add_argument("--devices", default="", help="comma-separated GPU numbers, or cpu: one run at a time on each")
+    runner.add_argument("--ray", metavar="ADDRESS", help="run on a Ray cluster: auto, or the HOST:PORT of its head")
+    runner.add_argument("--gpus_per_run", type=float, metavar="G", help="with --ray; default: 1 if the cluster has GPUs, else 0")
+    runner.add_argument("--cpus_per_run", type=int, metavar="C", help="with --ray; default: 1")
     runner.add_argument("--dry_run", action="store_true", help="print the commands of the runs and an estimate of their cost")
 
     reporter = commands.add_parser(

@@ -61,6 +61,11 @@ def prediction_file(folder: Path, step: int, split: str = "test", name: str = "p
     return folder / split / f"{stem}-{step}.{suffix}"
 
 
+def next_earlier(folder: Path) -> Path:
+    """Return the path under which an earlier run in `folder` is kept: <folder>.1, .2, ..."""
+    return next(path for n in range(1, 10**6) if not (path := Path(f"{folder}.{n}")).exists())
+
+
 def checkpoints_in(folder: Path) -> list[int]:
     """Return the steps of the checkpoints in a run's folder, ascending."""
     if not folder.is_dir():

@@ -39,6 +39,7 @@ from src.run_files import (
     STATE,
     Contents,
     checkpoints_in,
+    next_earlier,
     prediction_file,
     read_contents,
     read_saved_scores,
@@ -134,8 +135,7 @@ class RunFolder:
             logger.info("%s: %s; removing it (--overwrite_output_dir)", self.folder, self.reason)
             remove_at_once(self.folder)
         else:
-            aside = next(path for n in range(1, 10**6) if not (path := Path(f"{self.folder}.{n}")).exists())
-            self.folder.rename(aside)
+            aside = self.folder.rename(next_earlier(self.folder))
             logger.info("%s: %s; moved to %s, training starts over", self.folder, self.reason, aside)
 
     def _remove_leftovers(self) -> None:

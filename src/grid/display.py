@@ -6,6 +6,7 @@ import sys
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from contextlib import suppress
+from typing import Any
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group
@@ -18,8 +19,7 @@ from src.errors import BenchmarkError
 from src.files import DAMAGE, read_json
 from src.grid.cells import Cell
 from src.grid.estimate import Estimate
-from src.grid.pool import Outcome, Pool, Running
-from src.grid.read_runs import last_line
+from src.grid.pool import Outcome, Running, Runs
 from src.grid.record import ModelAndTask
 from src.metrics import in_percent
 from src.progress import format_seconds
@@ -37,7 +37,7 @@ class LineDisplay:
         self.started: set[Cell] = set()
         self.is_stopping = False
 
-    def show(self, pool: Pool, outcomes: Sequence[Outcome]) -> None:
+    def show(self, pool: Runs[Any], outcomes: Sequence[Outcome]) -> None:
         """Log what has changed. `outcomes`: the cells that have just ended."""
         for outcome in outcomes:
             self._log_end(outcome, pool)
@@ -49,7 +49,7 @@ class LineDisplay:
                 self.started.add(running.cell)
                 logger.info("%s starts%s", running.cell.name, _on_device(running))
 
-    def _log_end(self, outcome: Outcome, pool: Pool) -> None:
+    def _log_end(self, outcome: Outcome, pool: Runs[Any]) -> None:
         done = f"{self._score(outcome.cell)} in {format_seconds(outcome.seconds)}"
         result = done if outcome.end == "done" else f"{outcome.end}: {outcome.reason}"
         ended = len(self.cells) - len(pool.waiting) - len(pool.running)
@@ -75,7 +75,7 @@ class LiveDisplay(LineDisplay):
         super().__init__(cells, tasks, estimate)
         self.live = Live(console=Console(file=sys.stderr), auto_refresh=False)
 
-    def show(self, pool: Pool, outcomes: Sequence[Outcome]) -> None:
+    def show(self, pool: Runs[Any], outcomes: Sequence[Outcome]) -> None:
         """Redraw the table."""
         self.live.start()
         self.live.update(self.render(pool), refresh=True)
@@ -84,7 +84,7 @@ class LiveDisplay(LineDisplay):
         with suppress(OSError):  # the terminal may be closed
             self.live.stop()
 
-    def render(self, pool: Pool) -> Group:
+    def render(self, pool: Runs[Any]) -> Group:
         """Return the table: finished and all runs of each cell, how many are running and how many failed."""
         states = dict.fromkeys(self.cells, "done") | dict.fromkeys(pool.waiting, "waiting")
         states |= {running.cell: "running" for running in pool.running} | {outcome.cell: outcome.end for outcome in pool.ended}
@@ -110,7 +110,7 @@ def _format_counts(counts: Counter[str]) -> str:
     return f"{counts['done']}/{counts.total()}{running}{failed}"
 
 
-def _stopping_message(pool: Pool) -> str:
+def _stopping_message(pool: Runs[Any]) -> str:
     return f"stopping: {len(pool.running)} runs are saving their state; press Ctrl-C again to stop now"
 
 
@@ -119,12 +119,12 @@ def _on_device(running: Running) -> str:
 
 
 def _describe_running(running: Running) -> str:
-    return f"▶ {running.cell.name}{_on_device(running)} {format_seconds(running.seconds)}  {_last_message(running.cell)}"
+    return f"▶ {running.cell.name}{_on_device(running)} {format_seconds(running.seconds)}  {_last_message(running)}"
 
 
-def _last_message(cell: Cell) -> str:
+def _last_message(running: Running) -> str:
     """Return the last line of a cell's output, without the time of day."""
-    line = last_line(cell.output)
+    line = running.last_line
     time_of_day, _, message = line.partition(" ")
     return message if time_of_day.count(":") == 2 else line
 

@@ -7,7 +7,7 @@ from statistics import fmean
 from typing import Any
 
 from src.grid.cells import Cell
-from src.grid.pool import Pool
+from src.grid.pool import Runs
 from src.grid.record import ModelAndTask, Record, affecting_scores
 from src.progress import format_seconds
 
@@ -48,7 +48,7 @@ class Estimate:
         """Return the bytes that `cells` take; cells of unknown size count as 0."""
         return sum(fmean(sizes) for cell in cells if (sizes := self.bytes_on_disk.get((cell.model, cell.task))))
 
-    def remaining(self, pool: Pool) -> str:
+    def remaining(self, pool: Runs[Any]) -> str:
         """Return `1:02:03 and 4 runs of unknown length left`; empty if nothing is known."""
         waiting, unknown = self.time(pool.waiting, len(pool.devices))
         longest = 0.0

@@ -5,12 +5,13 @@ import signal
 import subprocess
 import sys
 import time
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import Generic, Literal, TypeVar
 
 from src.errors import CheckpointError, ConfigError, Interrupted
 from src.files import hold
@@ -68,17 +69,28 @@ def _visible_gpus() -> list[str]:
 
 @dataclass(frozen=True)
 class Running:
-    """A cell whose process is running. `lock`: file descriptor of the lock on the cell."""
+    """A cell that is running. `started`: time of the monotonic clock."""
 
     cell: Cell
     device: Device
-    process: "subprocess.Popen[bytes]"
     started: float
-    lock: int
 
     @property
     def seconds(self) -> float:
         return time.monotonic() - self.started
+
+    @property
+    def last_line(self) -> str:
+        """The last line of its output."""
+        return last_line(self.cell.output)
+
+
+@dataclass(frozen=True)
+class LocalProcess(Running):
+    """A cell that is running on this machine. `lock`: file descriptor of the lock on the cell."""
+
+    process: "subprocess.Popen[bytes]"
+    lock: int
 
 
 End = Literal["done", "failed", "interrupted", "busy"]  # busy: another process is running the cell
@@ -94,24 +106,27 @@ class Outcome:
     seconds: float
 
 
+R = TypeVar("R", bound=Running)
+
+
 @dataclass
-class Pool:
-    """Cells that are waiting, running and ended."""
+class Runs(ABC, Generic[R]):
+    """Cells that are waiting, running and ended, wherever they run. `devices`: one for each that can run at the same time."""
 
     waiting: deque[Cell]
-    devices: list[Device]
-    running: list[Running] = field(default_factory=list)
+    devices: Sequence[Device]
+    running: list[R] = field(default_factory=list)
     ended: list[Outcome] = field(default_factory=list)
     signals: list[int] = field(default_factory=list)  # numbers of the signals received; no cell starts after the first
     signals_forwarded: int = 0
 
-    def run(self, update: Callable[["Pool", Sequence[Outcome]], None]) -> None:
-        """Run the waiting cells; call `update(pool, outcomes)` several times per second with the cells that have just ended.
+    def run(self, update: Callable[["Runs[R]", Sequence[Outcome]], None]) -> None:
+        """Run the waiting cells; call `update(runs, outcomes)` several times per second with the cells that have just ended.
 
         Raises Interrupted after a signal, when all processes have ended. After the first signal each process saves its state at
         its next step; after the second they end at once.
         """
-        # Closing the terminal ends the pool, too, unless it was started with nohup.
+        # Closing the terminal ends the runs, too, unless the command was started with nohup.
         hangup = [] if signal.getsignal(signal.SIGHUP) == signal.SIG_IGN else [signal.SIGHUP]
         # Only note a signal: it may arrive between the start of a process and its place in `running`.
         with handling([*SIGNALS, *hangup], lambda number, frame: self.signals.append(number)):
@@ -121,17 +136,40 @@ class Pool:
                     self._collect_ended()
                     self._start_waiting()
                     if self.signals_forwarded < len(self.signals):
-                        self._terminate_all()
+                        self._forward_signal()
                     with suppress(OSError):  # the terminal may be closed
                         update(self, self.ended[before:])
                     time.sleep(POLL)
             finally:
                 if not self.signals_forwarded:  # an exception: do not leave processes behind
-                    self._terminate_all()
-                for running in self.running:
-                    running.process.wait()
+                    self._forward_signal()
+                self._wait()
         if self.signals:
             raise Interrupted(self.signals[0], "rerun the same command to resume")
+
+    def _forward_signal(self) -> None:
+        self.signals_forwarded += 1
+        self._terminate_all()
+
+    @abstractmethod
+    def _start_waiting(self) -> None:
+        """Move cells from `waiting` to `running`, or to `ended` if they cannot start."""
+
+    @abstractmethod
+    def _collect_ended(self) -> None:
+        """Move the cells that have ended from `running` to `ended`."""
+
+    @abstractmethod
+    def _terminate_all(self) -> None:
+        """Send SIGTERM to the processes of all running cells."""
+
+    @abstractmethod
+    def _wait(self) -> None:
+        """Wait until no process of a cell is left."""
+
+
+class Pool(Runs[LocalProcess]):
+    """Runs on this machine."""
 
     def _start_waiting(self) -> None:
         free = list(self.devices)
@@ -160,10 +198,13 @@ class Pool:
             os.close(running.lock)
 
     def _terminate_all(self) -> None:
-        self.signals_forwarded += 1
         for running in self.running:
             if running.process.poll() is None:
                 running.process.send_signal(signal.SIGTERM)
+
+    def _wait(self) -> None:
+        for running in self.running:
+            running.process.wait()
 
 
 def _describe_end(code: int, output: Path) -> str:
@@ -173,14 +214,19 @@ def _describe_end(code: int, output: Path) -> str:
     return f"ended by signal {-code}" if code < 0 else f"exit code {code}: {last_line(output) or 'no output'}"
 
 
-def start(cell: Cell, device: Device) -> Running:
+def lock_file(cell: Cell) -> Path:
+    """Return the file that the process of a cell locks."""
+    return cell.output.with_name(f".{cell.folder.name}.cell.lock")
+
+
+def start(cell: Cell, device: Device) -> LocalProcess:
     """Start the process of a cell; its output goes to `cell.output`.
 
     The process holds a lock until it ends, even if this process ends earlier. Raises CheckpointError if another process is
     running the cell.
     """
     cell.output.parent.mkdir(parents=True, exist_ok=True)
-    lock = hold(cell.output.with_name(f".{cell.folder.name}.cell.lock"), cell.name)
+    lock = hold(lock_file(cell), cell.name)
     try:
         with open(cell.output, "wb") as output:
             process = subprocess.Popen(
@@ -196,4 +242,4 @@ def start(cell: Cell, device: Device) -> Running:
         os.close(lock)
         raise
     os.pwrite(lock, str(process.pid).encode(), 0)
-    return Running(cell, device, process, time.monotonic(), lock)
+    return LocalProcess(cell, device, time.monotonic(), process, lock)

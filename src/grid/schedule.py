@@ -4,18 +4,22 @@ import logging
 import shlex
 from collections import Counter, defaultdict, deque
 from collections.abc import Mapping, Sequence
-from contextlib import closing
+from contextlib import closing, nullcontext
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from src.data import Tasks
 from src.grid.cells import GRID, Cell, FindFiles, Status, cell_statuses
 from src.grid.display import LineDisplay, LiveDisplay, can_redraw
 from src.grid.estimate import Estimate
-from src.grid.pool import Outcome, Pool, parse_devices
+from src.grid.pool import Outcome, Pool, Runs, parse_devices
 from src.grid.read_runs import NotReported, read_grid
 from src.grid.record import Record
 from src.progress import format_seconds
 from src.settings import Settings
+
+if TYPE_CHECKING:
+    from src.grid.ray_pool import Cluster
 
 logger = logging.getLogger(__name__)
 
@@ -32,35 +36,41 @@ STATUS_TEXTS: Mapping[Status, str] = {
 FROM_SCRATCH = ("new", "replace", "damaged")
 
 
-def run_grid(cells: Sequence[Cell], devices: str, dry_run: bool, tasks: Tasks, find_files: FindFiles) -> int:
+def run_grid(
+    cells: Sequence[Cell], devices: str, dry_run: bool, tasks: Tasks, find_files: FindFiles, cluster: "Cluster | None" = None
+) -> int:
     """Run the cells that are not finished, or only print their commands. Returns the exit code: 1 if some are not finished.
 
-    Raises ConfigError for unknown devices, Interrupted after a signal.
+    They run on the nodes of `cluster`, or else on the devices of this machine. Raises ConfigError for unknown devices and if the
+    cluster can never run them, Interrupted after a signal.
     """
-    slots = parse_devices(devices)
+    slots = cluster.devices if cluster else parse_devices(devices)
     statuses = cell_statuses(cells, tasks, find_files)
     remaining = [cell for cell in cells if statuses[cell][0] != "finished"]
     estimate = Estimate.from_records(cells, _read_grid(cells, tasks)[0])
     overview = _overview(statuses)
     if dry_run:
         commands = [cell.command for cell in remaining]
-        print("\n".join([*_comments(overview), *commands, *_comments(_cost(remaining, estimate, len(slots)))]))
+        about = cluster.comments() if cluster else []
+        print("\n".join([*_comments(overview), *commands, *_comments([*about, *_cost(remaining, estimate, len(slots))])]))
         return 0
     for line in overview:
         logger.info("%s", line)
-    pool = Pool(deque(remaining), slots)
+    ended: Sequence[Outcome] = []
     if remaining:
         display = (LiveDisplay if can_redraw() else LineDisplay)(cells, tasks, estimate)
 
-        def update(pool: Pool, outcomes: Sequence[Outcome]) -> None:
+        def update(pool: Runs[Any], outcomes: Sequence[Outcome]) -> None:
             for outcome in outcomes:
                 if outcome.end == "done" and statuses[outcome.cell][0] in FROM_SCRATCH:
                     estimate.add(outcome.cell, outcome.seconds)
             display.show(pool, outcomes)
 
-        with closing(display):
+        local = nullcontext(Pool(deque(remaining), slots))
+        with cluster.runs(remaining) if cluster else local as pool, closing(display):
             pool.run(update)
-    return _summarize(pool, cells, tasks)
+            ended = pool.ended
+    return _summarize(ended, cells, tasks)
 
 
 def _read_grid(cells: Sequence[Cell], tasks: Tasks) -> tuple[list[Record], list[NotReported]]:
@@ -69,11 +79,11 @@ def _read_grid(cells: Sequence[Cell], tasks: Tasks) -> tuple[list[Record], list[
     return read_grid(ckpt_dir, tasks) if (ckpt_dir / GRID).is_dir() else ([], [])
 
 
-def _summarize(pool: Pool, cells: Sequence[Cell], tasks: Tasks) -> int:
+def _summarize(ended: Sequence[Outcome], cells: Sequence[Cell], tasks: Tasks) -> int:
     """Log which cells are not finished, one line per reason. Returns the exit code."""
     not_finished: dict[tuple[str, str], list[str]] = defaultdict(list)  # (kind, reason) -> names of cells
     outputs: dict[str, str] = {}  # reason -> output of the first cell that gives it
-    for outcome in pool.ended:
+    for outcome in ended:
         if outcome.end != "done":
             not_finished[outcome.end, outcome.reason].append(outcome.cell.name)
             outputs.setdefault(outcome.reason, f" ({outcome.cell.output})")

@@ -1,6 +1,5 @@
 import io
 from collections import deque
-from types import SimpleNamespace
 
 import pytest
 from rich.console import Console
@@ -23,7 +22,7 @@ def grid(tmp_path, stopped_clock):
     waiting = [mine["tiny/nsmc/seed-3"], mine["tiny/paws/seed-2"], mine["tiny/paws/seed-3"]]
     active.output.write_text("12:00:00 hello\n12:00:05 step 5/10, loss 0.5000, 0:05 left\n")
     ended = [Outcome(mine["tiny/nsmc/seed-1"], "done", "", 60.0), Outcome(failed, "failed", "no such file", 3.0)]
-    running = [Running(active, Device("gpu 1", {}), SimpleNamespace(), stopped_clock - 5, 0)]
+    running = [Running(active, Device("gpu 1", {}), stopped_clock - 5)]
     estimate = Estimate()
     estimate.add(mine["tiny/nsmc/seed-1"], 60.0)
     return cells, Pool(deque(waiting), [Device("gpu 1", {})], running, ended), estimate

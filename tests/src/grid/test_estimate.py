@@ -1,5 +1,4 @@
 from collections import deque
-from types import SimpleNamespace
 
 import pytest
 
@@ -51,7 +50,7 @@ def test_remaining(tmp_path, stopped_clock):
     """A run takes 100 s. One has run for 40 s, one is waiting: 160 s on one device. paws is unknown."""
     cells = make(tmp_path)
     estimate = Estimate()
-    running = Running(cells[0], DEVICE, SimpleNamespace(), stopped_clock - 40, 0)
+    running = Running(cells[0], DEVICE, stopped_clock - 40)
     pool = Pool(deque(cells[1:2]), [DEVICE], [running])
     assert estimate.remaining(pool) == ""
     estimate.add(cells[0], 100.0)
