@@ -1,4 +1,4 @@
-"""A Ray cluster of two nodes with two CPUs each on this machine, until standard input ends.
+"""A Ray cluster of two nodes with one CPU each on this machine, until standard input ends.
 
     python tests/ray_cluster.py HOME AWAY
 
@@ -12,7 +12,7 @@ import sys
 os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
 from ray.cluster_utils import Cluster
 
-NODE = {"num_cpus": 2, "num_gpus": 0, "object_store_memory": 100 * 2**20, "include_dashboard": False}
+NODE = {"num_cpus": 1, "num_gpus": 0, "object_store_memory": 100 * 2**20, "include_dashboard": False}
 SOON = {"health_check_initial_delay_ms": 0, "health_check_period_ms": 500, "health_check_failure_threshold": 2}
 
 
