@@ -143,4 +143,4 @@ def make_parser() -> Parser:
 
 
 if __name__ == "__main__":
-    run_command(main)
+    run_command(main, one_process=True)

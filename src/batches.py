@@ -1,5 +1,6 @@
 """Batches: the order of rows in an epoch, how they are split, padded and put on the device."""
 
+import heapq
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
@@ -60,6 +61,20 @@ def micro_batches(rows: np.ndarray, lengths: np.ndarray, batch_size: int, parts:
         yield from slices(batch[np.argsort(-lengths[batch], kind="stable")] if parts > 1 else batch, -(-len(batch) // parts))
 
 
+def shares(work: np.ndarray, number: int) -> list[np.ndarray]:
+    """Split positions 0 to n - 1 into `number` shares of about the same work, each ascending, int64; they may be empty.
+
+    work: int64 [n]. The largest comes first, and each goes to the share that has the least so far: the first is never empty.
+    """
+    loads = [(0, share) for share in range(number)]
+    positions: list[list[int]] = [[] for _ in range(number)]
+    for position in np.argsort(-work, kind="stable").tolist():
+        load, share = loads[0]
+        positions[share].append(position)
+        heapq.heapreplace(loads, (load + int(work[position]), share))
+    return [np.sort(np.array(share, dtype=np.int64)) for share in positions]
+
+
 def slices(rows: np.ndarray, size: int) -> Iterator[np.ndarray]:
     """Return `rows` in slices of `size`; the last one may be shorter."""
     return (rows[start : start + size] for start in range(0, len(rows), size))
@@ -78,6 +93,14 @@ def by_length(features: Features, budget: int, length: int | None = None) -> Ite
         rows = max(1, budget // (length or int(lengths[order[start]])))
         yield order[start : start + rows]
         start += rows
+
+
+def items_of_rows(features: Features, layout: LabelLayout) -> np.ndarray:
+    """Return the number of labelled items of each row, int64 [n]: its labelled tokens if they are what is labelled, else 1."""
+    if layout != "tokens":
+        return np.ones(len(features), np.int64)
+    labelled = np.concatenate([[0], np.cumsum(features.tensors["label_ids"] != IGNORE_INDEX)])
+    return np.diff(labelled[features.tensors["offsets"]])
 
 
 def token_positions(features: Features, rows: np.ndarray, length: int | None = None) -> tuple[np.ndarray, np.ndarray]:

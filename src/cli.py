@@ -3,11 +3,14 @@
 import argparse
 import errno
 import logging
+import signal
 import sys
 from collections.abc import Callable
+from functools import partial
 from types import FrameType
 from typing import NoReturn
 
+from src import ranks
 from src.errors import BenchmarkError, ConfigError, Interrupted
 from src.progress import logging_to_screen
 from src.signals import SIGNALS, handling
@@ -29,12 +32,35 @@ class Parser(argparse.ArgumentParser):
         raise ConfigError(f"{message}. See --help.")
 
 
-def run_command(main: Callable[[], None], timestamps: bool = True) -> None:
+def run_command(main: Callable[[], None], timestamps: bool = True, one_process: bool = False) -> None:
     """Run `main`; on a BenchmarkError or an error of the machine, log one message and exit with its exit code.
 
     Any other exception is a bug and keeps its traceback. The process, which may be a notebook's, is left as it was: streams,
     loggers and signal handlers. timestamps: whether lines on standard error begin with the time.
+    If a launcher has started several processes, the first runs `main`, and the others follow it (src.ranks); with `one_process`,
+    this is an error.
     """
+    if ranks.rank() > 0:
+        if not one_process:
+            from src.follow import follow
+
+            follow()
+        return
+    try:
+        _run_alone(partial(_refuse_ranks, main) if one_process else main, timestamps)
+    finally:
+        with handling(SIGNALS, signal.SIG_DFL):
+            ranks.end()
+
+
+def _refuse_ranks(main: Callable[[], None]) -> None:
+    if ranks.count() > 1:
+        raise ConfigError("this command is one process. Start run_seq_cls.py, run_ner.py or run_squad.py with torchrun.")
+    main()
+
+
+def _run_alone(main: Callable[[], None], timestamps: bool) -> None:
+    """Run `main` in this process; see run_command."""
     with usable_streams(), logging_to_screen(timestamps), handling(SIGNALS, _raise_interrupted):
         try:
             main()

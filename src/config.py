@@ -17,6 +17,7 @@ from attrdict import AttrDict
 from pydantic import TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 
+from src import ranks
 from src.aliases import advise, replace_switches
 from src.command_line import NAMES, config_files, help_text, parse_command_line, types_of
 from src.data import Task, Tasks
@@ -155,6 +156,8 @@ def _merge(layers: Sequence[Layer], task: str, problems: list[str]) -> tuple[dic
                 sources.pop(name, None)
         for written, value in layer.items():
             name = ALIASES.get(written, written)
+            if written.startswith("per_device_") and ranks.count() > 1:
+                problems.append(f"{source}: {written}: there are {ranks.count()} processes; use {name}, the rows of all of them")
             if name not in Settings.model_fields:
                 problems.append(f"{source}: unknown setting {quote(written)}{advise(written, NAMES)}")
                 continue

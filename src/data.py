@@ -139,13 +139,17 @@ class Features:
 
     def subset(self, rows: np.ndarray) -> "Features":
         """Return the given rows (int64 [m]) in the given order."""
-        offsets, lengths = self.tensors["offsets"], self.lengths[rows]
-        new = np.concatenate([[0], np.cumsum(lengths)])
-        tokens = np.arange(new[-1]) + np.repeat(offsets[rows] - new[:-1], lengths)
+        tokens = self.positions(rows)
         chosen = {
             name: values[tokens if name in TOKEN_TENSORS else rows] for name, values in self.tensors.items() if name != "offsets"
         }
-        return Features(chosen | {"offsets": new})
+        return Features(chosen | {"offsets": np.concatenate([[0], np.cumsum(self.lengths[rows])])})
+
+    def positions(self, rows: np.ndarray) -> np.ndarray:
+        """Return the positions of the tokens of the given rows (int64 [m]) in the flat arrays, int64 [tokens]."""
+        lengths = self.lengths[rows]
+        ends = np.cumsum(lengths)
+        return np.arange(lengths.sum()) + np.repeat(self.tensors["offsets"][rows] - (ends - lengths), lengths)
 
 
 class Split(Protocol):

@@ -16,6 +16,7 @@ from accelerate.state import AcceleratorState
 from accelerate.utils import set_seed
 from torch import nn
 
+from src import ranks
 from src.errors import ConfigError
 from src.settings import Settings
 
@@ -27,7 +28,10 @@ RECORDED_PACKAGES = ("torch", "transformers", "tokenizers", "accelerate", "numpy
 
 
 def start_device(settings: Settings) -> Accelerator:
-    """Seed all random states and return the Accelerator for the device. Raises ConfigError for fp16 on a CPU."""
+    """Seed all random states and return the Accelerator for the device, without others of the run's processes.
+
+    These connect here. Raises ConfigError for fp16 on a CPU, and for fewer GPUs than processes.
+    """
     on_cpu = settings.no_cuda or not torch.cuda.is_available()
     precision = settings.mixed_precision
     if precision == "auto":
@@ -35,7 +39,9 @@ def start_device(settings: Settings) -> Accelerator:
     if precision == "fp16" and on_cpu:
         raise ConfigError(f"mixed_precision = fp16 ({settings.layer_of('mixed_precision')}) needs a GPU; use no, bf16 or auto.")
     AcceleratorState._reset_state(reset_partial_state=True)  # an earlier run in this process may have used another device
-    accelerator = Accelerator(cpu=on_cpu, mixed_precision=precision)
+    ranks.join(on_gpu=not on_cpu)
+    with ranks.hidden():  # it would wrap the model, whose gradients src.train_state sums, and step the schedule on every rank
+        accelerator = Accelerator(cpu=on_cpu, mixed_precision=precision)
     set_seed(settings.seed)
     logger.info("device: %s, mixed_precision: %s, seed: %d", device_name(accelerator.device), precision, settings.seed)
     return accelerator
@@ -81,13 +87,14 @@ def peak_memory(device: torch.device) -> int:
 
 
 def describe_environment(accelerator: Accelerator) -> dict[str, Any]:
-    """Return versions, git revision, device and precision, as recorded in settings.json."""
+    """Return versions, git revision, device, precision and number of processes, as recorded in settings.json."""
     versions = {"python": platform.python_version()} | {package: version(package) for package in RECORDED_PACKAGES}
     return {
         "versions": versions,
         "git_revision": _git_revision(),
         "device": device_name(accelerator.device),
         "mixed_precision": accelerator.mixed_precision,
+        "processes": ranks.count(),
     }
 
 

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 
-from src import signals
-from src.batches import by_length, token_positions
+from src import ranks, signals
+from src.batches import by_length, shares, token_positions
 from src.data import Features, Split
 from src.device import is_out_of_memory
 from src.errors import BenchmarkError, Interrupted, NumbersError, ScoringError, brief
@@ -25,13 +25,53 @@ logger = logging.getLogger(__name__)
 CPU_BUDGET = 4096  # tokens; larger batches exceed a CPU's caches and are slower
 
 
+@dataclass(frozen=True)
+class Outputs:
+    """What a model returns for some rows."""
+
+    values: np.ndarray | None  # None for no rows
+    loss: float  # summed over items
+    items: int
+
+
 def predict(task_model: TaskModel, features: Features, budget: int, progress: Progress | None = None) -> tuple[np.ndarray, float]:
     """Return the outputs of n rows in their order, and the mean loss over their items.
 
     Outputs are logits float32 [n, C]; for tagging the best label id of each token, int64 [total] as in `features`; for spans
     the best of each window, float32 [n, n_best_size, 4] (src.heads.best_spans). Rows are batched by length, to need little
     padding, with at most `budget` tokens per batch. The model is left in the mode, training or evaluation, that it was in.
+    The rows are split over the processes of the run.
     """
+    if ranks.count() == 1:
+        whole = _predict_rows(task_model, features, budget, progress)
+        assert whole.values is not None  # no split is empty
+        return whole.values, whole.loss / whole.items
+    rows = shares(features.lengths, ranks.count())
+    ranks.tell("predict", budget)
+    own = ranks.scatter([features.subset(share) for share in rows])
+    try:
+        outputs = _predict_rows(task_model, own, budget, progress, len(features) / len(own))
+    except BaseException:
+        ranks.stop()
+        ranks.gather(None)  # after it, the followers wait for what comes next, such as saving the state
+        raise
+    parts = ranks.gather(outputs)
+    # The shares together are all rows, so the positions of their outputs are a permutation.
+    positions = [features.positions(share) if task_model.head.labels == "tokens" else share for share in rows]
+    values = np.concatenate([part.values for part in parts if part.values is not None])
+    ordered = values[np.argsort(np.concatenate(positions))]
+    return ordered, sum(part.loss for part in parts) / sum(part.items for part in parts)
+
+
+def predict_share(task_model: TaskModel, budget: int) -> None:
+    """Make a follower's part of `predict`."""
+    ranks.gather(_predict_rows(task_model, ranks.scatter([]), budget))
+
+
+def _predict_rows(
+    task_model: TaskModel, features: Features, budget: int, progress: Progress | None = None, scale: float = 1.0
+) -> Outputs:
+    """Return the outputs of the rows in `features`; see predict. `progress` shows `scale` rows for each of them."""
     if task_model.collate.device.type == "cpu":
         budget = min(budget, CPU_BUDGET)
     model = task_model.model
@@ -42,7 +82,7 @@ def predict(task_model: TaskModel, features: Features, budget: int, progress: Pr
     done, items = 0, 0
     pending = deque(by_length(features, budget, task_model.collate.length))
     with torch.inference_mode():
-        while pending:
+        while pending and not ranks.stopped():
             signals.check()
             rows = pending.popleft()
             try:
@@ -66,12 +106,11 @@ def predict(task_model: TaskModel, features: Features, budget: int, progress: Pr
             outputs[places] = batch_outputs
             done, items = done + len(rows), items + batch.items
             if progress and progress.due():
-                progress.show(done)
+                progress.show(round(done * scale))
     if progress:
         progress.close()
     model.train(was_training)
-    assert outputs is not None  # no split is empty
-    return outputs, float(loss) / items
+    return Outputs(outputs, float(loss), items)
 
 
 @dataclass
@@ -86,13 +125,14 @@ class Scorer:
     def score(self, task_model: TaskModel, step: int, names: Iterable[str]) -> None:
         """Score `task_model`, the weights of `step`, on those of the named splits that exist and are not scored yet.
 
-        Raises NumbersError if the loss is not finite, Interrupted if a signal arrives, and ScoringError for anything else.
+        Raises NumbersError if the loss is not finite, Interrupted if a signal arrives, RankFailed if another process of the run
+        has failed, and ScoringError for anything else.
         """
         for name in names:
             if name in self.splits and not self.run.history.has(step, name):
                 try:
                     self._score_split(task_model, step, name)
-                except (Interrupted, NumbersError):
+                except (Interrupted, NumbersError, ranks.RankFailed):
                     raise
                 except Exception as error:
                     raise self._explained(error, step, name) from error

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 
+from src import ranks
 from src.batches import Collator
 from src.class_weights import label_weights
 from src.data import Split, Task
@@ -32,7 +33,7 @@ logger = logging.getLogger(__name__)
 
 
 @contextmanager
-def _explained_failures() -> Iterator[None]:
+def explained_failures() -> Iterator[None]:
     """Turn errors about memory and compilation into EnvironmentFailure."""
     try:
         yield
@@ -58,7 +59,7 @@ class Components:
     model: Any | None
 
 
-@_explained_failures()
+@explained_failures()
 def prepare(run: RunFolder, task: Task) -> Components:
     """Load and check the tokenizer, that of the checkpoints if only they are to be scored, and the model to train.
 
@@ -89,6 +90,12 @@ def load_checkpoint(settings: Settings, task: Task, checkpoint: Path) -> tuple[A
 
 def _task_model_of(checkpoint: Path, settings: Settings, task: Task, accelerator: Accelerator) -> TaskModel:
     model = load_checkpoint_model(checkpoint, task.kind, settings)
+    ranks.tell("score", settings, task, model)
+    return evaluation_model(model, settings, task, accelerator)
+
+
+def evaluation_model(model: Any, settings: Settings, task: Task, accelerator: Accelerator) -> TaskModel:
+    """Return a model on its device, ready to predict."""
     return wrap_model(accelerator.prepare_model(model, evaluation_mode=True), settings, task, accelerator)
 
 
@@ -108,8 +115,9 @@ def train_and_score(run: RunFolder, task: Task, components: Components, splits: 
             logger.info("train: class weights: %s", ", ".join(f"{label} {weight:.4g}" for label, weight in weights.items()))
     run.start(environment, {name: split.facts for name, split in splits.items()})
     scorer = Scorer(run, dict(splits), settings.evaluation_budget)
-    with logging_to(run.folder / LOG), _explained_failures():
+    with logging_to(run.folder / LOG), explained_failures():
         if components.model is not None:
+            ranks.tell("train", settings, task, components.model, weights, splits["train"].features)
             task_model = wrap_model(components.model, settings, task, accelerator, weights)
             components.model = None
             train(task_model, components.tokenizer, splits["train"], accelerator, scorer)

@@ -53,7 +53,7 @@ def train(task_model: TaskModel, tokenizer: Any, split: Split, accelerator: Acce
             _save_state(state, scorer)
             raise
     progress.close()
-    run.finish_training(state.meter.cost())
+    run.finish_training(state.cost())
 
 
 def _save_and_score(state: TrainState, tokenizer: Any, scorer: Scorer) -> None:

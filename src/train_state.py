@@ -12,12 +12,14 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.optimizer import AcceleratedOptimizer
+from accelerate.utils import set_seed
 from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim import AdamW
 from transformers import get_linear_schedule_with_warmup
 
-from src.batches import Batch, bucketed_order, epoch_order, micro_batches
+from src import ranks
+from src.batches import Batch, bucketed_order, epoch_order, items_of_rows, micro_batches, shares
 from src.data import Features
 from src.device import is_out_of_memory
 from src.heads import TaskModel
@@ -79,6 +81,7 @@ class TrainState:
         self.parts = CPU_PARTS[settings.batching] if splits else 1
         self.step = 0
         self.lengths = features.lengths  # of every row
+        self.items = items_of_rows(features, task_model.collate.labels)
         self.order = np.empty(0, np.int64)  # of the rows in the current epoch
         model.train()
 
@@ -87,29 +90,51 @@ class TrainState:
         """The learning rate of the next update."""
         return float(self.schedule.get_last_lr()[0])
 
+    @ranks.on_every_rank
     def advance(self) -> None:
         """Make one update. If its batches do not fit into memory, they are split further, from now on."""
         rows = self._next_rows()
-        loss, tokens = self._compute_gradients(rows)
+        loss = self._sum_over_ranks(self._compute_gradients(rows))
         update = update_weights(self.task_model.model, loss, self.optimizer, self.accelerator, self.settings.max_grad_norm)
         self.schedule.step()
         self.step += 1
-        self.meter.add(self.step, update, len(rows), tokens)
+        self.meter.add(self.step, update, len(rows), int(self.lengths[rows].sum()))
 
-    def _compute_gradients(self, rows: np.ndarray) -> tuple[Tensor, int]:
-        """Compute the gradients of an update and return its loss and number of tokens."""
+    def _compute_gradients(self, rows: np.ndarray) -> Tensor:
+        """Compute this rank's part of the gradients and of the loss of an update, and return the latter."""
+        items, own = int(self.items[rows].sum()), self._share(rows)
         while True:
-            parts = list(micro_batches(rows, self.lengths, self.settings.train_batch_size, self.parts))
+            parts = list(micro_batches(own, self.lengths, self.settings.train_batch_size, self.parts))
+            loss = None
             try:
                 batches = [self.task_model.collate(self.features, part) for part in parts]
-                return accumulate(self.task_model, batches, self.accelerator), sum(batch.tokens for batch in batches)
+                loss = accumulate(self.task_model, batches, items, self.accelerator)
             except (RuntimeError, MemoryError) as error:
                 if all(len(part) == 1 for part in parts) or not is_out_of_memory(error):
                     raise
-                self.optimizer.zero_grad()
-                self.parts *= 2
-                logger.warning("memory is full: splitting each batch into %d micro-batches of the same update", self.parts)
+            # If memory is full on one rank, all of them start again, in as many parts.
+            if not any(ranks.any_rank([loss is None])) and loss is not None:
+                return loss
+            self.optimizer.zero_grad()
+            self.parts *= 2
+            logger.warning("memory is full: splitting each batch into %d micro-batches of the same update", self.parts)
             torch.cuda.empty_cache()
+
+    def _share(self, rows: np.ndarray) -> np.ndarray:
+        """Return the rows of an update whose gradients this rank computes: its share of their tokens, padding included."""
+        if ranks.count() == 1:
+            return rows
+        work = self.lengths[rows] if self.task_model.collate.length is None else np.ones(len(rows), np.int64)
+        return rows[shares(work, ranks.count())[ranks.rank()]]
+
+    def _sum_over_ranks(self, loss: Tensor) -> Tensor:
+        """Sum the gradients of all ranks, on every rank, and return the sum of their losses. A rank without rows adds zeros."""
+        weights = [weight for weight in self.task_model.model.parameters() if weight.requires_grad]
+        used = ranks.any_rank([weight.grad is not None for weight in weights])  # others stay without: AdamW leaves them alone
+        for weight in (weight for weight, is_used in zip(weights, used, strict=True) if is_used and weight.grad is None):
+            weight.grad = torch.zeros_like(weight)
+        ranks.sum_in_place([loss, *(weight.grad for weight in weights if weight.grad is not None)])
+        return loss
 
     def _next_rows(self) -> np.ndarray:
         epoch, position = divmod(self.step, self.plan.updates_per_epoch)
@@ -135,12 +160,14 @@ class TrainState:
 
     @property
     def computed(self) -> str:
-        """Device type and precision, which decide whether results are reproducible."""
-        return f"on {self.accelerator.device.type}, precision {self.accelerator.mixed_precision}"
+        """Device type, precision and number of processes, which decide whether results are reproducible."""
+        processes = f", {ranks.count()} processes" if ranks.count() > 1 else ""
+        return f"on {self.accelerator.device.type}, precision {self.accelerator.mixed_precision}{processes}"
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything that training needs to resume between two updates with the same results; see src.state_file."""
         schedule, scaler = self.schedule.state_dict(), self.accelerator.scaler
+        own_random, *other_random = self.random_states()
         return {
             "step": self.step,
             "computed": self.computed,
@@ -150,9 +177,24 @@ class TrainState:
             "meter": self.meter.state_dict(),
             "schedule": {name: schedule[name] for name in SCHEDULE_STATE},
             "scaler": scaler.state_dict() if scaler else None,
-            "random": random_state(self.accelerator.device),
+            "random": own_random,
+            **{random_name(rank): state for rank, state in enumerate(other_random, start=1)},
         }
 
+    @ranks.on_every_rank
+    def random_states(self) -> list[dict[str, Any]]:
+        """Return the random states of all ranks, in the leader; count the memory that the others have used."""
+        own, peak = random_state(self.accelerator.device), self.meter.peak
+        pairs = ranks.gather((own, peak))
+        self.meter.peak_before = max([self.meter.peak_before, *(peak for _, peak in pairs[1:])])
+        return [state for state, _ in pairs]
+
+    def cost(self) -> dict[str, float | str]:
+        """Return the cost of the whole training for cost.json, with the largest of the ranks' peaks of memory."""
+        self.random_states()
+        return self.meter.cost()
+
+    @ranks.on_every_rank
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Load a state_dict. Raises KeyError, RuntimeError or the like if it is incomplete or of another model."""
         model, scaler = self.task_model.model, self.accelerator.scaler
@@ -170,7 +212,20 @@ class TrainState:
             group["lr"] = rate
         if scaler and state["scaler"]:
             scaler.load_state_dict(state["scaler"])
-        set_random_state(state["random"], self.accelerator.device)
+        self.set_random_state(state)
+
+    def set_random_state(self, state: Mapping[str, Any]) -> None:
+        """Set the generators to this rank's part of a saved state; if it has none, from seed, rank and step."""
+        name = random_name(ranks.rank())
+        if name in state or ranks.rank() == 0:
+            set_random_state(state[name], self.accelerator.device)
+        else:
+            set_seed(int(np.random.SeedSequence([self.settings.seed, ranks.rank(), self.step]).generate_state(1)[0]))
+
+
+def random_name(rank: int) -> str:
+    """Return the name of a rank's section in a saved state; the leader's is that of a single process."""
+    return f"random_{rank}" if rank else "random"
 
 
 def random_state(device: torch.device) -> dict[str, Any]:
@@ -203,12 +258,12 @@ def _unique_tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
             yield name, tensor
 
 
-def accumulate(task_model: TaskModel, batches: Sequence[Batch], accelerator: Accelerator) -> Tensor:
-    """Accumulate the gradient of an update, and return its loss, a scalar on the device.
+def accumulate(task_model: TaskModel, batches: Sequence[Batch], items: int, accelerator: Accelerator) -> Tensor:
+    """Accumulate the gradient of an update, or of this rank's part of it, and return its loss, a scalar on the device.
 
-    The loss is the sum over all items divided by their number, however many batches they are split into.
+    The loss is the sum over the items of `batches` divided by `items`, the number of the update's items, however many batches
+    and ranks they are split into.
     """
-    items = sum(batch.items for batch in batches)
     total = torch.zeros((), device=accelerator.device)
     for batch in batches:
         loss = task_model.training_loss(batch) / items

@@ -76,6 +76,7 @@ class Origin(_JsonObject):
     device: str
     git_revision: str | None
     mixed_precision: str
+    processes: int = 1
     versions: dict[str, str]
 
 
@@ -119,10 +120,11 @@ class Record:
 
     @property
     def conditions(self) -> dict[str, str]:
-        """What else a score depends on, besides settings and weights: data files, precision, versions of the libraries."""
+        """What else a score depends on, besides settings and weights: data, precision, processes, libraries."""
         files = {f"{split} file": shorten_digest(facts.sha256) for split, facts in self.origin.data.items()}
         versions = {f"version of {name}": version for name, version in self.origin.versions.items()}
-        return {**files, "precision": self.origin.mixed_precision, **versions}
+        origin = self.origin
+        return {**files, "precision": origin.mixed_precision, "processes": str(origin.processes), **versions}
 
     @property
     def weights(self) -> str:
