@@ -20,6 +20,7 @@ def follow() -> None:
     Until the leader joins, signals end this process. Then they are ignored: the leader gets them, too, and saves the state.
     """
     logging.disable()
+    os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "FATAL")  # torch would warn when the leader ends
     for number in SIGNALS:
         signal.signal(number, signal.SIG_DFL)
     # Imported here, as torch takes seconds: while the leader reads its data.

@@ -93,12 +93,14 @@ def _use_own_gpu() -> None:
 
 def await_leader() -> bool:
     """Wait without a limit until the leader joins, and connect; return False if it ends without that."""
-    store = _meet()
-    while not store.check([BACKEND]):
-        time.sleep(SECONDS_BETWEEN_LOOKS)
-    if backend := store.get(BACKEND).decode():
-        _connect(backend)
-        threading.Thread(target=_watch_leader, daemon=True).start()
+    backend = ""
+    with suppress(RuntimeError):  # the store is gone, and with it the leader or the launcher
+        store = _meet()
+        while not store.check([BACKEND]):
+            time.sleep(SECONDS_BETWEEN_LOOKS)
+        if backend := store.get(BACKEND).decode():
+            _connect(backend)
+            threading.Thread(target=_watch_leader, daemon=True).start()
     return bool(backend)
 
 

@@ -1,8 +1,17 @@
 import numpy as np
 import torch
 
-from src.batches import Collator, bucketed_order, by_length, epoch_order, micro_batches, slices
-from src.data import Features
+from src.batches import (
+    Collator,
+    bucketed_order,
+    by_length,
+    epoch_order,
+    items_of_rows,
+    micro_batches,
+    shares,
+    slices,
+)
+from src.data import IGNORE_INDEX, Features
 
 # Row r has r + 1 tokens with the id r + 1.
 FEATURES = Features(
@@ -109,3 +118,18 @@ def test_pads_all_rows_to_a_fixed_length():
 
 def test_slices():
     assert [part.tolist() for part in slices(np.arange(5), 2)] == [[0, 1], [2, 3], [4]]
+
+
+def test_shares_have_about_the_same_work():
+    """Longest first, each to the share with the least work so far: 9, 4 and 3 against 8, 7 and 2."""
+    parts = shares(np.array([2, 9, 4, 7, 8, 3]), 2)
+    assert [part.tolist() for part in parts] == [[1, 2, 5], [0, 3, 4]]
+    assert [part.tolist() for part in shares(np.array([5, 6]), 3)] == [[1], [0], []]
+    assert [part.tolist() for part in shares(np.ones(5, np.int64), 2)] == [[0, 2, 4], [1, 3]]
+
+
+def test_items_are_rows_or_labelled_tokens():
+    labels = np.array([IGNORE_INDEX, 3, IGNORE_INDEX, IGNORE_INDEX, 0, 1])
+    features = Features({"offsets": np.array([0, 3, 6]), "label_ids": labels})
+    assert items_of_rows(features, "tokens").tolist() == [1, 2]
+    assert items_of_rows(features, "rows").tolist() == [1, 1]

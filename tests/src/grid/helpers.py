@@ -26,7 +26,7 @@ def finished(tmp_path, model="koelectra-base-v3", task="nsmc", seed=1, score=90.
     """Write the folder of a finished run and return its cell.
 
     score, best: in percent, of `selected` and `best_on_test` (by default the same). changes: status, sha256, seconds, memory,
-    tokens_per_s, precision, torch, by, device, weights.
+    tokens_per_s, precision, torch, processes, by, device, weights.
     """
     about = {"status": "published", "sha256": "a" * 64, "seconds": 60.0, "memory": 2e9, "tokens_per_s": 1000.0}
     about |= {"precision": "no", "torch": "2.13.0", "by": "last", "device": "a GPU", "weights": None} | changes
@@ -41,6 +41,7 @@ def finished(tmp_path, model="koelectra-base-v3", task="nsmc", seed=1, score=90.
         "device": about.device,
     }
     record |= {"versions": {"torch": about.torch}, "git_revision": REVISION, "mixed_precision": about.precision}
+    record |= {"processes": about.processes} if "processes" in changes else {}  # older records have none
     scale = METRICS[TASKS[task].metric].scale
     names = {*TASKS[task].scores, *METRICS[TASKS[task].metric].weighted}
     scores = [dict.fromkeys(sorted(names), value * scale / 100) for value in (score, best or score)]

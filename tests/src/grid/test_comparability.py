@@ -124,6 +124,7 @@ def test_the_number_of_scored_checkpoints_is_a_difference(tmp_path):
         ({"sha256": "b" * 64}, "test file: aaaaaaaaaaaa (kcbert-base seed 1); bbbbbbbbbbbb (tiny seed 1)"),
         ({"precision": "bf16"}, "precision: no (kcbert-base seed 1); bf16 (tiny seed 1)"),
         ({"torch": "2.14.0"}, "version of torch: 2.13.0 (kcbert-base seed 1); 2.14.0 (tiny seed 1)"),
+        ({"processes": 2}, "processes: 1 (kcbert-base seed 1); 2 (tiny seed 1)"),
         ({"by": "dev"}, "checkpoint selected by: last (kcbert-base seed 1); dev (tiny seed 1)"),
     ],
 )

@@ -1,0 +1,69 @@
+import os
+
+import pytest
+
+from src import ranks
+from src.cli import run_command
+
+LAUNCHED = {"RANK": "1", "WORLD_SIZE": "3", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"}
+
+
+@pytest.fixture
+def launch(monkeypatch):
+    """launch(RANK="0") sets the environment as a launcher of three processes does."""
+
+    def launch(**changes):
+        for name, value in (LAUNCHED | changes).items():
+            monkeypatch.setenv(name, value)
+
+    return launch
+
+
+def test_rank_and_count_are_those_of_the_launcher(launch):
+    assert (ranks.rank(), ranks.count()) == (0, 1)
+    launch()
+    assert (ranks.rank(), ranks.count()) == (1, 3)
+
+
+def test_a_cluster_that_numbers_its_machines_is_no_launcher(monkeypatch):
+    monkeypatch.setenv("RANK", "1")
+    monkeypatch.setenv("WORLD_SIZE", "3")
+    assert (ranks.rank(), ranks.count()) == (0, 1)
+
+
+def test_hidden_processes_are_there_again(launch):
+    launch(LOCAL_RANK="1")
+    with ranks.hidden():
+        assert not {"RANK", "WORLD_SIZE", "LOCAL_RANK"} & os.environ.keys()
+        assert ranks.count() == 1
+    assert ranks.count() == 3 and os.environ["LOCAL_RANK"] == "1"
+
+
+def test_one_process_shares_nothing():
+    tensors = [1, 2]
+    assert ranks.any_rank([True, False]) == [True, False]
+    assert ranks.gather("value") == ["value"]
+    assert ranks.scatter(["value"]) == "value"
+    ranks.sum_in_place(tensors)
+    ranks.tell("anything")
+    assert tensors == [1, 2]
+
+
+def test_buckets_keep_the_order_and_a_size(monkeypatch):
+    import torch
+
+    monkeypatch.setattr(ranks, "BUCKET", 5)
+    sizes = [[len(tensor) for tensor in bucket] for bucket in ranks._buckets(map(torch.zeros, (3, 2, 1, 9, 4)))]
+    assert sizes == [[3, 2], [1], [9], [4]]
+
+
+def test_commands_that_are_one_process_refuse_others(launch, capsys, monkeypatch):
+    ended = []
+    monkeypatch.setattr(ranks, "end", lambda: ended.append(1))
+    launch(RANK="0")
+    with pytest.raises(SystemExit) as caught:
+        run_command(lambda: pytest.fail("it has run"), one_process=True)
+    assert caught.value.code == 2 and "torchrun" in capsys.readouterr().err
+    assert ended == [1]
+    launch(RANK="1")
+    run_command(lambda: pytest.fail("it has run"), one_process=True)
