@@ -55,7 +55,9 @@ def test_commands_on_the_sample(runs):
 
 @pytest.mark.parametrize("line", [line for line in RUNS if not on_sample(line)] + LAUNCHED)
 def test_settings_of_commands_that_need_the_hub(line):
-    done = run(re.sub(".*?(?=run_)", "python3 ", line, count=1), "--print_settings")  # without torchrun, see tests/test_torchrun.py
+    done = run(
+        re.sub(".*?(?=run_)", "python3 ", line, count=1), "--print_settings"
+    )  # without torchrun, see tests/test_torchrun.py
     assert done.returncode == 0, done.stderr
 
 

@@ -51,7 +51,7 @@ def processes_of(launcher):
 )
 def test_an_interrupted_launcher(run, tmp_path, how):
     """The launcher gets a signal, or loses one of its processes; the same command resumes to the same bits."""
-    flags = [*SHORT, "--max_steps", "300", "--save_steps", "20", "--logging_steps", "100"]
+    flags = [*SHORT, "--max_steps", "150", "--save_steps", "20", "--logging_steps", "100"]
     command = ["run_seq_cls.py", *run.arguments("parts"), *flags]
     launcher = torchrun(2, *command)
     wait_for_step(tmp_path / "ckpt" / "parts", 30)
