@@ -36,7 +36,8 @@ def assert_equal_runs(one, other):
         assert_close(weights[name], expected[name], rtol=0, atol=1e-4)
     scores, expected = (json.loads((folder / "eval_results.json").read_text())["scores"] for folder in (one, other))
     assert scores.keys() == expected.keys()
-    assert numbers_of(scores) == pytest.approx(numbers_of(expected), rel=1e-5)
+    # The correlation of predictions that hardly differ from row to row scales rounding errors up.
+    assert numbers_of(scores) == pytest.approx(numbers_of(expected), rel=1e-5, abs=1e-5)
 
 
 def record_tokens(folder, rank):
@@ -53,7 +54,7 @@ def record_tokens(folder, rank):
     train_state.accumulate = record
 
 
-OWN = ["--train_file", "data/sample/own/topics.jsonl", "--test_ratio", "0.2", "--text_column", "text", "--label_column", "topics"]
+OWN = ["--train_file", "data/sample/own/topics.jsonl", "--test_ratio", "0.2", "--text_column", "title", "--label_column", "topic"]
 CASES = {
     # 400 rows in updates of 57: the last of an epoch has one, which leaves two processes without any
     "tails": (3, "nsmc", ["--train_batch_size", "19", "--gradient_accumulation_steps", "3"]),
