@@ -34,18 +34,23 @@ class PublishedSettings:
     def is_same_model(self, record: Record) -> bool:
         """Return whether the run is of the published model of its name, and not of another one with that name."""
         tasks = self.published.scores(record.model)
-        if not tasks:
+        if not tasks or not self._has_config(record.model):
             return False
         settings = self.settings(record.model, record.task if record.task in tasks else next(iter(tasks)))
         return all(record.settings.get(name) == settings[name] for name in ("model_name_or_path", "from_scratch"))
 
+    def _has_config(self, model: str) -> bool:
+        return (self.config_dir / f"{model}.json").is_file()
+
     def reason_not_comparable(self, record: Record) -> str:
         """Return why a run cannot be compared with the published score; empty if it can, or if there is no such score."""
-        if record.task not in self.published.scores(record.model):
+        source = self.published.source(record.model, record.task)
+        if source is None:
             return ""
-        source = self.published.sources[self.published.source(record.model, record.task)]
-        if "not_compared" in source:
-            return source["not_compared"]
+        if reason := self.published.reason_not_compared(source):
+            return reason
+        if not self._has_config(record.model):
+            return "the settings of the published runs are not in a config file"
         published, actual = self.settings(record.model, record.task), record.settings
         other = [
             name for name in published if name not in IMPLEMENTATION and actual.get(name, default_of(name)) != published[name]

@@ -3,12 +3,14 @@
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from string import ascii_lowercase
 from typing import get_args
 
 from src.data import Task
+from src.grid.published import PrintedScore, PublishedRow
 from src.grid.read_runs import NotReportedKind
 from src.grid.record import VIEWS, Record, group, shorten_digest
-from src.grid.table import COSTS, Table, Value, mean_cost
+from src.grid.table import COSTS, Row, Table, Value, mean_cost
 from src.metrics import display_name
 from src.progress import format_seconds
 
@@ -29,6 +31,10 @@ ABOUT_PUBLISHED = (
     "Below each score: the published score, the difference, and whether a rerun of the published model may differ as much "
     "(inside or outside; see the end)."
 )
+ABOUT_ROWS = (
+    "Rows in italics are published: single runs, unless n says otherwise. Their letter names the source, see the end; they are "
+    "never bold."
+)
 KINDS = get_args(NotReportedKind)
 FLAG = "†"
 MAX_NAMED_RUNS = 6  # more are counted instead
@@ -39,18 +45,22 @@ def format_report(table: Table) -> Iterator[str]:
     yield from ["# Results", "", INTRODUCTION]
     if table.has_published:
         yield ABOUT_PUBLISHED
+    if table.published_rows:
+        yield ABOUT_ROWS
     if table.flagged:
         yield f"{FLAG}: differs from the other runs of its column in more than the model, see below; never bold."
     for view in VIEWS:
-        yield from ["", f"## `{view}`", "", ABOUT[view], *([BESIDE_PUBLISHED[view]] if table.has_published else [])]
+        beside = [BESIDE_PUBLISHED[view]] if table.has_published or table.published_rows else []
+        yield from ["", f"## `{view}`", "", ABOUT[view], *beside]
         if view == "selected":
             yield from _selection(table)
         for size, title in TITLES.items():
-            if any(row.table == size for row in table.rows):
+            if any(row.table == size for row in table.rows_with_published):
                 yield from ["", f"### {title}", "", *_score_table(table, size, view)]
     if table.rows:
         yield from ["", "## Cost", "", "Means over the runs of a cell: training time, peak memory, tokens per second.", ""]
         yield from _cost_table(table)
+    yield from _other_protocols(table)
     yield from _section("Not in the tables", _not_reported(table))
     differences = (f"{', '.join(tasks)}: {text}" for text, tasks in table.differences.items())
     yield from _section(f"{FLAG} Differences between runs", differences)
@@ -80,8 +90,9 @@ def _heading(task: Task) -> str:
 
 
 def _score_table(table: Table, size: str, view: str) -> Iterator[str]:
-    rows = [row for row in table.rows if row.table == size]
-    cells = {(row.model, name): table.values(row, name, view) for row in rows for name in table.tasks}
+    rows = [row for row in table.rows_with_published if row.table == size]
+    own = [row for row in rows if isinstance(row, Row)]
+    cells = {(row.model, name): table.values(row, name, view) for row in own for name in table.tasks}
     best: dict[tuple[str, str], float] = {}
     for (model, name), values in cells.items():
         for score, value in values.items():
@@ -90,12 +101,47 @@ def _score_table(table: Table, size: str, view: str) -> Iterator[str]:
     yield _line(["model", "size", *map(_heading, table.tasks.values())])
     yield _line([":---", "---:", *[":---:"] * len(table.tasks)])
     for row in rows:
+        if isinstance(row, PublishedRow):
+            yield _line([_published_title(row, table), row.size, *_published_cells(row, table.tasks)])
+            continue
         texts = []
         for name in table.tasks:
             values, is_flagged = cells[row.model, name], (row.model, name) in table.flagged
             bold = {score for score, value in values.items() if not is_flagged and round(value.mean, 2) == best[name, score]}
             texts.append(_score_cell(values, bold, FLAG if is_flagged else "") if values else "-")
         yield _line([row.title, row.size, *texts])
+
+
+def _other_protocols(table: Table) -> Iterator[str]:
+    rows = table.other_published_rows
+    tasks = {name: task for name, task in table.tasks.items() if any(name in row.scores for row in rows)}
+    if not tasks:
+        return
+    yield from ["", "## Published scores of other protocols", "", "Runs are not compared with these; the end says why.", ""]
+    yield _line(["model", "protocol", *map(_heading, tasks.values())])
+    yield _line([":---", ":---", *[":---:"] * len(tasks)])
+    for row in rows:
+        yield _line([_published_title(row, table), row.protocol, *_published_cells(row, tasks)])
+
+
+def _published_title(row: PublishedRow, table: Table) -> str:
+    return f"*{row.title}* <sup>{_letters(table)[row.source]}</sup>"
+
+
+def _letters(table: Table) -> dict[str, str]:
+    """Return the footnote letter of each source that has a row."""
+    shown = {row.source for row in table.published_rows}
+    return dict(zip([name for name in table.published.sources if name in shown], ascii_lowercase, strict=False))
+
+
+def _published_cells(row: PublishedRow, tasks: Iterable[str]) -> list[str]:
+    return [_published_cell(list(row.scores[name].values())) if name in row.scores else "-" for name in tasks]
+
+
+def _published_cell(scores: Sequence[PrintedScore]) -> str:
+    texts = [score.text + (f" ± {score.sd:.2f}" if score.sd is not None else "") for score in scores]
+    n = f" (n={scores[0].n})" if scores[0].n else ""
+    return f"*{' / '.join(texts)}{n}*"
 
 
 def _score_cell(values: Mapping[str, Value], bold: set[str], flag: str) -> str:
@@ -194,19 +240,22 @@ def _share(some: Sequence[Record], records: Sequence[Record]) -> str:
 
 
 def _sources(table: Table) -> Iterator[str]:
-    published = table.published
+    published, letters = table.published, _letters(table)
     cells = [(row.model, name) for row in table.rows for name in published.scores(row.model).keys() & row.records.keys()]
-    sources = {published.source(model, name) for model, name in cells}
-    yield from (f"{source['title']}: {source['address']}" for name, source in published.sources.items() if name in sources)
+    used = {published.source(model, name) for model, name in cells} | letters.keys()
+    for name, source in published.sources.items():
+        if name in used:
+            title = f"{letters[name]}: {source['title']} ({source['protocol']})" if name in letters else source["title"]
+            yield f"{title}: {source['address']}"
+    protocols = {published.sources[name]["protocol"] for name in letters}
+    for name, protocol in published.protocols.items():
+        if name in protocols:
+            why = f"; not compared: {protocol['not_compared']}" if "not_compared" in protocol else ""
+            yield f"{name}: {protocol['about']}{why}"
     names = {name for _, name in cells}
     tasks = {name: task for name, task in table.tasks.items() if name in names}
     yield from (f"{tasks[name].title}: {note}" for name, note in published.notes.items() if name in tasks)
     for kind, description in published.spread_of.items():
-        largest = [
-            f"{task.title} {display_name(task, score)} {spread['largest']}"
-            for name, task in tasks.items()
-            for score, spread in published.spread.get(name, {}).items()
-            if spread["of"] == kind
-        ]
-        if largest:
-            yield f"inside: a difference of up to {', '.join(largest)}, plus half a unit of the last printed digit: {description}"
+        largest = [(task, score, published.largest_spread(name, score)) for name, task in tasks.items() for score in task.scores]
+        if texts := [f"{task.title} {display_name(task, score)} {spread}" for task, score, (of, spread) in largest if of == kind]:
+            yield f"inside: a difference of up to {', '.join(texts)}, plus half a unit of the last printed digit: {description}"

@@ -11,7 +11,7 @@ from src.files import write_lines
 from src.grid.cells import GRID, REPORTS
 from src.grid.comparability import PublishedSettings, find_differences
 from src.grid.markdown import format_report
-from src.grid.published import Published
+from src.grid.published import SHOWN, Published
 from src.grid.read_runs import missing_runs, read_grid
 from src.grid.record import VIEWS, group
 from src.grid.table import COSTS, Table, make_rows, mean_cost
@@ -20,16 +20,17 @@ logger = logging.getLogger(__name__)
 
 CSV_COLUMNS = (
     "model", "title", "table", "size", "task", "score", "view", "seeds", "mean", "sd", "n",
-    "published", "difference", "tolerance", "verdict", "flagged", "not_compared", *COSTS,
+    "published", "difference", "tolerance", "verdict", "flagged", "not_compared", *COSTS, "source", "protocol",
 )  # fmt: skip
 
 
-def write_report(ckpt_dir: Path, tasks: Tasks, published: Published, config_dir: Path) -> str:
+def write_report(ckpt_dir: Path, tasks: Tasks, published: Published, config_dir: Path, shown: str = SHOWN[0]) -> str:
     """Write results.md and results.csv into the grid of `ckpt_dir`, and return the text of results.md.
 
-    `config_dir`: the config files with the settings of the published runs. Raises CheckpointError if there is no grid.
+    `config_dir`: the config files with the settings of the published runs. `shown`: which published rows, see SHOWN. Raises
+    CheckpointError if there is no grid.
     """
-    table = _make_table(ckpt_dir, tasks, published, config_dir)
+    table = make_table(ckpt_dir, tasks, published, config_dir, shown)
     lines = list(format_report(table))
     for name, content in zip(REPORTS, (lines, _csv_lines(table)), strict=True):
         write_lines(ckpt_dir / GRID / name, content, shared=True)
@@ -37,7 +38,8 @@ def write_report(ckpt_dir: Path, tasks: Tasks, published: Published, config_dir:
     return "\n".join(lines)
 
 
-def _make_table(ckpt_dir: Path, tasks: Tasks, published: Published, config_dir: Path) -> Table:
+def make_table(ckpt_dir: Path, tasks: Tasks, published: Published, config_dir: Path, shown: str) -> Table:
+    """Return everything that the report shows, read from the grid of `ckpt_dir`. Arguments and errors as for write_report."""
     records, others = read_grid(ckpt_dir, tasks)
     settings = PublishedSettings(config_dir, tasks, published)
     reasons = [((record.model, record.task), settings.reason_not_comparable(record)) for record in records]
@@ -45,15 +47,16 @@ def _make_table(ckpt_dir: Path, tasks: Tasks, published: Published, config_dir: 
     rows = make_rows(records, published, settings)
     not_reported = others + missing_runs(records, others, tasks)
     differences, flagged = find_differences(records, tasks)
-    return Table(rows, records, not_reported, tasks, published, not_comparable, differences, flagged)
+    published_rows = list(published.rows(shown))
+    return Table(rows, published_rows, records, not_reported, tasks, published, not_comparable, differences, flagged)
 
 
 def _csv_lines(table: Table) -> list[str]:
-    """Return results.csv: one line per model, task, score and view; scores in percent."""
+    """Return results.csv: one line per model, task, score and view, then one per published score; scores in percent."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(CSV_COLUMNS)
-    for row in _csv_rows(table):
+    for row in (*_csv_rows(table), *_published_csv_rows(table)):
         writer.writerow(f"{value:.10g}" if isinstance(value, float) else value for value in row)  # None is written as ""
     return stream.getvalue().splitlines()
 
@@ -71,4 +74,14 @@ def _csv_rows(table: Table) -> Iterator[list[object]]:
                     published, numbers = value.published, [value.mean, value.sd, value.n]
                     tolerance = published.tolerance if published and value.comparable else None
                     comparison = [published and published.value, value.difference, tolerance, value.verdict]
-                    yield [*about, score, view, seeds, *numbers, *comparison, flagged, not_compared, *costs]
+                    yield [*about, score, view, seeds, *numbers, *comparison, flagged, not_compared, *costs, None, None]
+
+
+def _published_csv_rows(table: Table) -> Iterator[list[object]]:
+    for row in table.published_rows:
+        about, source = [row.model, row.title, row.table, row.size], [row.source, row.protocol]
+        not_compared = table.published.reason_not_compared(row.source)
+        for task in (name for name in table.tasks if name in row.scores):
+            for score, printed in row.scores[task].items():
+                numbers = [float(printed.text), printed.sd, printed.n]
+                yield [*about, task, score, "published", None, *numbers, *[None] * 5, not_compared, *[None] * len(COSTS), *source]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from src.data import Task, Tasks
 from src.grid.comparability import PublishedSettings
-from src.grid.published import Published, PublishedScore
+from src.grid.published import Published, PublishedRow, PublishedScore
 from src.grid.read_runs import NotReported
 from src.grid.record import ModelAndTask, Record, group
 from src.metrics import in_percent
@@ -52,6 +52,7 @@ class Table:
     """Everything that the report shows."""
 
     rows: Sequence[Row]
+    published_rows: Sequence[PublishedRow]
     records: Sequence[Record]
     not_reported: Sequence[NotReported]
     tasks: Tasks
@@ -64,6 +65,20 @@ class Table:
     def has_published(self) -> bool:
         """Whether there is a published score for one of the cells."""
         return any(task in self.published.scores(row.model) for row in self.rows for task in row.records)
+
+    @property
+    def rows_with_published(self) -> list[Row | PublishedRow]:
+        """The rows of runs, and the published ones that runs are compared with: base models first, a model's runs before its
+        published rows, in the order of the published tables and then by name.
+        """
+        compared = [row for row in self.published_rows if not self.published.reason_not_compared(row.source)]
+        return sorted([*self.rows, *compared], key=lambda row: _order(row, self.published))
+
+    @property
+    def other_published_rows(self) -> list[PublishedRow]:
+        """The published rows with a protocol that runs are not compared with, in the order of the protocols."""
+        rows = [row for row in self.published_rows if self.published.reason_not_compared(row.source)]
+        return sorted(rows, key=lambda row: list(self.published.protocols).index(row.protocol))
 
     def values(self, row: Row, name: str, view: str) -> dict[str, Value]:
         """Return score -> value for a row's cell; empty if it has no runs."""
@@ -79,10 +94,13 @@ class Table:
 
 def make_rows(records: Iterable[Record], published: Published, settings: PublishedSettings) -> list[Row]:
     """Return one row per model, base models first, in the order of the published tables and then by name."""
-    order = list(published.models)
     by_model = group((record.model, record) for record in records)
     rows = [_make_row(model, runs, published, settings) for model, runs in by_model.items()]
-    return sorted(rows, key=lambda row: (row.table, order.index(row.model) if row.model in order else len(order), row.model))
+    return sorted(rows, key=lambda row: _order(row, published))
+
+
+def _order(row: Row | PublishedRow, published: Published) -> tuple[str, int, str]:
+    return row.table, published.position(row.model), row.model
 
 
 def _make_row(model: str, records: Sequence[Record], published: Published, settings: PublishedSettings) -> Row:

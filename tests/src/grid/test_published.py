@@ -17,31 +17,108 @@ def published():
     return Published.read(PATH)
 
 
-def test_every_model_has_a_config_file_and_scores_of_one_source_for_each_task(published):
-    assert published.tables.keys() == published.sources.keys()
+def test_every_source_has_a_protocol_and_every_model_scores_of_the_tasks(published):
+    assert list(published.tables) == list(published.sources)
+    assert {source["protocol"] for source in published.sources.values()} == published.protocols.keys()
     assert {name for table in published.tables.values() for name in table} == published.models.keys()
-    for name, model in published.models.items():
-        assert (ROOT / "config" / f"{name}.json").is_file()
-        assert model["table"] in ("base", "small")
-        tasks = [task for table in published.tables.values() for task in table.get(name, {})]
-        assert len(tasks) == len(set(tasks))
-        for task, scores in published.scores(name).items():
-            assert tuple(scores) == TASKS[task].scores
+    assert {model["table"] for model in published.models.values()} == {"base", "small"}
+    for row in published.rows("all"):
+        assert row.scores and all(tuple(scores) == TASKS[task].scores for task, scores in row.scores.items())
+        for score in (score for scores in row.scores.values() for score in scores.values()):
+            assert 0 < float(score.text) < 100 and (score.sd is None) == (score.n is None)
+
+
+def test_only_the_first_protocol_is_compared(published):
+    first, *others = published.protocols.values()
+    assert next(iter(published.protocols)) == "koelectra-finetune"
+    assert "not_compared" not in first and all(protocol["not_compared"] for protocol in others)
+    compared = [name for name in published.sources if not published.reason_not_compared(name)]
+    assert compared == ["koelectra", "soongsil", "kcelectra", "kcbert", "kocharelectra"]
+    assert published.seeds == compared[:2]
 
 
 def test_every_score_that_runs_are_compared_with_has_a_spread(published):
-    compared = [name for name, source in published.sources.items() if "not_compared" not in source]
-    assert compared == ["koelectra", "soongsil"]
-    for name, tasks in ((name, tasks) for source in compared for name, tasks in published.tables[source].items()):
-        assert all(published.score(name, task, score).tolerance > 0 for task, scores in tasks.items() for score in scores)
-    assert {spread["of"] for scores in published.spread.values() for spread in scores.values()} == set(published.spread_of)
+    for row in published.rows("all"):
+        for task, scores in row.scores.items():
+            if not published.reason_not_compared(row.source):
+                assert all(published.score(row.model, task, score).tolerance > 0 for score in scores)
+    kinds = {kind for scores in published.spread.values() for spread in scores.values() for kind in spread}
+    assert kinds == set(published.spread_of)
 
 
-def test_tolerance_is_the_spread_of_reruns_plus_half_of_the_last_digit(published):
+@pytest.mark.parametrize(
+    ("model", "task", "source"),
+    [
+        ("kobert", "nsmc", "koelectra"),  # KoMiniLM's rerun, too
+        ("koelectra-base-v3", "nsmc", "koelectra"),  # KoBigBird's, too
+        ("kcbert-base", "nsmc", "kcbert"),  # LMkor's and KoMiniLM's, too
+        ("kcbert-base", "hate-speech", "lmkor"),  # TUNiB's, too; neither is compared
+        ("kcelectra-base", "hate-speech", "tunib"),
+        ("klue-bert-base", "ynat", "klue"),
+        ("mmbert-base", "nsmc", None),
+    ],
+)
+def test_the_source_beside_runs_is_the_first_that_is_compared(published, model, task, source):
+    assert published.source(model, task) == source
+    if source:
+        assert published.scores(model)[task] == published.tables[source][model][task]
+
+
+def test_a_source_that_is_compared_comes_before_earlier_ones_that_are_not(published):
+    changed = {**published.sources, "koelectra": {**published.sources["koelectra"], "protocol": "own code"}}
+    other = {**published.tables, "kcbert": {"kobert": published.tables["kominilm"]["kobert"]}}
+    assert replace(published, sources=changed, tables=other).source("kobert", "nsmc") == "kcbert"
+
+
+def test_rows_that_are_shown(published):
+    rows = list(published.rows("all"))
+    assert len({(row.model, row.source) for row in rows}) == len(rows) == sum(map(len, published.tables.values()))
+    assert [row.source for row in rows if row.model == "kcbert-base"] == ["kcbert", "lmkor", "kominilm", "tunib"]
+    assert [row.model for row in published.rows("seeds")] == [name for name in published.models if name in OF_THE_EIGHT]
+    assert list(published.rows("none")) == []
+    (row,) = [row for row in rows if (row.model, row.source) == ("klue-bert-base", "kominilm")]
+    assert (row.title, row.table, row.size) == ("KLUE-BERT-Base", "base", "-")
+    assert row.protocol == "koelectra-finetune (other settings)"
+    assert row.scores["korquad"] == {"exact_match": ("84.43", 0.18, 3), "f1": ("93.05", 0.04, 3)}
+
+
+def test_the_spread_of_seeds_is_twice_the_largest_deviation_of_the_rows(published):
+    """Six models of KoMiniLM's table; the largest on NSMC is KoBERT's 0.42."""
+    deviations = {}
+    for row in published.rows("all"):
+        for task, scores in row.scores.items():
+            for name, score in scores.items():
+                deviations.setdefault((task, name), []).append(score.sd or 0.0)
+    assert max(deviations["nsmc", "acc"]) == 0.42
+    for task, scores in published.spread.items():
+        for name, spread in scores.items():
+            assert spread.get("seeds", 0.0) == pytest.approx(2 * max(deviations[task, name]))
+
+
+@pytest.mark.parametrize(
+    ("task", "score", "largest"),
+    [
+        ("nsmc", "acc", ("seeds", 0.84)),
+        ("naver-ner", "f1", ("reruns", 1.81)),
+        ("paws", "acc", ("reruns", 3.2)),
+        ("kornli", "acc", ("reruns", 1.45)),
+        ("korsts", "spearmanr", ("seeds", 5.62)),
+        ("question-pair", "acc", ("reruns", 0.92)),
+        ("korquad", "exact_match", ("seeds", 1.2)),
+        ("korquad", "f1", ("seeds", 1.42)),
+        ("hate-speech", "f1", ("rows", 4.0)),
+        ("ynat", "f1", (None, None)),
+    ],
+)
+def test_the_largest_spread_counts(published, task, score, largest):
+    assert published.largest_spread(task, score) == largest
+
+
+def test_tolerance_is_the_largest_spread_plus_half_of_the_last_digit(published):
     """90.63 has two decimals, Soongsil-BERT's 91.2 has one and its 76 none."""
-    assert published.score("koelectra-base-v3", "nsmc", "acc").tolerance == pytest.approx(0.46 + 0.005)
-    assert published.score("soongsil-bert-base", "nsmc", "acc").tolerance == pytest.approx(0.46 + 0.05)
-    assert published.score("soongsil-bert-base", "korsts", "spearmanr").tolerance == pytest.approx(2.0 + 0.5)
+    assert published.score("koelectra-base-v3", "nsmc", "acc").tolerance == pytest.approx(0.84 + 0.005)
+    assert published.score("soongsil-bert-base", "nsmc", "acc").tolerance == pytest.approx(0.84 + 0.05)
+    assert published.score("soongsil-bert-base", "korsts", "spearmanr").tolerance == pytest.approx(5.62 + 0.5)
 
 
 def test_verdict_is_inside_up_to_the_tolerance(published):
@@ -57,7 +134,7 @@ def test_scores_without_a_known_spread_have_no_verdict(published):
 
 
 def test_models_and_tasks_without_published_scores(published):
-    assert published.score("klue-bert-base", "nsmc", "acc") is None
+    assert published.score("mmbert-base", "nsmc", "acc") is None
     assert published.score("klue-bert-base", "ynat", "f1").text == "85.73"
     assert published.score("soongsil-bert-base", "paws", "acc") is None
 
@@ -73,7 +150,8 @@ def test_readme_has_the_same_numbers(published):
         model, scores = published.models[name], published.scores(name)
         title, _, size, *cells = by_file[f"{name}.json"]
         assert (title, size) == (model["title"], model["size"])
-        assert cells == [" / ".join(scores[task].values()) if task in scores else "-" for task in tasks]
+        texts = {task: " / ".join(score.text for score in scores[task].values()) for task in scores}
+        assert cells == [texts.get(task, "-") for task in tasks]
 
 
 def test_scores_equal_the_published_tables(published, shared):
