@@ -104,6 +104,9 @@ class ModelFiles:
         limit = max_positions(config)
         if limit is not None and settings.max_seq_len > limit:
             raise too_long(settings, self.name, limit)
+        # Some published configs, such as KoMiniLM's, ask for the outputs that their authors' code needed.
+        config.output_attentions = config.output_hidden_states = False
+        config.return_dict = True
         return config
 
 

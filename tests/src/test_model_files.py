@@ -7,6 +7,7 @@ import torch
 from src.errors import EnvironmentFailure, ModelError
 from src.model_files import max_positions
 from src.models import load_tokenizer, new_model
+from src.unpadding import Layout, unpad_encoder, using_layout
 from tests.families import change, make_family, write, write_pointer
 
 PAGE = "<!DOCTYPE html><html>Not found</html>"
@@ -43,6 +44,16 @@ def test_rejects_max_seq_len_beyond_the_positions(settings, folder):
 @pytest.mark.parametrize(("positions", "limit"), [(300, 300), (0, None), (-1, None), (None, None)])
 def test_a_config_may_have_no_limit(positions, limit):
     assert max_positions(SimpleNamespace(max_position_embeddings=positions)) == limit
+
+
+def test_outputs_that_a_config_asks_for_are_not_computed(settings, folder):
+    """KoMiniLM's config.json has the first and the last. The attention without padding cannot return its weights."""
+    change(folder, "config.json", output_attentions=True, output_hidden_states=True, return_dict=False)
+    model = new_model(settings(model_name_or_path=folder, from_scratch=True), "classification", {"0": "no", "1": "yes"})
+    unpad_encoder(model)
+    ids = torch.tensor([[2, 5, 3]])
+    with using_layout(Layout.of(torch.ones_like(ids), torch.arange(3))):
+        assert list(model(input_ids=ids)) == ["logits"]
 
 
 def test_a_hub_that_cannot_be_reached_is_a_failure_of_the_environment(classifier):
