@@ -33,7 +33,7 @@ def test_only_the_first_protocol_is_compared(published):
     assert next(iter(published.protocols)) == "koelectra-finetune"
     assert "not_compared" not in first and all(protocol["not_compared"] for protocol in others)
     compared = [name for name in published.sources if not published.reason_not_compared(name)]
-    assert compared == ["koelectra", "soongsil", "kcelectra", "kcbert", "kocharelectra"]
+    assert compared == ["koelectra", "soongsil", "kocharelectra"]
     assert published.seeds == compared[:2]
 
 
@@ -51,9 +51,9 @@ def test_every_score_that_runs_are_compared_with_has_a_spread(published):
     [
         ("kobert", "nsmc", "koelectra"),  # KoMiniLM's rerun, too
         ("koelectra-base-v3", "nsmc", "koelectra"),  # KoBigBird's, too
-        ("kcbert-base", "nsmc", "kcbert"),  # LMkor's and KoMiniLM's, too
-        ("kcbert-base", "hate-speech", "lmkor"),  # TUNiB's, too; neither is compared
-        ("kcelectra-base", "hate-speech", "tunib"),
+        ("kcbert-base", "nsmc", "kcbert"),  # LMkor's and KoMiniLM's, too; none is compared
+        ("kcbert-base", "hate-speech", "lmkor"),  # TUNiB's, too
+        ("kcelectra-base-v2021", "hate-speech", "tunib"),
         ("klue-bert-base", "ynat", "klue"),
         ("mmbert-base", "nsmc", None),
     ],
@@ -66,8 +66,8 @@ def test_the_source_beside_runs_is_the_first_that_is_compared(published, model, 
 
 def test_a_source_that_is_compared_comes_before_earlier_ones_that_are_not(published):
     changed = {**published.sources, "koelectra": {**published.sources["koelectra"], "protocol": "own code"}}
-    other = {**published.tables, "kcbert": {"kobert": published.tables["kominilm"]["kobert"]}}
-    assert replace(published, sources=changed, tables=other).source("kobert", "nsmc") == "kcbert"
+    other = {**published.tables, "kocharelectra": {"kobert": published.tables["kominilm"]["kobert"]}}
+    assert replace(published, sources=changed, tables=other).source("kobert", "nsmc") == "kocharelectra"
 
 
 def test_rows_that_are_shown(published):
