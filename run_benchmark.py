@@ -17,7 +17,7 @@ from src.data import DataFile
 from src.errors import ConfigError
 from src.grid.cells import GRID, make_cells, split_list
 from src.grid.compare import compare, format_comparisons
-from src.grid.published import Published
+from src.grid.published import SHOWN, Published
 from src.grid.record import VIEWS
 from src.grid.report import write_report
 from src.grid.schedule import run_grid
@@ -82,7 +82,7 @@ def cluster_of(arguments: argparse.Namespace) -> AbstractContextManager["Cluster
 
 def report(arguments: argparse.Namespace, rest: list[str]) -> None:
     tasks = recorded_tasks(arguments.ckpt_dir / GRID)
-    print(write_report(arguments.ckpt_dir, tasks, Published.read(PUBLISHED), ROOT / "config"))
+    print(write_report(arguments.ckpt_dir, tasks, Published.read(PUBLISHED), ROOT / "config", arguments.published))
 
 
 def compare_models(arguments: argparse.Namespace, rest: list[str]) -> None:
@@ -125,6 +125,10 @@ def make_parser() -> Parser:
         allow_abbrev=False,
     )
     reporter.set_defaults(action=report)
+    published_help = (
+        "which published rows to show: every one, those of KoELECTRA and Soongsil-BERT, or none; default: %(default)s"
+    )
+    reporter.add_argument("--published", choices=SHOWN, default=SHOWN[0], help=published_help)
 
     comparer = commands.add_parser(
         "compare",

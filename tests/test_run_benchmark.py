@@ -79,7 +79,7 @@ def test_from_nothing_to_the_table(grid, tmp_path):
 
     report = grid("report")
     assert report.returncode == 0, report.stderr
-    assert "| tiny | 1M |" in report.stdout
+    assert "| tiny | 1M |" in report.stdout and "| *KR-ELECTRA* <sup>" in report.stdout
     assert f"- failed: `tiny/paws/seed-1`: {failed.split(': ', 2)[2].rsplit(' (', 1)[0]}" in report.stdout
     with open(root / "results.csv", newline="") as stream:
         means = {(row["task"], row["score"]): float(row["mean"]) for row in csv.DictReader(stream) if row["view"] == "selected"}
@@ -106,7 +106,8 @@ def test_from_nothing_to_the_table(grid, tmp_path):
     assert "0/1 ▶1" in text and "▶ tiny/paws/seed-1" in text and "3 of 3 done" in text
     assert "2 finished, 1 new" in text and "3 of 3 runs are finished. " in text
     assert modification_times(folders) == before
-    assert "failed" not in grid("report").stdout
+    report = grid("report", "--published", "seeds").stdout
+    assert "failed" not in report and "*KoBERT*" in report and "KR-ELECTRA" not in report
 
     first, *commands, seconds, disk = grid("run", "--tasks", "nsmc,korquad", "--seeds", "1,2", "--dry_run").stdout.splitlines()
     assert first == "# runs: 2 finished, 2 new"
@@ -166,6 +167,7 @@ def test_an_interrupted_run_resumes(grid, command, tmp_path, number):
         (["run", "--models", "tiny", "nsmc"], "'nsmc'"),
         (["report", "--ckpt_dir", "nowhere"], "nowhere/benchmark/"),
         (["report", "--models", "tiny"], "--models"),
+        (["report", "--published", "some"], "'some'"),
         (["report", "tiny", "tiny"], "tiny tiny"),
         (["report", "compare", "tiny"], "MODEL"),
         (["report", "compare", "a", "b", "--view", "best"], "'best'"),
@@ -191,7 +193,11 @@ def test_a_wrong_command_ends_with_one_message(command):
 
 @pytest.mark.parametrize(
     ("name", "flags"),
-    [("run", ["--models", "--dry_run"]), ("report", ["--ckpt_dir"]), ("compare", ["MODEL MODEL", "--view", "--ckpt_dir"])],
+    [
+        ("run", ["--models", "--dry_run"]),
+        ("report", ["--ckpt_dir", "--published"]),
+        ("compare", ["MODEL MODEL", "--view", "--ckpt_dir"]),
+    ],
 )
 def test_every_command_has_a_help_text(monkeypatch, capsys, name, flags):
     monkeypatch.setattr(sys, "argv", ["run_benchmark.py", name, "--help"])
