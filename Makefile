@@ -8,8 +8,8 @@ BIN := $(VENV)/bin
 help:            ## list these commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | sort
 
-demo: $(VENV)/.run   ## install the requirements, fine-tune a tiny model on the sample and print its scores
-	$(BIN)/python run_seq_cls.py --task nsmc --config_file tiny.json --data_dir data/sample --output_dir demo --overwrite_output_dir
+demo: $(VENV)/.run   ## install the requirements, fine-tune a tiny model on the sample, print its scores and write a report
+	$(BIN)/python run_seq_cls.py --task nsmc --config_file tiny.json --data_dir data/sample --output_dir demo --overwrite_output_dir --html_report
 
 test: check      ## install the development tools, check the code and run the tests (minutes)
 	$(BIN)/python -m pytest -n 2
@@ -32,10 +32,11 @@ $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed; try: make PYTHON=python3.11 ..." >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 
-# torch first and alone, so that no other package chooses its version.
-$(VENV)/.run: requirements.txt | $(BIN)/python
+# torch first and alone, so that no other package chooses its version. The packages of the HTML report are optional, but next to
+# torch they are small: 110 MB of 1.5 GB.
+$(VENV)/.run: requirements.txt requirements-report.txt | $(BIN)/python
 	$(BIN)/python -m pip install --quiet "$$(sed -n 's/^\(torch==[^ ]*\).*/\1/p' requirements.txt)"
-	$(BIN)/python -m pip install --quiet -r requirements.txt
+	$(BIN)/python -m pip install --quiet -r requirements.txt -r requirements-report.txt
 	touch $@
 
 $(VENV)/.dev: $(wildcard requirements-*.txt) $(VENV)/.run

@@ -31,6 +31,8 @@ ROOT = Path(__file__).resolve().parent
 PUBLISHED = ROOT / "processor" / "published_scores.json"
 TASKS_HELP = f"""comma-separated names of tasks ({", ".join(TASKS)}, and those of --config_dir), task files (.json) and
 suites; default: all, which means the suite koelectra"""
+WITH_TEXTS_HELP = """show the texts of all tasks in results.html, also of those whose definition does not say that the licence of
+the corpus allows it (texts_may_be_shown); passing the page on is then your responsibility"""
 RUN_EPILOG = """
 All other flags are settings of the runs, such as --max_steps 100 --data_dir data/sample (see python3 run_seq_cls.py --help).
 Each run has the folder ckpt/benchmark/<model>/<task>/seed-<n>/. Finished runs are skipped, interrupted runs resume, and failed
@@ -82,7 +84,8 @@ def cluster_of(arguments: argparse.Namespace) -> AbstractContextManager["Cluster
 
 def report(arguments: argparse.Namespace, rest: list[str]) -> None:
     tasks = recorded_tasks(arguments.ckpt_dir / GRID)
-    print(write_report(arguments.ckpt_dir, tasks, Published.read(PUBLISHED), ROOT / "config", arguments.published))
+    published, config_dir = Published.read(PUBLISHED), ROOT / "config"
+    print(write_report(arguments.ckpt_dir, tasks, published, config_dir, arguments.published, arguments.with_texts))
 
 
 def compare_models(arguments: argparse.Namespace, rest: list[str]) -> None:
@@ -120,8 +123,9 @@ def make_parser() -> Parser:
 
     reporter = commands.add_parser(
         "report",
-        help="write results.md and results.csv",
-        description="Write results.md and results.csv from the run folders.",
+        help="write results.md, results.csv and results.html",
+        description="Write results.md, results.csv and, with the packages of requirements-report.txt, results.html from the run "
+        "folders.",
         allow_abbrev=False,
     )
     reporter.set_defaults(action=report)
@@ -129,6 +133,7 @@ def make_parser() -> Parser:
         "which published rows to show: every one, those of KoELECTRA and Soongsil-BERT, or none; default: %(default)s"
     )
     reporter.add_argument("--published", choices=SHOWN, default=SHOWN[0], help=published_help)
+    reporter.add_argument("--with_texts", action="store_true", help=WITH_TEXTS_HELP)
 
     comparer = commands.add_parser(
         "compare",

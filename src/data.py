@@ -65,6 +65,7 @@ class Task(_Record):
     order: int = 1000  # its place among the columns of the tables
     source: str = ""  # where the corpus comes from
     licence: str = ""
+    texts_may_be_shown: bool = False  # whether the licence lets a report, which may be passed on, quote texts of the corpus
     format: Format | None = None  # of its files; None: by the suffix of each
     encoding: str = "utf-8"
     columns: tuple[str, ...] = ()  # of a table, in their order; (): as the first line names them

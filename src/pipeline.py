@@ -38,6 +38,10 @@ def run_task(
         run.unlock()
     if not settings.features_only:
         print(run.report())
+        if settings.html_report:
+            from src.grid.pages import write_run_page
+
+            write_run_page(run.folder, task, with_texts=settings.html_report == "with_texts")
 
 
 def _complete(run: RunFolder, task: Task, files: Mapping[str, DataFile], load_split: LoadSplit) -> None:

@@ -15,7 +15,7 @@ from src.scores import ScoreHistory
 from src.settings import Settings, affects, default_of
 
 # The fields of a task's definition that do not change a score.
-NO_SCORE = {"title", "suite", "order", "source", "licence", "reported", "scored_on", "files"}
+NO_SCORE = {"title", "suite", "order", "source", "licence", "texts_may_be_shown", "reported", "scored_on", "files"}
 SCORE_FIELDS = [field for field in Task.model_fields if field not in NO_SCORE]
 
 

@@ -165,6 +165,12 @@ class Settings(BaseModel):
     resume: bool = _setting("nothing", True, "continue or reuse an earlier run; false: set it aside and start over")
     overwrite_output_dir: bool = _setting("nothing", False, "remove an earlier run and start over; ignored in files")
 
+    html_report: bool | Literal["with_texts"] = _setting(
+        "nothing",
+        False,
+        "write report.html into the run's folder; with_texts: with the texts of the errors, whatever the corpus's licence",
+    )
+
     # Accepted because the original's files contain them; without effect
     threads: int = _setting("nothing", 4, "no effect: the Rust tokenizer builds the features")
     verbose_logging: bool = _setting("nothing", False, "no effect")

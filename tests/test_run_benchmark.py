@@ -195,7 +195,7 @@ def test_a_wrong_command_ends_with_one_message(command):
     ("name", "flags"),
     [
         ("run", ["--models", "--dry_run"]),
-        ("report", ["--ckpt_dir", "--published"]),
+        ("report", ["--ckpt_dir", "--published", "--with_texts"]),
         ("compare", ["MODEL MODEL", "--view", "--ckpt_dir"]),
     ],
 )

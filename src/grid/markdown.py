@@ -17,7 +17,7 @@ from src.progress import format_seconds
 TITLES = {"base": "Base models", "small": "Small models", "unknown": "Models without saved weights"}
 ABOUT = {
     "selected": "The checkpoint is selected without using the test set: the best on dev, or the last one if there is no dev.",
-    "best_on_test": "The checkpoint is the best on the test set, which overestimates it. Rely on the other table.",
+    "best_on_test": "The checkpoint is the best on the test set, which overestimates it. Rely on `selected`.",
 }
 BESIDE_PUBLISHED = {
     "selected": "The published scores were most likely selected on the test set, which gives them an advantage.",
@@ -61,18 +61,22 @@ def format_report(table: Table) -> Iterator[str]:
         yield from ["", "## Cost", "", "Means over the runs of a cell: training time, peak memory, tokens per second.", ""]
         yield from _cost_table(table)
     yield from _other_protocols(table)
-    yield from _section("Not in the tables", _not_reported(table))
-    differences = (f"{', '.join(tasks)}: {text}" for text, tasks in table.differences.items())
-    yield from _section(f"{FLAG} Differences between runs", differences)
-    yield from _section("Not compared with the published scores", _not_comparable(table))
-    yield from _section("Environment", _environment(table))
-    yield from _section("Published scores", _sources(table))
+    for title, lines in notes(table):
+        yield from ["", f"## {title}", "", *(f"- {line}" for line in lines)]
 
 
-def _section(title: str, lines: Iterable[str]) -> Iterator[str]:
-    items = [f"- {line}" for line in lines]
-    if items:
-        yield from ["", f"## {title}", "", *items]
+def notes(table: Table) -> Iterator[tuple[str, list[str]]]:
+    """Yield the titles and the lines of the notes below the tables, without those that have no line."""
+    sections: dict[str, Iterable[str]] = {
+        "Not in the tables": _not_reported(table),
+        f"{FLAG} Differences between runs": (f"{', '.join(tasks)}: {text}" for text, tasks in table.differences.items()),
+        "Not compared with the published scores": _not_comparable(table),
+        "Environment": _environment(table),
+        "Published scores": _sources(table),
+    }
+    for title, lines in sections.items():
+        if found := list(lines):
+            yield title, found
 
 
 def _selection(table: Table) -> Iterator[str]:
@@ -154,12 +158,13 @@ def _score_cell(values: Mapping[str, Value], bold: set[str], flag: str) -> str:
     if not published:
         return text
     differences = [
-        f"{_signed(value.difference)} {value.verdict}".rstrip() for value in values.values() if value.difference is not None
+        f"{signed(value.difference)} {value.verdict}".rstrip() for value in values.values() if value.difference is not None
     ]
     return f"{text}<br/>published {' / '.join(published)}: {' / '.join(differences) or 'not compared'}"
 
 
-def _signed(difference: float) -> str:
+def signed(difference: float) -> str:
+    """Return a difference with its sign."""
     return f"{round(difference, 2) + 0.0:+.2f}"  # adding 0.0 turns -0.0 into 0.0
 
 

@@ -30,6 +30,7 @@ class DataFacts(_JsonObject):
 
     sha256: str
     status: str
+    ceiling: dict[str, FiniteFloat] | None = None  # upper bound of the scores, for tasks that have one
 
 
 class Choice(_JsonObject):
@@ -53,6 +54,7 @@ class Results(_JsonObject):
     best_on_test: Choice
     data: dict[Literal["train", "dev", "test"], DataFacts]
     scores: dict[str, dict[str, Any]]
+    cautions: dict[str, dict[str, list[str]]] = {}  # step -> split -> reasons to doubt its scores
 
 
 class Cost(_JsonObject):

@@ -1,4 +1,4 @@
-"""Write results.md and results.csv from the run folders of the grid."""
+"""Write results.md, results.csv and results.html from the run folders of the grid."""
 
 import csv
 import io
@@ -11,6 +11,7 @@ from src.files import write_lines
 from src.grid.cells import GRID, REPORTS
 from src.grid.comparability import PublishedSettings, find_differences
 from src.grid.markdown import format_report
+from src.grid.pages import write_grid_page
 from src.grid.published import SHOWN, Published
 from src.grid.read_runs import missing_runs, read_grid
 from src.grid.record import VIEWS, group
@@ -24,21 +25,30 @@ CSV_COLUMNS = (
 )  # fmt: skip
 
 
-def write_report(ckpt_dir: Path, tasks: Tasks, published: Published, config_dir: Path, shown: str = SHOWN[0]) -> str:
-    """Write results.md and results.csv into the grid of `ckpt_dir`, and return the text of results.md.
+def write_report(
+    ckpt_dir: Path,
+    tasks: Tasks,
+    published: Published,
+    config_dir: Path,
+    shown: str = SHOWN[0],
+    with_texts: bool = False,
+) -> str:
+    """Write results.md, results.csv and results.html into the grid of `ckpt_dir`, and return the text of results.md.
 
-    `config_dir`: the config files with the settings of the published runs. `shown`: which published rows, see SHOWN. Raises
-    CheckpointError if there is no grid.
+    config_dir: the config files with the settings of the published runs. shown: which published rows, see SHOWN. with_texts: show
+    the texts of all tasks in results.html, whatever their licences say. Raises CheckpointError if there is no grid.
     """
     table = make_table(ckpt_dir, tasks, published, config_dir, shown)
     lines = list(format_report(table))
-    for name, content in zip(REPORTS, (lines, _csv_lines(table)), strict=True):
-        write_lines(ckpt_dir / GRID / name, content, shared=True)
-    logger.info("written: %s", ", ".join(str(ckpt_dir / GRID / name) for name in REPORTS))
+    markdown, table_file, page = (ckpt_dir / GRID / name for name in REPORTS)
+    write_lines(markdown, lines, shared=True)
+    write_lines(table_file, _csv_lines(table), shared=True)
+    logger.info("written: %s, %s", markdown, table_file)
+    write_grid_page(page, table, with_texts)
     return "\n".join(lines)
 
 
-def make_table(ckpt_dir: Path, tasks: Tasks, published: Published, config_dir: Path, shown: str) -> Table:
+def make_table(ckpt_dir: Path, tasks: Tasks, published: Published, config_dir: Path, shown: str = SHOWN[0]) -> Table:
     """Return everything that the report shows, read from the grid of `ckpt_dir`. Arguments and errors as for write_report."""
     records, others = read_grid(ckpt_dir, tasks)
     settings = PublishedSettings(config_dir, tasks, published)

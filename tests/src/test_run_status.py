@@ -130,7 +130,7 @@ def test_scores_checkpoints_without_training(settings):
     [
         ({"headline": "f1"}, r"headline of the task 'acc', now 'f1'"),
         ({"labels": {"1": "positive", "0": "negative"}}, r"labels of the task .*'0'"),
-        ({"title": "Other", "order": 7}, None),
+        ({"title": "Other", "order": 7, "texts_may_be_shown": False}, None),
         ({"labels": None}, None),  # those of the training file, whose digest is compared
     ],
 )

@@ -84,7 +84,7 @@ def test_rows_that_are_shown(published):
 
 
 def test_the_spread_of_seeds_is_twice_the_pooled_deviation_of_the_rows(published):
-    """Six models of KoMiniLM's table. Pooled, the 2.81 of KoBERT on KorSTS does not decide alone: the others have at most 0.51."""
+    """Six models of KoMiniLM's table. KoBERT's 2.81 on KorSTS does not decide alone: the others have at most 0.51."""
     deviations = {}
     for row in published.rows("all"):
         for task, scores in row.scores.items():
