@@ -19,6 +19,7 @@ from src.heads import TaskModel
 from src.progress import Progress
 from src.run_files import record_choices
 from src.run_folder import RunFolder
+from src.trackers import Tracker
 
 logger = logging.getLogger(__name__)
 
@@ -122,6 +123,9 @@ class Scorer:
     budget: int  # tokens per batch
     seconds: float = 0.0  # time spent so far
 
+    def __post_init__(self) -> None:
+        self.tracker = Tracker(self.run)
+
     def score(self, task_model: TaskModel, step: int, names: Iterable[str]) -> None:
         """Score `task_model`, the weights of `step`, on those of the named splits that exist and are not scored yet.
 
@@ -167,6 +171,7 @@ class Scorer:
             self.run.write_predictions(step, name, split.predictions(decoded))
         record_choices(self.run.checkpoint_folder(step), scores)
         self.run.add_scores(step, name, scores, split.report(decoded), cautions)
+        self.tracker.update()
         seconds = time.monotonic() - started
         self.seconds += seconds
         shown = ", ".join(f"{metric} {value:.4f}" for metric, value in scores.items())

@@ -26,6 +26,7 @@ from src.progress import logging_to, seconds_since_start
 from src.run_files import LOG
 from src.run_folder import RunFolder
 from src.settings import Settings
+from src.trackers import require_tracker
 from src.train import train
 from src.unpadding import can_unpad, unpad_encoder
 
@@ -67,6 +68,7 @@ def prepare(run: RunFolder, task: Task) -> Components:
     """
     settings = run.settings
     accelerator = start_device(settings)
+    require_tracker(settings)
     word_level = HEADS[task.kind].word_level
     if run.has_checkpoints:
         checkpoint = run.checkpoint_folder(run.checkpoints()[-1])
@@ -124,6 +126,7 @@ def train_and_score(run: RunFolder, task: Task, components: Components, splits: 
             del task_model  # no reference is left: its memory is free before checkpoints are scored
         if settings.do_eval:
             score_checkpoints(task, accelerator, scorer)
+        scorer.tracker.close()
     run.finish(scorer.seconds, preparation_seconds)
 
 

@@ -36,6 +36,8 @@ DEFAULTS_OF_KIND: Mapping[str, Mapping[str, Any]] = {"span": {"max_seq_len": 512
 # Values of class_weights that are not the name of a file.
 NO_WEIGHTS, BALANCED_WEIGHTS = "none", "balanced"
 
+NO_TRACKER = "none"  # of report_to
+
 # Name of the original or of Hugging Face -> the setting with exactly the same meaning.
 ALIASES = {
     "max_seq_length": "max_seq_len",
@@ -152,6 +154,9 @@ class Settings(BaseModel):
         "training", False, "score test as well as dev every logging_steps (alias: evaluate_during_training)"
     )
     eval_all_checkpoints: bool = _setting("nothing", True, "score every checkpoint on test; false: the selected and the last")
+    report_to: Literal[
+        "none", "tensorboard", "wandb", "trackio", "mlflow", "comet_ml", "aim", "clearml", "dvclive", "swanlab"
+    ] = _setting("nothing", NO_TRACKER, "tracker that also gets losses, scores and settings; only tensorboard has been tested")
     log_every: int = _setting("nothing", 50, "updates between two lines in log.jsonl", gt=0)
 
     # Output

@@ -42,6 +42,7 @@ def train(task_model: TaskModel, tokenizer: Any, split: Split, accelerator: Acce
                     progress.show(state.step, _describe(state, learning_rate))
                 if state.step % settings.log_every == 0 or state.step == plan.total:
                     _log(state, learning_rate, run)
+                    scorer.tracker.update()
                 _save_and_score(state, tokenizer, scorer)
                 signals.check()
         except Interrupted as error:
