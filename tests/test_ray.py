@@ -88,6 +88,7 @@ def results_in(folder):
     return {path.parent.name: path.read_bytes() for path in folder.glob("benchmark/tiny/nsmc/seed-*/eval_results.json")}
 
 
+@pytest.mark.long
 def test_nodes_that_share_no_disk(cluster, grid):
     """Each node runs one cell. What the second one writes comes back, except for weights, and the report has both."""
     flags = ("--seeds", "1,2", "--max_steps", "2")
