@@ -195,7 +195,8 @@ def _published_row(row: PublishedRow, table: Table, columns: Sequence[Column]) -
         text, sd, n = row.scores.get(column.task, {}).get(column.score, ("", None, None))
         spread = "" if sd is None else f" ± {sd:.2f}"
         cells.append(Cell(f"{text}{spread}", text, [f"n={n}"] if n else []) if text else Cell())
-    source = f"{table.published.sources[row.source]['title']} ({row.protocol})"
+    title = table.published.sources[row.source]["title"].partition(",")[0]  # the rest is among the notes
+    source = f"{title} ({row.protocol})"
     return ScoreRow(row.title, row.size, source, cells, published=True)
 
 
