@@ -138,8 +138,9 @@ def _check_health(address: str) -> None:
 
 
 def _unreachable(address: str, reason: str) -> EnvironmentFailure:
+    sentence = reason.removeprefix("ConnectionError: ").split(". ")[0].rstrip(".")  # the others are about Ray's own commands
     return EnvironmentFailure(
-        f"--ray {address}: {reason}. Start a cluster with `ray start --head`, and run this on one of its machines."
+        f"--ray {address}: {sentence}. Start a cluster with `ray start --head`, and run this on one of its machines."
     )
 
 
