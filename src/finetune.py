@@ -155,7 +155,7 @@ def wrap_model(
     head = HEADS[task.kind]
     unpads = settings.padding == "none" and can_unpad(model)
     if unpads:
-        unpad_encoder(model)
+        unpad_encoder(model, first_token=head.labels == "rows")
     elif settings.padding == "none":
         _log_once(f"{model.config.model_type} cannot run without padding; rows are padded to the longest of their batch")
     if accelerator.device.type == "cpu":

@@ -11,8 +11,8 @@ from torch.nn import functional
 
 from src.batches import Batch, Collator, LabelLayout
 from src.data import IGNORE_INDEX, IN_CONTEXT, MAX_CONTEXT
+from src.layout import Layout, using_layout
 from src.settings import Settings
-from src.unpadding import Layout, using_layout
 
 
 @dataclass(frozen=True)

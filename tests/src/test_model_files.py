@@ -5,9 +5,10 @@ import pytest
 import torch
 
 from src.errors import EnvironmentFailure, ModelError
+from src.layout import Layout, using_layout
 from src.model_files import max_positions
 from src.models import load_tokenizer, new_model
-from src.unpadding import Layout, unpad_encoder, using_layout
+from src.unpadding import unpad_encoder
 from tests.families import change, make_family, write, write_pointer
 
 PAGE = "<!DOCTYPE html><html>Not found</html>"
