@@ -16,6 +16,7 @@ from src.finetune import Components, load_checkpoint, prepare, score_checkpoints
 from src.heads import HEADS
 from src.run_status import find_run
 from tests.families import make_family
+from tests.src.encoders import batch, run_unpadded
 from tests.src.helpers import CPU, DEFAULTS, RandomSplit, Tokenizer, limited_model, log_of, small_model, task_model, train_small
 from tests.src.runs import NO_DEV, end_process
 
@@ -49,6 +50,20 @@ def test_wraps_a_model_with_its_own_pad_id_and_segments_if_it_has_them():
 def test_the_head_decides_how_labels_are_laid_out(kind, labels):
     wrapped = wrap_model(small_model(), DEFAULTS, SimpleNamespace(kind=kind), Accelerator(cpu=True))
     assert wrapped.collate.labels == labels
+
+
+@pytest.mark.parametrize(
+    ("kind", "padding", "expected"),
+    [(kind, "none", (4, 1) if kind in ("classification", "multi_label", "regression") else (1, 16)) for kind in HEADS]
+    + [("classification", "longest", (4, 7))],
+)
+def test_the_last_layer_is_short_if_rows_have_one_label_and_no_padding(kind, padding, expected):
+    settings = DEFAULTS.model_copy(update={"padding": padding})
+    model = wrap_model(small_model(), settings, SimpleNamespace(kind=kind), Accelerator(cpu=True)).model
+    shapes = []
+    model.electra.encoder.layer[-1].register_forward_hook(lambda layer, inputs, output: shapes.append(output.shape[:-1]))
+    run_unpadded(model, batch(3, 7, 1, 5))
+    assert shapes == [expected]
 
 
 def test_prepares_a_tokenizer_and_a_model_only_if_there_is_something_to_train(settings):

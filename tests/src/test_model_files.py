@@ -51,7 +51,7 @@ def test_outputs_that_a_config_asks_for_are_not_computed(settings, folder):
     """KoMiniLM's config.json has the first and the last. The attention without padding cannot return its weights."""
     change(folder, "config.json", output_attentions=True, output_hidden_states=True, return_dict=False)
     model = new_model(settings(model_name_or_path=folder, from_scratch=True), "classification", {"0": "no", "1": "yes"})
-    unpad_encoder(model)
+    unpad_encoder(model, first_token=True)
     ids = torch.tensor([[2, 5, 3]])
     with using_layout(Layout.of(torch.ones_like(ids), torch.arange(3))):
         assert list(model(input_ids=ids)) == ["logits"]
