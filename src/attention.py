@@ -1,4 +1,4 @@
-"""Attention without padding: it keeps the rows of a batch apart, which are all that other layers need not know about.
+"""Attention in an encoder that runs without padding: the only part that has to keep the rows of a batch apart.
 
 The projections before and after run on real tokens only. In between, queries, keys and values are padded: [B, heads, L, d].
 """
