@@ -1,16 +1,13 @@
 """The reader of CoNLL files: a word and its tag on a line, sentences separated by blank lines."""
 
-import logging
 import re
 from collections.abc import Iterable, Iterator
-from functools import cache
 from pathlib import Path
 
 from processor.text_files import read_lines
 from src.data import Task
 from src.errors import DataError, list_problems, quote
-
-logger = logging.getLogger(__name__)
+from src.progress import log_once
 
 DOCUMENT = "-DOCSTART-"  # the first word of a line between two documents
 SPACES = re.compile(" +")  # no other white space: a word may contain U+00A0
@@ -26,7 +23,7 @@ def read_conll(path: Path, task: Task) -> Iterator[tuple[int, list[list[str]]]]:
     that begins with # is a comment, unless it is a word and a tag. Raises DataError at the end of the file for lines with another
     number of columns than the first one, and if there are no sentences.
     """
-    columns, begin, problems, comments = 0, 0, [], []
+    columns, begin, problems, comments, first_comment = 0, 0, [], 0, ""
     words: list[str] = []
     tags: list[str] = []
     for line, text in read_lines(path, task.encoding):
@@ -36,7 +33,8 @@ def read_conll(path: Path, task: Task) -> Iterator[tuple[int, list[list[str]]]]:
                 yield begin, [words, tags]
             words, tags = [], []
         elif text.startswith("#") and not _is_word(text, fields, columns or 2, task):
-            comments.append(f"line {line}: {quote(text)}")
+            comments += 1
+            first_comment = first_comment or f"line {line}: {quote(text)}"
         elif len(fields) < 2 or len(fields) != (columns or len(fields)) or not fields[0]:
             expected = f"{columns} columns" if columns else "a word and a tag"
             problems.append(f"line {line}: found {quote(text)}, expected {expected}, separated by a tab or spaces")
@@ -46,19 +44,14 @@ def read_conll(path: Path, task: Task) -> Iterator[tuple[int, list[list[str]]]]:
             words.append(fields[0])
             tags.append(fields[-1])
     if comments:
-        _log_once(f"{path}: {len(comments):,} lines that begin with # are comments, such as {comments[0]}")
+        # Once: a run reads the file several times.
+        log_once(f"{path}: {comments:,} lines that begin with # are comments, such as {first_comment}")
     if problems:
         raise DataError(list_problems(f"{path}: {len(problems)} malformed lines:", problems))
     if words:
         yield begin, [words, tags]
     if not begin:
         raise DataError(f"{path}: there are no sentences. A line of the file is a word and its tag.")
-
-
-@cache
-def _log_once(message: str) -> None:
-    """Log a message about a file, which a run reads several times."""
-    logger.info("%s", message)
 
 
 def _is_word(text: str, fields: list[str], columns: int, task: Task) -> bool:

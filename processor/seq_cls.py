@@ -151,11 +151,14 @@ def read_examples(path: Path, task: Task) -> tuple[list[SequenceExample], int]:
 
     Raises DataError with file, line, what was found and what was expected.
     """
-    rows = list(_examples_by_line(path, task))
-    examples = [example for _, _, example in rows if example]
+    examples, skipped = [], 0
+    for _, _, example in _examples_by_line(path, task):
+        if example:
+            examples.append(example)
+        skipped += example is None
     if not examples:
         raise DataError(f"{path}: every row has an empty {' or '.join(task.text)}; nothing is left.")
-    return examples, len(rows) - len(examples)
+    return examples, skipped
 
 
 def read_rows(path: Path, task: Task) -> list[DataRow]:
@@ -172,8 +175,7 @@ def _written(example: SequenceExample | None) -> tuple[str, ...]:
 
 def _examples_by_line(path: Path, task: Task) -> Iterator[tuple[int, tuple[str, ...], SequenceExample | None]]:
     """Yield line, texts and example of every row; None for a row that is left out. Raises DataError, at the end of the file."""
-    problems = []
-    count = len(task.text)
+    problems, count = [], len(task.text)
     for line, values in read_records(path, task):
         try:
             texts = tuple(map(require_text, task.text, values[:count]))

@@ -4,7 +4,6 @@ import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from src.evaluate import Scorer
 from src.heads import HEADS, TaskModel
 from src.model_checks import check_model
 from src.models import load_checkpoint_model, load_checkpoint_tokenizer, load_tokenizer, model_revision, new_model, uses_segments
-from src.progress import logging_to, seconds_since_start
+from src.progress import log_once, logging_to, seconds_since_start
 from src.run_files import LOG
 from src.run_folder import RunFolder
 from src.settings import Settings
@@ -157,7 +156,7 @@ def wrap_model(
     if unpads:
         unpad_encoder(model, first_token=head.labels == "rows")
     elif settings.padding == "none":
-        _log_once(f"{model.config.model_type} cannot run without padding; rows are padded to the longest of their batch")
+        log_once(f"{model.config.model_type} cannot run without padding; rows are padded to the longest of their batch")
     if accelerator.device.type == "cpu":
         use_cheap_dropout(model)
     compile_layers(model, settings.torch_compile, accelerator.device)
@@ -166,8 +165,3 @@ def wrap_model(
     collate = Collator(pad_token_id, uses_segments(model.config), accelerator.device, length, head.labels)
     on_device = torch.tensor(list(weights.values()), device=accelerator.device) if weights else None
     return TaskModel(model, collate, head, settings, unpads, on_device)
-
-
-@cache
-def _log_once(message: str) -> None:
-    logger.info("%s", message)

@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stdout, suppress
+from functools import cache
 from logging.handlers import MemoryHandler
 from pathlib import Path
 from typing import Any
@@ -97,6 +98,12 @@ _early = MemoryHandler(10_000)  # the messages of the current command before its
 def seconds_since_start() -> float:
     """Return the seconds since the command was started, approximately."""
     return time.monotonic() - _started
+
+
+@cache
+def log_once(message: str) -> None:
+    """Log a message, unless this process has already logged it."""
+    logger.info("%s", message)
 
 
 @contextmanager

@@ -14,8 +14,6 @@ from src.settings import NO_TRACKER, Settings
 
 logger = logging.getLogger(__name__)
 
-FOLDER = "tensorboard"  # in the run's folder
-
 
 def require_tracker(settings: Settings) -> None:
     """Raise ConfigError if the package of the tracker `report_to` is not installed."""
@@ -60,8 +58,8 @@ class Tracker:
     def _start(self) -> Any:
         tracker_class: Any = LOGGER_TYPE_TO_CLASS[self.name]
         if tracker_class.requires_logging_directory:
-            remove(self.run.folder / FOLDER)  # of the process before an interruption
-            tracker = tracker_class(FOLDER, logging_dir=self.run.folder)
+            remove(self.run.folder / self.name)  # of the process before an interruption
+            tracker = tracker_class(self.name, logging_dir=self.run.folder)
         else:
             tracker = tracker_class(self.run.settings.output_dir)
         tracker.start()

@@ -129,6 +129,8 @@ class TrainState:
 
     def _sum_over_ranks(self, loss: Tensor) -> Tensor:
         """Sum the gradients of all ranks, on every rank, and return the sum of their losses. A rank without rows adds zeros."""
+        if ranks.count() == 1:
+            return loss
         weights = [weight for weight in self.task_model.model.parameters() if weight.requires_grad]
         used = ranks.any_rank([weight.grad is not None for weight in weights])  # others stay without: AdamW leaves them alone
         for weight in (weight for weight, is_used in zip(weights, used, strict=True) if is_used and weight.grad is None):

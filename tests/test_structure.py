@@ -14,7 +14,7 @@ FILES = [path for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*.
 ALLOWED = {
     "processor": {
         "processor", "src.data", "src.errors", "src.file_kinds", "src.files", "src.hangul", "src.settings", "src.metrics",
-        "src.cli", "src.config", "src.suites",
+        "src.cli", "src.config", "src.progress", "src.suites",
     },
     "src": {"src"},
 }  # fmt: skip

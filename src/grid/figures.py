@@ -34,7 +34,7 @@ def dots(runs: Runs, values: Mapping[str, Value], view: str, task: Task, score: 
         spread = value.sd or 0.0
         rows += [(model, "seed", record.seed, score_of(record, view, task, score), "", "") for record in records]
         rows.append((model, "mean", "", value.mean, value.mean - spread, value.mean + spread))
-        text = f"{model}: mean {value.mean:.2f}" + (f" ± {value.sd:.2f}" if value.sd is not None else "") + f" (n={value.n})"
+        text = f"{model}: mean {value.with_sd} (n={value.n})"
         if value.published:
             rows.append((model, "published", "", value.published.value, "", ""))
             text += f", published {value.published.text}"

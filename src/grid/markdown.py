@@ -55,8 +55,8 @@ def format_report(table: Table) -> Iterator[str]:
         if view == "selected":
             yield from _selection(table)
         for size, title in TITLES.items():
-            if any(row.table == size for row in table.rows_with_published):
-                yield from ["", f"### {title}", "", *_score_table(table, size, view)]
+            if rows := [row for row in table.rows_with_published if row.table == size and table.is_compared(row)]:
+                yield from ["", f"### {title}", "", *_score_table(table, rows, view)]
     if table.rows:
         yield from ["", "## Cost", "", "Means over the runs of a cell: training time, peak memory, tokens per second.", ""]
         yield from _cost_table(table)
@@ -93,8 +93,7 @@ def _heading(task: Task) -> str:
     return f"**{task.title}{split}**<br/>({'/'.join(display_name(task, score) for score in task.scores)})"
 
 
-def _score_table(table: Table, size: str, view: str) -> Iterator[str]:
-    rows = [row for row in table.rows_with_published if row.table == size]
+def _score_table(table: Table, rows: Sequence[Row | PublishedRow], view: str) -> Iterator[str]:
     own = [row for row in rows if isinstance(row, Row)]
     cells = {(row.model, name): table.values(row, name, view) for row in own for name in table.tasks}
     best: dict[tuple[str, str], float] = {}
@@ -143,16 +142,14 @@ def _published_cells(row: PublishedRow, tasks: Iterable[str]) -> list[str]:
 
 
 def _published_cell(scores: Sequence[PrintedScore]) -> str:
-    texts = [score.text + (f" ± {score.sd:.2f}" if score.sd is not None else "") for score in scores]
     n = f" (n={scores[0].n})" if scores[0].n else ""
-    return f"*{' / '.join(texts)}{n}*"
+    return f"*{' / '.join(score.with_sd for score in scores)}{n}*"
 
 
 def _score_cell(values: Mapping[str, Value], bold: set[str], flag: str) -> str:
     means = []
     for score, value in values.items():
-        text = f"{value.mean:.2f}" + ("" if value.sd is None else f" ± {value.sd:.2f}")
-        means.append(f"**{text}**" if score in bold else text)
+        means.append(f"**{value.with_sd}**" if score in bold else value.with_sd)
     text = f"{' / '.join(means)} (n={next(iter(values.values())).n}){flag}"
     published = [value.published.text for value in values.values() if value.published]
     if not published:

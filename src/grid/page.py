@@ -139,24 +139,17 @@ def _columns(name: str, task: Task) -> list[Column]:
 
 
 def _score_rows(table: Table, columns: Sequence[Column], view: str) -> list[ScoreRow]:
-    """Return the rows of a view: a model's runs below its published scores, models without published scores first."""
+    """Return the rows of a view, runs and published scores."""
     values = {
         (row.model, column): table.values(row, column.task, view).get(column.score) for row in table.rows for column in columns
     }
     best = {column: _best(table, values, column) for column in columns}
-    own = {
-        row.model: ScoreRow(
-            row.title, row.size, "runs of this grid", [_cell(table, values, best, row.model, column) for column in columns]
-        )
-        for row in table.rows
-    }
-    last = {row.model: number for number, row in enumerate(table.published_rows)}  # of several sources for a model
-    rows = [row for model, row in own.items() if model not in last]
-    for number, published in enumerate(table.published_rows):
-        rows.append(_published_row(published, table, columns))
-        if last[published.model] == number and published.model in own:
-            rows.append(own[published.model])
-    return rows
+
+    def runs_of(row: Row) -> ScoreRow:
+        cells = [_cell(table, values, best, row.model, column) for column in columns]
+        return ScoreRow(row.title, row.size, "runs of this grid", cells)
+
+    return [runs_of(row) if isinstance(row, Row) else _published_row(row, table, columns) for row in table.rows_with_published]
 
 
 Values = Mapping[tuple[str, Column], Value | None]
@@ -177,7 +170,7 @@ def _cell(table: Table, values: Values, best: Mapping[Column, float | None], mod
     if value is None:
         return Cell()
     is_flagged = (model, column.task) in table.flagged
-    text = _mean(value.mean, value.sd) + FLAG * is_flagged
+    text = value.with_sd + FLAG * is_flagged
     lines = [f"n={value.n}"]
     if value.published:
         difference = NOT_SHOWN if value.difference is None else f"{signed(value.difference)} {value.verdict}".rstrip()
@@ -185,16 +178,11 @@ def _cell(table: Table, values: Values, best: Mapping[Column, float | None], mod
     return Cell(text, f"{value.mean:.4f}", lines, not is_flagged and round(value.mean, 2) == best[column])
 
 
-def _mean(mean: float, sd: float | None) -> str:
-    return f"{mean:.2f}" + ("" if sd is None else f" ± {sd:.2f}")
-
-
 def _published_row(row: PublishedRow, table: Table, columns: Sequence[Column]) -> ScoreRow:
     cells = []
     for column in columns:
-        text, sd, n = row.scores.get(column.task, {}).get(column.score, ("", None, None))
-        spread = "" if sd is None else f" ± {sd:.2f}"
-        cells.append(Cell(f"{text}{spread}", text, [f"n={n}"] if n else []) if text else Cell())
+        score = row.scores.get(column.task, {}).get(column.score)
+        cells.append(Cell(score.with_sd, score.text, [f"n={score.n}"] if score.n else []) if score else Cell())
     title = table.published.sources[row.source]["title"].partition(",")[0]  # the rest is among the notes
     source = f"{title} ({row.protocol})"
     return ScoreRow(row.title, row.size, source, cells, published=True)

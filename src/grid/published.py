@@ -10,12 +10,22 @@ from typing import Any, NamedTuple
 SHOWN = ("all", "seeds", "none")  # which published rows a report shows: every one, those of the two seed tables, or none
 
 
+def with_sd(score: str, sd: float | None) -> str:
+    """Return a score with its standard deviation, if there is one: 90.60 ± 0.14."""
+    return score if sd is None else f"{score} ± {sd:.2f}"
+
+
 class PrintedScore(NamedTuple):
     """A score in percent as its source prints it, and the standard deviation over n runs if the source gives one."""
 
     text: str
     sd: float | None = None
     n: int | None = None
+
+    @property
+    def with_sd(self) -> str:
+        """The score with its standard deviation, if there is one: 89.28 ± 0.42."""
+        return with_sd(self.text, self.sd)
 
 
 TaskScores = Mapping[str, Mapping[str, PrintedScore]]  # task -> score -> as it is printed

@@ -27,7 +27,7 @@ from src.run_files import CHECKPOINT, RESUME
 
 REPORT = 1.0  # seconds between two reports to the driver
 RETRY = 2.0  # seconds between two attempts to lock a cell whose former process is still running
-ANSWER = 60.0  # seconds until a driver that does not answer counts as lost
+DRIVER_TIMEOUT = 60.0  # seconds until a driver that does not answer counts as lost
 GUARD = "import sys; sys.path.insert(0, sys.argv[1]); from src.grid.ray_node import guard; guard()"
 
 
@@ -154,7 +154,7 @@ def _ask(method: Any, *arguments: object) -> Any:
     import ray
 
     with ThreadPoolExecutor(1) as executor:
-        return executor.submit(lambda: ray.get(method.remote(*arguments), timeout=ANSWER)).result()
+        return executor.submit(lambda: ray.get(method.remote(*arguments), timeout=DRIVER_TIMEOUT)).result()
 
 
 def _run_guarded(job: Job, board: Any) -> Returned:
@@ -185,7 +185,7 @@ def guard() -> None:
     """
     if child := os.fork():
         os._exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) & 0xFF)
-    job: Job = pickle.load(sys.stdin.buffer)
+    job: Job = pickle.load(sys.stdin.buffer)  # from the process that started this one
     pool = Pool(deque([job.cell]), [Device("", job.environment)])
     threading.Thread(target=_raise_signals, daemon=True).start()
     with suppress(Interrupted):

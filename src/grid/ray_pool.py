@@ -34,7 +34,7 @@ except ModuleNotFoundError as error:
 from ray.exceptions import RayError
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-ANSWER = 30  # seconds in which a cluster must answer
+CLUSTER_TIMEOUT = 30  # seconds in which a cluster must answer
 RETRIES = 3  # how often a cell is started again because its node was lost
 ADDRESS = re.compile(r"auto|[^\s:/]+:\d{1,5}")
 
@@ -128,10 +128,13 @@ def _check_health(address: str) -> None:
     command = [sys.executable, "-m", "ray.scripts.scripts", "health-check"]
     try:
         done = subprocess.run(
-            [*command, *(() if address == "auto" else ("--address", address))], capture_output=True, text=True, timeout=ANSWER
+            [*command, *(() if address == "auto" else ("--address", address))],
+            capture_output=True,
+            text=True,
+            timeout=CLUSTER_TIMEOUT,
         )
     except subprocess.TimeoutExpired:
-        raise _unreachable(address, f"no answer within {ANSWER} s") from None
+        raise _unreachable(address, f"no answer within {CLUSTER_TIMEOUT} s") from None
     if done.returncode:
         lines = done.stderr.split("\n")
         raise _unreachable(address, next((line for line in reversed(lines) if line.strip()), "it is not healthy"))

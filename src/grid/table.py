@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from src.data import Task, Tasks
 from src.grid.comparability import PublishedSettings
-from src.grid.published import Published, PublishedRow, PublishedScore
+from src.grid.published import Published, PublishedRow, PublishedScore, with_sd
 from src.grid.read_runs import NotReported
 from src.grid.record import ModelAndTask, Record, group
 from src.metrics import in_percent
@@ -24,6 +24,11 @@ class Value:
     n: int
     published: PublishedScore | None
     comparable: bool  # whether the runs were made like the published one
+
+    @property
+    def with_sd(self) -> str:
+        """The mean with its standard deviation, if there is one: 90.60 ± 0.14."""
+        return with_sd(f"{self.mean:.2f}", self.sd)
 
     @property
     def difference(self) -> float | None:
@@ -68,16 +73,19 @@ class Table:
 
     @property
     def rows_with_published(self) -> list[Row | PublishedRow]:
-        """The rows of runs, and the published ones that runs are compared with: base models first, a model's runs before its
-        published rows, in the order of the published tables and then by name.
+        """The rows of runs and all published ones: base models first, a model's runs before its published rows, in the order of
+        the published tables and then by name.
         """
-        compared = [row for row in self.published_rows if not self.published.reason_not_compared(row.source)]
-        return sorted([*self.rows, *compared], key=lambda row: _order(row, self.published))
+        return sorted([*self.rows, *self.published_rows], key=lambda row: _order(row, self.published))
+
+    def is_compared(self, row: Row | PublishedRow) -> bool:
+        """Return whether a row is of runs, or a published one that runs are compared with."""
+        return isinstance(row, Row) or not self.published.reason_not_compared(row.source)
 
     @property
     def other_published_rows(self) -> list[PublishedRow]:
         """The published rows with a protocol that runs are not compared with, in the order of the protocols."""
-        rows = [row for row in self.published_rows if self.published.reason_not_compared(row.source)]
+        rows = [row for row in self.published_rows if not self.is_compared(row)]
         return sorted(rows, key=lambda row: list(self.published.protocols).index(row.protocol))
 
     def values(self, row: Row, name: str, view: str) -> dict[str, Value]:
