@@ -9,8 +9,36 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from src.dropout import cheap_dropout
+from src.dropout import STEPS, draw_kept, is_eager_cpu
 from src.layout import current_layout
+
+
+class _AttentionWithDropout(torch.autograd.Function):
+    """The steps that torch takes on a CPU if there is dropout, written out: autograd would keep and allocate twice as much."""
+
+    @staticmethod
+    def forward(
+        ctx: Any, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, dropout: float, scaling: float
+    ) -> Tensor:
+        scores = query @ key.transpose(2, 3)
+        scores *= scaling
+        if mask is not None:
+            scores.masked_fill_(~mask, -torch.inf)
+        weights = scores.softmax(dim=-1)
+        kept, scale = draw_kept(weights.shape, dropout)
+        ctx.save_for_backward(query, key, value, weights, kept)
+        ctx.scaling, ctx.scale = scaling, scale
+        return torch.where(kept, weights, 0.0) @ value * scale
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        query, key, value, weights, kept = ctx.saved_tensors
+        gradient = gradients[0] * ctx.scale
+        of_value = torch.where(kept, weights, 0.0).transpose(2, 3) @ gradient
+        of_weights = torch.where(kept, gradient @ value.transpose(2, 3), 0.0)
+        of_scores = torch._softmax_backward_data(of_weights, weights, -1, weights.dtype)
+        of_scores *= ctx.scaling
+        return of_scores @ key, of_scores.transpose(2, 3) @ query, of_value, None, None, None
 
 
 def attend(
@@ -20,13 +48,10 @@ def attend(
 
     mask: which tokens attend to which, bool, broadcast to [B, heads, Q, L], or None if all do.
     """
-    if dropout == 0 or query.device.type != "cpu":
+    if not is_eager_cpu(query) or round(dropout * STEPS) in (0, STEPS):
         return functional.scaled_dot_product_attention(query, key, value, mask, dropout, scale=scaling)
-    # The steps that torch takes on a CPU if there is dropout.
-    scores = (query * (scaling or query.shape[-1] ** -0.5)) @ key.transpose(2, 3)
-    if mask is not None:
-        scores = scores.masked_fill(~mask, -torch.inf)
-    return cheap_dropout(scores.softmax(dim=-1), dropout) @ value
+    scaling = query.shape[-1] ** -0.5 if scaling is None else scaling
+    return _AttentionWithDropout.apply(query, key, value, mask, dropout, scaling)
 
 
 def unpadded_attention(
@@ -34,11 +59,11 @@ def unpadded_attention(
 ) -> tuple[Tensor, None]:
     """Attention as models of transformers call it. query, key, value: [1, heads, T, d]; returns [1, T, heads, d]."""
     layout = current_layout()
-    query, key, value = (layout.pad(tokens[0].transpose(0, 1)).transpose(1, 2) for tokens in (query, key, value))
+    query, key, value = (layout.pad_heads(tokens[0].transpose(0, 1)) for tokens in (query, key, value))
     dropout = options.get("dropout", 0.0) if module.training else 0.0
     mask = layout.attention_mask(options.get("sliding_window"))
     output = attend(query, key, value, mask, dropout, options.get("scaling"))
-    return layout.unpad(output.transpose(1, 2))[None], None
+    return layout.unpad_heads(output)[None], None
 
 
 def disentangled_attention(

@@ -2,10 +2,28 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor
+
+from src.dropout import is_eager_cpu
+
+
+class _Select(torch.autograd.Function):
+    """Select rows by an index; the gradient comes back by the inverse index, as no row with a gradient is selected twice."""
+
+    @staticmethod
+    def forward(ctx: Any, rows: Tensor, index: Tensor, inverse: Tensor, ignored: Tensor | None) -> Tensor:
+        ctx.save_for_backward(inverse, ignored)
+        return rows.index_select(0, index)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
+        inverse, ignored = ctx.saved_tensors
+        gradient = gradients[0].index_select(0, inverse)
+        return gradient if ignored is None else gradient.masked_fill_(ignored, 0.0), None, None, None
 
 
 @dataclass(frozen=True)
@@ -18,6 +36,7 @@ class Layout:
     indices: Tensor
     mask: Tensor
     full: bool
+    _of_heads: dict[int, tuple[Tensor, Tensor, Tensor]] = field(default_factory=dict)  # see _places; all layers use the same
 
     @classmethod
     def of(cls, attention_mask: Tensor, indices: Tensor) -> "Layout":
@@ -38,6 +57,39 @@ class Layout:
         if not self.full:
             tokens = tokens.new_zeros(self.mask.numel(), *tokens.shape[1:]).index_copy(0, self.indices, tokens)
         return tokens.view(*self.mask.shape, *tokens.shape[1:])
+
+    # Attention is computed per head. On a CPU one selection both pads, or removes padding, and changes the order of the axes.
+
+    def pad_heads(self, tokens: Tensor) -> Tensor:
+        """Return the batch [B, heads, L, d] of real tokens [T, heads, d]; padding has any values."""
+        rows, length = self.mask.shape
+        _, heads, size = tokens.shape
+        if self.full or not is_eager_cpu(tokens):
+            return self.pad(tokens).transpose(1, 2)
+        slots, places, _ = self._places(heads)
+        selected: Tensor = _Select.apply(tokens.reshape(-1, size), slots, places, None)
+        return selected.view(rows, heads, length, size)
+
+    def unpad_heads(self, batch: Tensor) -> Tensor:
+        """Return the real tokens [T, heads, d] of a batch [B, heads, L, d]."""
+        heads, size = batch.shape[1], batch.shape[3]
+        if self.full or not is_eager_cpu(batch):
+            return self.unpad(batch.transpose(1, 2))
+        slots, places, padding = self._places(heads)
+        selected: Tensor = _Select.apply(batch.reshape(-1, size), places, slots, padding)
+        return selected.view(-1, heads, size)
+
+    def _places(self, heads: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Return where to find each vector of [B, heads, L] in [T, heads], flattened; the reverse; and which are padding."""
+        if heads not in self._of_heads:
+            head, length = torch.arange(heads, device=self.mask.device), self.mask.shape[1]
+            tokens = (self.mask.flatten().cumsum(0) - 1).view(self.mask.shape)  # padding: the token before it
+            slots = (tokens[:, None] * heads + head[:, None]).flatten()
+            row, position = self.indices // length, self.indices % length
+            places = ((row[:, None] * heads + head) * length + position[:, None]).flatten()
+            padding = (~self.mask)[:, None].expand(-1, heads, -1).reshape(-1, 1)
+            self._of_heads[heads] = slots, places, padding
+        return self._of_heads[heads]
 
     def first_tokens(self, tokens: Tensor) -> Tensor:
         """Return the first token of each row, [B, 1, ...], of real tokens [T, ...]."""
