@@ -20,7 +20,6 @@ import argparse
 import json
 import logging
 import statistics
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -30,7 +29,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 import torch
 
 from benchmarks.machine import describe_machine, matrix_rate, print_table
-from benchmarks.ways import MARK, WARM_UP, WAYS, Case, Turns, send
+from benchmarks.turns import Turns, Way, send
+from benchmarks.ways import WARM_UP, WAYS, Case
 from processor import TASKS
 from src.cli import run_command
 
@@ -71,18 +71,19 @@ def main() -> None:
 
 def measure(task: str, arguments: argparse.Namespace) -> dict[str, Any]:
     """Measure every way on one task; print and return the figures."""
-    ways = {name: Way(task, name) for name in arguments.ways}
+    command = [sys.executable, __file__, *sys.argv[1:], "--serve"]
+    ways = {name: Way(name, [*command, f"{task} {name}"]) for name in arguments.ways}
     for way in ways.values():
         way.wait_until_ready()
     for _ in range(WARM_UP + arguments.steps):
         for way in ways.values():
-            way.update()
+            way.take_turn()
     for way in ways.values():
         way.end()
     facts = next(iter(ways.values())).facts
     dtype = torch.bfloat16 if facts["precision"] == "bf16" else torch.float32
     rate = matrix_rate(torch.device("cuda" if torch.cuda.is_available() else "cpu"), dtype)
-    figures = {name: way.figures(rate) for name, way in ways.items()}
+    figures = {name: figures_of(way, rate) for name, way in ways.items()}
     speed = {name: figure["tokens_per_s"] for name, figure in figures.items()}
     ratios = {f"{x}/{y}": round(speed[x] / speed[y], 2) for x, y in RATIOS if x in speed and y in speed}
     columns = ["way", "s, median", "s, mean", "tokens/s", "peak MB", "share"]
@@ -104,55 +105,17 @@ def measure(task: str, arguments: argparse.Namespace) -> dict[str, Any]:
     return facts | {"ways": figures, "ratios": ratios, "matrix_operations_per_s": round(rate)}
 
 
-class Way:
-    """A process that makes updates in one way, on request."""
-
-    def __init__(self, task: str, name: str) -> None:
-        self.name = name
-        command = [sys.executable, __file__, *sys.argv[1:], "--serve", f"{task} {name}"]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        self.facts: dict[str, Any] = {}
-        self.seconds: list[float] = []
-        self.tokens: list[int] = []
-
-    def wait_until_ready(self) -> None:
-        """Wait until the process has loaded its model and data, and read the facts of the case."""
-        self.facts = self._read()
-
-    def update(self) -> None:
-        """Request one update and record its time."""
-        assert self.process.stdin
-        self.process.stdin.write("\n")
-        self.process.stdin.flush()
-        done = self._read()
-        self.seconds.append(done["seconds"])
-        self.tokens.append(done["tokens"])
-
-    def end(self) -> None:
-        """End the process and read its peak memory."""
-        assert self.process.stdin
-        self.process.stdin.close()
-        self.peak = self._read()["peak_bytes"]
-        self.process.wait()
-
-    def figures(self, rate: float) -> dict[str, Any]:
-        """Return the figures of the updates after the warm-up. rate: floating-point operations per second of a matrix product."""
-        seconds = self.seconds[WARM_UP:]
-        speed = sum(self.tokens[WARM_UP:]) / sum(seconds)
-        return {
-            "median_s": round(statistics.median(seconds), 4),
-            "mean_s": round(statistics.mean(seconds), 4),
-            "tokens_per_s": round(speed),
-            "peak_bytes": self.peak,
-            "share": round(speed * self.facts["operations_per_token"] / rate, 3),
-        }
-
-    def _read(self) -> dict[str, Any]:
-        assert self.process.stdout
-        while not (line := self.process.stdout.readline()).startswith(MARK):  # Trainer prints lines of its own
-            if not line:
-                sys.exit(f"the process of way {self.name} ended early; see its output above")
-        return dict(json.loads(line.removeprefix(MARK)))
+def figures_of(way: Way, rate: float) -> dict[str, Any]:
+    """Return the figures of the updates after the warm-up. rate: floating-point operations per second of a matrix product."""
+    seconds = way.seconds[WARM_UP:]
+    speed = sum(way.work[WARM_UP:]) / sum(seconds)
+    return {
+        "median_s": round(statistics.median(seconds), 4),
+        "mean_s": round(statistics.mean(seconds), 4),
+        "tokens_per_s": round(speed),
+        "peak_bytes": way.peak,
+        "share": round(speed * way.facts["operations_per_token"] / rate, 3),
+    }
 
 
 def serve(task: str, way: str, arguments: argparse.Namespace) -> None:

@@ -1,10 +1,7 @@
-"""The ways to make updates that train_speed.py compares, and what they share: data, model, turns."""
+"""The ways to make updates that train_speed.py compares, and what they share: data and model."""
 
 import argparse
-import json
-import sys
 import tempfile
-import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -20,7 +17,7 @@ from transformers import (
     get_linear_schedule_with_warmup,
 )
 
-from benchmarks.machine import process_peak
+from benchmarks.turns import Turns
 from processor import TASKS
 from processor.download import find_files
 from processor.kinds import load_split
@@ -34,34 +31,6 @@ from src.settings import Settings
 from src.train_state import TrainState
 
 WARM_UP = 2  # updates of each way that are not measured
-MARK = "@ "  # begins the lines that a way sends
-
-
-class Turns:
-    """The turns of a way, as its process sees them: it waits for a turn and reports what it did."""
-
-    def __init__(self, device: torch.device) -> None:
-        self.device = device
-
-    def wait(self) -> None:
-        """Wait for the next turn. Ends the process if there are no more turns."""
-        if not sys.stdin.readline():
-            peak = torch.cuda.max_memory_allocated() if self.device.type == "cuda" else process_peak()
-            send({"peak_bytes": peak})
-            sys.exit()
-        self.started = time.perf_counter()
-
-    def done(self, tokens: int) -> None:
-        """Report an update of so many tokens and wait for the next turn."""
-        if self.device.type == "cuda":
-            torch.cuda.synchronize()
-        send({"seconds": time.perf_counter() - self.started, "tokens": tokens})
-        self.wait()
-
-
-def send(facts: Mapping[str, Any]) -> None:
-    """Send facts to the process that measures, as a line on standard output."""
-    print(MARK + json.dumps(facts), flush=True)
 
 
 class Case:
