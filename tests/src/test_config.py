@@ -189,10 +189,11 @@ def test_settings_that_not_all_kinds_of_task_use():
         return {name for name in Settings.model_fields if not counts_for(name, kind)}
 
     span = {"answer_text", "doc_stride", "max_query_length", "max_answer_length", "n_best_size", "strict_data"}
-    assert unused("span") == {"class_weights", "threshold"}
+    labels = {"class_weights", "label_smoothing"}
+    assert unused("span") == labels | {"threshold"}
     assert unused("classification") == span | {"threshold"}
     assert unused("multi_label") == span
-    assert unused("tagging") == unused("regression") == span | {"class_weights", "threshold"}
+    assert unused("tagging") == unused("regression") == span | labels | {"threshold"}
 
 
 def test_the_threshold_is_a_probability_or_chosen_on_dev(folder):

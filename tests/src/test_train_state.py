@@ -15,8 +15,9 @@ from safetensors.torch import load_file, save_file
 from src import meter as meter_module
 from src.files import read_facts
 from src.heads import HEADS
+from src.optimizer import make_optimizer
 from src.state_file import read_state, write_state
-from src.train_state import Plan, TrainState, accumulate, make_optimizer, random_state, set_random_state, update_weights
+from src.train_state import Plan, TrainState, accumulate, random_state, set_random_state, update_weights
 from tests.src.helpers import CPU, RandomSplit, model_with_nan, small_model, task_model
 
 
@@ -34,16 +35,6 @@ from tests.src.helpers import CPU, RandomSplit, model_with_nan, small_model, tas
 )
 def test_plan(settings, rows, changes, expected):
     assert Plan.of(rows, settings(**{"train_batch_size": 4, "num_train_epochs": 1} | changes)) == expected
-
-
-def test_biases_and_norms_have_no_weight_decay(settings):
-    model = small_model()
-    optimizer = make_optimizer(model, settings(weight_decay=0.1))
-    names = {id(weight): name for name, weight in model.named_parameters()}
-    decays = {names[id(weight)]: group["weight_decay"] for group in optimizer.param_groups for weight in group["params"]}
-    assert len(decays) == len(names)
-    for name, decay in decays.items():
-        assert decay == (0.0 if "LayerNorm" in name or name.endswith("bias") else 0.1), name
 
 
 def test_a_nonfinite_update_changes_neither_weights_nor_optimizer(settings):
