@@ -204,6 +204,22 @@ def test_the_threshold_is_a_probability_or_chosen_on_dev(folder):
             load_nsmc(folder, "--threshold", value)
 
 
+def test_early_stopping_needs_a_dev_set(folder):
+    assert load_nsmc(folder, "--early_stopping_patience", "3", "--dev_ratio", "0.1").early_stopping_patience == 3
+    with pytest.raises(ConfigError, match=r"early_stopping_patience = 3: .* dev .*--dev_file or --dev_ratio"):
+        load_nsmc(folder, "--early_stopping_patience", "3")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("layer_decay", "0"), ("layer_decay", "1.1"), ("layer_decay", "nan"), ("label_smoothing", "1"), ("label_smoothing", "-0.1"),
+     ("max_train_samples", "-1"), ("early_stopping_patience", "-1"), ("lr_scheduler", "polynomial")],
+)  # fmt: skip
+def test_rejects_values_out_of_range(folder, name, value):
+    with pytest.raises(ConfigError, match=f"command line: {name} = "):
+        load_nsmc(folder, f"--{name}={value}")
+
+
 def test_settings_of_a_model_are_reset_for_another_model(folder):
     (folder / "m.json").write_text(
         '{"model_name_or_path": "org/m", "revision": "abc", "from_scratch": true, "do_lower_case": false}'
