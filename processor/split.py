@@ -20,6 +20,7 @@ from src.settings import Settings
 logger = logging.getLogger(__name__)
 
 HOLD_OUT_SEED = 42
+DRAW = 2**32 - 1  # makes the shuffle of `draw` differ from those of epochs, which use their number with the seed
 NO_SCORES: Scores = {}
 MIN_ROWS = 30  # below, a score can change by several points with one row more or less
 
@@ -40,6 +41,7 @@ class Split(ABC):
     tokenizer: Any
     source: str  # the split that the file was loaded as: "train" for the part of it that is held out as "dev"
     rows: np.ndarray | None = None  # the file's examples in this part, int64, ascending; None: all of them
+    drawn_from: int | None = None  # the number of examples that this part was drawn from at random, by `draw`
 
     feature_settings: ClassVar[tuple[str, ...]] = ("max_seq_len",)  # settings that change features
     feature_unit: ClassVar[str] = "row"  # what the log calls a row of the features
@@ -82,14 +84,15 @@ class Split(ABC):
     @property
     def facts(self) -> dict[str, Any]:
         """What settings.json and eval_results.json record about this split."""
-        return {"rows": len(self), "features": self.figures}
+        drawn = {} if self.drawn_from is None else {"drawn_from": self.drawn_from}
+        return {"rows": len(self), "features": self.figures} | drawn
 
     @cached_property
     def figures(self) -> Figures:
         """How much of the texts reaches the model, see processor.quality."""
         return measure(self.features, self.tokenizer, Frame.of(self.tokenizer, len(self.task.text)))
 
-    # -- holding out a part ------------------------------------------------------------------------------------------------------
+    # -- parts -------------------------------------------------------------------------------------------------------------------
 
     def hold_out(self, ratio: float, name: str = "dev") -> tuple[Self, Self]:
         """Return this split without about `ratio` of its examples, and those as the split `name`.
@@ -112,6 +115,19 @@ class Split(ABC):
 
         Raises ConfigError, "holds out ...", if one of them would be empty.
         """
+
+    def draw(self, number: int, seed: int) -> Self:
+        """Return `number` of the examples, the first of a shuffle by `seed`, in the order of the file; all if there are no more.
+
+        For the same seed, a smaller number gives a part of what a larger one gives.
+        """
+        if number >= self.size:
+            return self
+        shuffled = np.random.default_rng([seed, DRAW]).permutation(self.size)
+        drawn = replace(self.select(self.name, np.sort(shuffled[:number])), drawn_from=self.size)
+        logger.info("%s: %s of %s examples drawn (max_train_samples)", self.name, f"{number:,}", f"{self.size:,}")
+        drawn.check_contents()
+        return drawn
 
     def select(self, name: str, rows: np.ndarray) -> Self:
         """Return the given examples (numbers, int64, ascending) as the split `name`."""

@@ -260,6 +260,8 @@ def _check(values: dict[str, Any], sources: dict[str, str]) -> list[str]:
             problems.append(
                 f"{given(f'{split}_ratio')}: conflicts with {split}_file = {shorten(file, MAX_QUOTED)}; remove one of them"
             )
+    if values["early_stopping_patience"] and not (values["dev_file"] or values["dev_ratio"]):
+        problems.append(f"{given('early_stopping_patience')}: there is no dev set to score on; pass --dev_file or --dev_ratio")
     if values["threshold"] == "dev" and not (values["dev_file"] or values["dev_ratio"]):
         problems.append(f"{given('threshold')}: there is no dev set to choose it on; pass --dev_file or --dev_ratio")
     if values["overwrite_output_dir"] and sources["overwrite_output_dir"] == COMMAND_LINE and not values["do_train"]:

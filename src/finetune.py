@@ -24,7 +24,7 @@ from src.models import load_checkpoint_model, load_checkpoint_tokenizer, load_to
 from src.progress import log_once, logging_to, seconds_since_start
 from src.run_files import LOG
 from src.run_folder import RunFolder
-from src.settings import Settings
+from src.settings import Settings, counts_for
 from src.trackers import require_tracker
 from src.train import train
 from src.unpadding import can_unpad, unpad_encoder
@@ -164,4 +164,5 @@ def wrap_model(
     pad_token_id = getattr(model.config, "pad_token_id", None) or 0
     collate = Collator(pad_token_id, uses_segments(model.config), accelerator.device, length, head.labels)
     on_device = torch.tensor(list(weights.values()), device=accelerator.device) if weights else None
-    return TaskModel(model, collate, head, settings, unpads, on_device)
+    smoothing = settings.label_smoothing if counts_for("label_smoothing", task.kind) else 0.0
+    return TaskModel(model, collate, head, settings, unpads, on_device, smoothing)

@@ -20,7 +20,7 @@ class Head:
     """The head for one kind of task."""
 
     auto_class: str  # class of transformers that adds the head to an encoder
-    # logits, labels -> sum of the losses of all items, a scalar; `weights=` as src.class_weights computes them, if it does
+    # logits, labels -> sum of the losses of all items, a scalar; `weights=` and `smoothing=` if the settings are for this kind
     summed_loss: Callable[..., Tensor]
     logits: Callable[[Any, Batch], Tensor] = lambda output, batch: output.logits  # output of the transformers model -> logits
     postprocess: Callable[[Tensor, Batch, Settings], Tensor] = lambda logits, batch, settings: logits  # what evaluation keeps
@@ -30,19 +30,24 @@ class Head:
     word_level: bool = False  # the task labels words, so the ids of a word must not depend on whether a space precedes it
 
 
-def cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
+def cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor | None = None, smoothing: float = 0.0) -> Tensor:
     """Return the summed cross entropy, a scalar. logits float [..., C], labels int64 [...] with IGNORE_INDEX for no item.
 
-    weights: float [C]; the loss of an item is multiplied by the weight of its label.
+    weights: float [C]; the loss of an item is multiplied by the weight of its label. smoothing: the share of the target that is
+    spread evenly over all classes, each with its own weight, as in torch.
     """
-    return functional.cross_entropy(logits.flatten(0, -2), labels.flatten(), weights, reduction="sum", ignore_index=IGNORE_INDEX)
+    return functional.cross_entropy(
+        logits.flatten(0, -2), labels.flatten(), weights, reduction="sum", ignore_index=IGNORE_INDEX, label_smoothing=smoothing
+    )
 
 
-def binary_cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
+def binary_cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor | None = None, smoothing: float = 0.0) -> Tensor:
     """Return the binary cross entropy, averaged over labels and summed over rows, a scalar. Both float [B, C].
 
-    weights: float [C]; the loss of a label that a row has is multiplied by its weight.
+    weights: float [C]; the loss of a label that a row has is multiplied by its weight. smoothing: the share of each target, 0 or
+    1, that is replaced by 1/2.
     """
+    labels = labels * (1 - smoothing) + smoothing / 2
     summed = functional.binary_cross_entropy_with_logits(logits, labels, pos_weight=weights, reduction="sum")
     return summed / logits.shape[-1]
 
@@ -140,6 +145,7 @@ class TaskModel:
     settings: Settings
     unpadded: bool = False  # the encoder runs without padding (src.unpadding)
     weights: Tensor | None = None  # of the labels in the loss of training (src.class_weights), float32 [C]
+    smoothing: float = 0.0  # of the labels in the loss of training
 
     def logits(self, batch: Batch) -> Tensor:
         """Run the model: float [B, C], or [B, L, C] if each token has outputs. The only place that does, in training, too."""
@@ -148,9 +154,11 @@ class TaskModel:
             return self.head.logits(self.model(**batch.inputs), batch)
 
     def training_loss(self, batch: Batch) -> Tensor:
-        """Return the sum of the weighted losses of a batch's items, a scalar. Losses in evaluation are not weighted."""
-        weighted = {} if self.weights is None else {"weights": self.weights}
-        return self.head.summed_loss(self.logits(batch), batch.labels, **weighted)
+        """Return the sum of the losses of a batch's items, a scalar; in evaluation without weights and smoothing."""
+        options: dict[str, Any] = {} if self.weights is None else {"weights": self.weights}
+        if self.smoothing:
+            options["smoothing"] = self.smoothing
+        return self.head.summed_loss(self.logits(batch), batch.labels, **options)
 
     def postprocess(self, logits: Tensor, batch: Batch) -> Tensor:
         """Return what evaluation keeps of the logits: one entry per row of the batch, or per real token."""

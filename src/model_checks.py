@@ -11,6 +11,7 @@ from transformers import PreTrainedModel
 
 from src.errors import ModelError, brief
 from src.model_files import CHOOSE_AN_ENCODER, too_long
+from src.optimizer import depths_below_head
 from src.settings import Settings
 from src.train_state import random_state, set_random_state
 
@@ -18,9 +19,11 @@ from src.train_state import random_state, set_random_state
 def check_model(model: PreTrainedModel, tokenizer: Any, settings: Settings) -> None:
     """Raise ModelError if a model on the CPU cannot be trained on rows of `max_seq_len` ids of the tokenizer.
 
-    Its weights must be finite, its embeddings must cover all ids and positions, and its attention must see later tokens. The
-    model's mode and the global random states stay as they are.
+    Its weights must be finite, its embeddings must cover all ids and positions, its attention must see later tokens, and if their
+    learning rates differ, its layers must be found. The model's mode and the global random states stay as they are.
     """
+    if settings.layer_decay < 1:
+        depths_below_head(model)
     name = settings.model_name_or_path
     ids = tokenizer.get_vocab().values()
     embeddings = len(model.get_input_embeddings().weight)

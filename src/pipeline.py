@@ -54,5 +54,9 @@ def _complete(run: RunFolder, task: Task, files: Mapping[str, DataFile], load_sp
     splits = {name: load_split(name, file, settings, task, components.tokenizer) for name, file in files.items()}
     for name, ratio in settings.held_out.items():
         splits["train"], splits[name] = splits["train"].hold_out(ratio, name)
+    if run.has_checkpoints:
+        splits.pop("train", None)  # what they were trained on is on record
+    elif settings.max_train_samples and "train" in splits:
+        splits["train"] = splits["train"].draw(settings.max_train_samples, settings.seed)
     if not settings.features_only:
         train_and_score(run, task, components, splits)

@@ -17,7 +17,7 @@ from src.settings import Settings
 SETTINGS = "settings.json"
 RESULTS = "eval_results.json"
 RESULT_LINES = "eval_results.txt"
-COST = "cost.json"  # written when training has made its last update, not earlier
+COST = "cost.json"  # written when training has made its last update, planned or by early stopping, not earlier
 LOG_LINES = "log.jsonl"
 LOG = "train.log"
 RESUME = "resume"  # folder of the state that an unfinished training resumes from

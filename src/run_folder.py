@@ -219,10 +219,10 @@ class RunFolder:
             with atomic_write(self.state_file) as path:
                 yield path
 
-    def rewind(self, step: int) -> None:
-        """Load the saved scores up to `step`, and drop later ones and later lines of log.jsonl.
+    def rewind(self, step: int, unlogged: int = 0) -> None:
+        """Load the saved scores up to `step`, and drop later ones, and later lines of log.jsonl.
 
-        Raises CheckpointError if the saved scores are damaged.
+        unlogged: the last steps that training is still to log. Raises CheckpointError if the saved scores are damaged.
         """
         try:
             self.history.load_state_dict(read_saved_scores(self.folder), step)
@@ -232,7 +232,7 @@ class RunFolder:
             write_json(self.folder / SCORES, self.history.state_dict())
         path = self.folder / LOG_LINES
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
-        kept = [line for line in lines if 0 < step_of_line(line) <= step]
+        kept = [line for line in lines if 0 < step_of_line(line) <= step - unlogged]
         if len(kept) < len(lines):
             write_lines(path, kept)
 

@@ -56,6 +56,15 @@ class ScoreHistory:
         """Return the one of `steps` that is best on test, the earliest on ties. Published tables are made this way."""
         return self._best("test", steps)
 
+    def best_on_dev(self) -> int | None:
+        """Return the step, saved or not, that is best on dev, the earliest on ties; None if none has been scored."""
+        return self._best("dev", sorted(self.scores))
+
+    def scorings_since_best(self) -> int:
+        """Return how many steps have been scored on dev after the best one."""
+        best = self.best_on_dev()
+        return sum(step > best and self.has(step, "dev") for step in self.scores) if best is not None else 0
+
     def _best(self, split: str, steps: list[int]) -> int | None:
         scored = [step for step in steps if self.has(step, split)]
         return max(scored, key=lambda step: (self.scores[step][split][self.headline], -step), default=None)

@@ -110,6 +110,9 @@ class Settings(BaseModel):
 
     # Training
     do_train: bool = _setting("nothing", True, "fine-tune the model")
+    max_train_samples: int = _setting(
+        "training", 0, "train on so many rows or questions, drawn by seed from what is not held out; 0: all", ge=0
+    )
     train_batch_size: int = _setting("training", 32, "rows per batch", gt=0)
     padding: Literal["none", "longest", "max_length"] = _setting(
         "training", "none", "none: process real tokens only; longest: pad to the longest row of the batch"
@@ -121,7 +124,13 @@ class Settings(BaseModel):
     num_train_epochs: float = _setting("training", 10, "passes over the training file", gt=0, allow_inf_nan=False)
     max_steps: int = _setting("training", -1, "number of updates; -1: from num_train_epochs", ge=-1)
     learning_rate: float = _setting("training", 5e-5, "peak learning rate", gt=0, allow_inf_nan=False)
+    lr_scheduler: Literal["linear", "cosine", "constant"] = _setting(
+        "training", "linear", "course of the learning rate after its warm-up: falls to 0, or stays constant"
+    )
     warmup_proportion: float = _setting("training", 0.0, "share of the updates with a rising learning rate", ge=0, le=1)
+    layer_decay: float = _setting(
+        "training", 1.0, "factor of the learning rate from each layer to the one below; embeddings are the lowest", gt=0, le=1
+    )
     weight_decay: float = _setting("training", 0.0, "weight decay, except for biases and norms", ge=0, allow_inf_nan=False)
     adam_epsilon: float = _setting("training", 1e-8, "epsilon of AdamW", gt=0, allow_inf_nan=False)
     max_grad_norm: float = _setting("training", 1.0, "norm at which gradients are clipped", gt=0)
@@ -131,6 +140,14 @@ class Settings(BaseModel):
         "weights of the labels in the loss: none, balanced (rare labels count more), or FILE.json with label: weight",
         kinds=("classification", "multi_label"),
         min_length=1,
+    )
+    label_smoothing: float = _setting(
+        "training",
+        0.0,
+        "share of each target in training that is spread evenly over the classes, or over yes and no of each label",
+        kinds=("classification", "multi_label"),
+        ge=0,
+        lt=1,
     )
     seed: int = _setting("training", 42, "seed of the new head, the order of the rows and dropout", ge=0, le=2**32 - 1)
     mixed_precision: Literal["auto", "no", "bf16", "fp16"] = _setting("training", "auto", "auto: bf16 if the GPU supports it")
@@ -150,6 +167,9 @@ class Settings(BaseModel):
     )
     eval_batch_size: int = _setting("nothing", 64, "rows per evaluation batch at max_seq_len; more if they are shorter", gt=0)
     logging_steps: int = _setting("training", 1000, "updates between two scorings", gt=0)
+    early_stopping_patience: int = _setting(
+        "training", 0, "scorings on dev in a row without a better score after which training ends; 0: never", ge=0
+    )
     evaluate_test_during_training: bool = _setting(
         "training", False, "score test as well as dev every logging_steps (alias: evaluate_during_training)"
     )

@@ -35,14 +35,12 @@ def train(task_model: TaskModel, tokenizer: Any, split: Split, accelerator: Acce
     with signals.ending_at_check():
         try:
             _save_and_score(state, tokenizer, scorer)
-            while state.step < plan.total:
-                learning_rate = state.learning_rate
+            while not _has_ended(state, run):
                 state.advance()
                 if progress.due():
-                    progress.show(state.step, _describe(state, learning_rate))
+                    progress.show(state.step, _describe(state))
                 if state.step % settings.log_every == 0 or state.step == plan.total:
-                    _log(state, learning_rate, run)
-                    scorer.tracker.update()
+                    _log(state, scorer)
                 _save_and_score(state, tokenizer, scorer)
                 signals.check()
         except Interrupted as error:
@@ -54,13 +52,33 @@ def train(task_model: TaskModel, tokenizer: Any, split: Split, accelerator: Acce
             _save_state(state, scorer)
             raise
     progress.close()
-    run.finish_training(state.cost())
+    if state.meter.updates:  # training has stopped early, between two lines of the log
+        _log(state, scorer)
+    run.finish_training(state.cost() | _early_stop(state, run))
+
+
+def _has_ended(state: TrainState, run: RunFolder) -> bool:
+    """Return whether all updates are made, or `early_stopping_patience` scorings on dev in a row were not better."""
+    patience = state.settings.early_stopping_patience
+    return state.step == state.plan.total or 0 < patience <= run.history.scorings_since_best()
+
+
+def _early_stop(state: TrainState, run: RunFolder) -> dict[str, Any]:
+    """Return the entry of cost.json about a training that has stopped early, and log it; empty for other trainings."""
+    step, planned, history = state.step, state.plan.total, run.history
+    if step == planned:
+        return {}
+    best = history.best_on_dev()
+    assert best is not None
+    reason = f"{history.headline} on dev was not better than at step {best} in {history.scorings_since_best()} scorings in a row"
+    logger.info("training stopped early, at step %d of %d: %s", step, planned, reason)
+    return {"stopped_early": {"step": step, "planned_steps": planned, "best_step": best, "reason": reason}}
 
 
 def _save_and_score(state: TrainState, tokenizer: Any, scorer: Scorer) -> None:
     """Save and score if the settings ask for it at this step; leave out what was done before an interruption."""
     step, settings, run = state.step, state.settings, scorer.run
-    saves = step > 0 and (step == state.plan.total or step % settings.save_steps == 0)
+    saves = step > 0 and (step % settings.save_steps == 0 or _has_ended(state, run))
     scores = step > 0 and step % settings.logging_steps == 0
     if not (scores or saves):
         return
@@ -73,6 +91,9 @@ def _save_and_score(state: TrainState, tokenizer: Any, scorer: Scorer) -> None:
         with run.new_checkpoint(step) as folder:
             state.save_checkpoint(folder, tokenizer)
     scorer.score(state.task_model, step, splits_to_score(scores, saves, settings))
+    if not saves and _has_ended(state, run):
+        _save_and_score(state, tokenizer, scorer)  # its score on dev has just made this step the last one
+        return
     if saves:
         run.prune()
     state.meter.start_clock()
@@ -89,20 +110,22 @@ def splits_to_score(scores: bool, saves: bool, settings: Settings) -> list[str]:
     return ["dev", "test"] if on_test else ["dev"]
 
 
-def _describe(state: TrainState, learning_rate: float) -> str:
+def _describe(state: TrainState) -> str:
     """Return the measurements of the last updates for the progress bar."""
     now = state.meter.read()
     loss = "not finite" if now["loss"] is None else f"{now['loss']:.4f}"
-    return f"loss {loss}, lr {learning_rate:.2e}, {now['examples_per_s']:.0f} examples/s"
+    return f"loss {loss}, lr {state.learning_rate:.2e}, {now['examples_per_s']:.0f} examples/s"
 
 
-def _log(state: TrainState, learning_rate: float, run: RunFolder) -> None:
+def _log(state: TrainState, scorer: Scorer) -> None:
+    """Write the measurements since the last line into log.jsonl."""
     step, meter = state.step, state.meter
-    now = meter.read()
-    run.log({"step": step, "epoch": round(step / state.plan.updates_per_epoch, 4), "learning_rate": learning_rate, **now})
+    now, epoch = meter.read(), round(step / state.plan.updates_per_epoch, 4)
+    scorer.run.log({"step": step, "epoch": epoch, "learning_rate": state.learning_rate, **now})
     if now["skipped"]:
         logger.warning("%d of the %d updates up to step %d were not finite and were skipped", now["skipped"], meter.updates, step)
     meter.clear()
+    scorer.tracker.update()
 
 
 def _save_state(state: TrainState, scorer: Scorer) -> None:
@@ -127,7 +150,7 @@ def _load_state(state: TrainState, scorer: Scorer) -> None:
         scorer.seconds, computed = float(saved["evaluation_seconds"]), saved["computed"]
     except DAMAGE as error:
         raise damaged_state(run.state_file, error) from None
-    run.rewind(state.step)
+    run.rewind(state.step, state.meter.updates)
     logger.info("%s: resuming from step %d", run.folder, state.step)
     if computed != state.computed:
         logger.warning("started %s, resuming %s: results will not be reproducible", computed, state.computed)

@@ -15,8 +15,6 @@ from accelerate.optimizer import AcceleratedOptimizer
 from accelerate.utils import set_seed
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from torch.optim import AdamW
-from transformers import get_linear_schedule_with_warmup
 
 from src import ranks
 from src.batches import Batch, bucketed_order, epoch_order, items_of_rows, micro_batches, shares
@@ -24,6 +22,7 @@ from src.data import Features
 from src.device import is_out_of_memory
 from src.heads import TaskModel
 from src.meter import MAX_NONFINITE_IN_A_ROW, MAX_NONFINITE_IN_A_ROW_FP16, Meter, Update
+from src.optimizer import make_optimizer, make_schedule
 from src.settings import Settings
 
 logger = logging.getLogger(__name__)
@@ -52,16 +51,6 @@ class Plan:
         return cls(rows_per_update, updates_per_epoch, by_epochs if settings.max_steps < 0 else settings.max_steps)
 
 
-def make_optimizer(model: nn.Module, settings: Settings) -> AdamW:
-    """Return fused AdamW. Vectors (biases and the weights of LayerNorm) have no weight decay."""
-    weights = [weight for weight in model.parameters() if weight.requires_grad]
-    groups = [
-        {"params": [weight for weight in weights if weight.ndim > 1], "weight_decay": settings.weight_decay},
-        {"params": [weight for weight in weights if weight.ndim <= 1], "weight_decay": 0.0},
-    ]
-    return AdamW(groups, lr=settings.learning_rate, eps=settings.adam_epsilon, fused=True)
-
-
 class TrainState:
     """A model in training: model, optimizer, schedule, the number of updates made so far (`step`), and their measurements."""
 
@@ -70,8 +59,7 @@ class TrainState:
         self.settings = settings = task_model.settings
         self.plan = Plan.of(len(features), settings)
         optimizer = make_optimizer(task_model.model, settings)
-        warmup_steps = int(settings.warmup_proportion * self.plan.total)
-        self.schedule = get_linear_schedule_with_warmup(optimizer, warmup_steps, self.plan.total)
+        self.schedule = make_schedule(optimizer, settings, self.plan.total)
         model, self.optimizer = accelerator.prepare(task_model.model, optimizer)
         self.task_model = replace(task_model, model=model)
         uses_scaler = accelerator.scaler is not None
@@ -87,8 +75,8 @@ class TrainState:
 
     @property
     def learning_rate(self) -> float:
-        """The learning rate of the next update."""
-        return float(self.schedule.get_last_lr()[0])
+        """The learning rate of the last update: that of the head, if those of the layers differ."""
+        return float(self.schedule.base_lrs[0] * self.schedule.lr_lambdas[0](self.step - 1))
 
     @ranks.on_every_rank
     def advance(self) -> None:

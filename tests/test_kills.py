@@ -10,11 +10,13 @@ CASES = {
     "run_ner.py": ["--dev_ratio", "0.2", "--batching", "bucketed"],
     "run_squad.py": ["--save_optimizer", "--save_total_limit", "-1"],
 }
+# Ends at step 6, between two checkpoints: no score on dev, at 3, 4 and 6, is better than the first one.
+EARLY_STOP = ["--dev_ratio", "0.2", "--early_stopping_patience", "2", "--learning_rate", "1e-9"]
 
 
-def kill_runs(command, tmp_path, script, number, how="fork"):
+def kill_runs(command, tmp_path, script, number, how="fork", flags=()):
     """Kill runs of a script `number` times; return how many kills there were of each kind."""
-    arguments = [*CASES[script], *SHORT, "--config_file", "tiny.json", "--data_dir", "data/sample"]
+    arguments = [*CASES[script], *SHORT, *flags, "--config_file", "tiny.json", "--data_dir", "data/sample"]
     places = ["--feature_cache_dir", str(tmp_path / "cache")]
     (tmp_path / "work").mkdir()
     done = command("tests/kills.py", how, str(tmp_path / "work"), "0", str(number), script, *arguments, *places, timeout=None)
@@ -31,6 +33,14 @@ def kill_runs(command, tmp_path, script, number, how="fork"):
 def test_runs_killed_at_any_moment_end_like_an_undisturbed_one(command, tmp_path, script, number):
     kills = kill_runs(command, tmp_path, script, number)
     assert all(kills.values())  # while saving, while evaluating, and at any time
+
+
+@pytest.mark.parametrize("number", [3, pytest.param(70, marks=pytest.mark.long)])
+def test_runs_that_stop_early_and_are_killed_stop_at_the_same_step(command, tmp_path, number):
+    kills = kill_runs(command, tmp_path, "run_seq_cls.py", number, flags=EARLY_STOP)
+    assert all(kills.values())
+    cost = json.loads((tmp_path / "work" / "whole" / "cost.json").read_text())
+    assert (cost["stopped_early"]["step"], cost["stopped_early"]["planned_steps"]) == (6, 12)
 
 
 @pytest.mark.long

@@ -64,6 +64,7 @@ CASES = {
     "weighted labels": (3, "topics", [*OWN, "--kind", "multi_label", "--class_weights", "balanced"]),
     "padded": (2, "nsmc", ["--padding", "max_length", "--max_seq_len", "16"]),
     "weighted classes": (2, "kornli", ["--class_weights", "balanced", "--batching", "bucketed"]),
+    "layers and smoothing": (2, "kornli", ["--layer_decay", "0.8", "--lr_scheduler", "cosine", "--label_smoothing", "0.1"]),
     "windows in a row": (3, "korquad", ["--gradient_accumulation_steps", "3", "--padding", "longest"]),
 }
 FAST = ("tails", "tokens")
@@ -109,6 +110,10 @@ def at_step(step, action):
 
 def terminate_all(rank):
     at_step(7, lambda: os.kill(os.getpid(), signal.SIGTERM))
+
+
+def terminate_at_stop(rank):
+    at_step(6, lambda: os.kill(os.getpid(), signal.SIGTERM))
 
 
 def kill_second(rank):
@@ -162,6 +167,21 @@ def test_interrupted_and_killed_processes_resume_to_the_same_bits(run, tmp_path)
     (alone,) = run(1, "alone", *SHORT)  # another number of processes
     assert alone.returncode == 0
     assert re.search(r"started .*, 2 processes, resuming .*: results will not be reproducible", alone.stderr)
+
+
+STOPS = ["--dev_ratio", "0.2", "--early_stopping_patience", "1", "--learning_rate", "1e-9", "--max_train_samples", "30"]
+
+
+def test_all_processes_stop_early(run, tmp_path):
+    """At step 6: dev is scored at 4 and 6. Terminated before step 6 is scored, it stops there, too."""
+    flags, folder = [*SHORT, *STOPS, "--train_batch_size", "8"], tmp_path / "ckpt"
+    assert [done.returncode for done in run(2, "whole", *flags)] == [0, 0]
+    assert json.loads((folder / "whole" / "cost.json").read_text())["stopped_early"]["step"] == 6
+    leader, _ = run(2, "parts", *flags, before=terminate_at_stop)
+    assert leader.returncode == 143 and "step 6 of 12 is saved" in last_line(leader), leader.stderr
+    leader, follower = run(2, "parts", *flags)
+    assert (leader.returncode, follower.returncode, follower.stderr) == (0, 0, ""), leader.stderr
+    assert differences(contents_of(folder / "whole"), contents_of(folder / "parts")) == []
 
 
 def test_followers_end_with_the_leader(run):

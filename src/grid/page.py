@@ -274,5 +274,7 @@ def _about(record: Record) -> Iterable[str]:
     yield f"data files: {', '.join(f'{split} ({facts.status})' for split, facts in record.results.data.items())}"
     yield f"device: {origin.device}; precision: {origin.mixed_precision}"
     speed = f"{cost.tokens_per_s:,.0f} tokens/s, {cost.peak_memory_bytes / 1e9:.2f} GB"
-    yield f"training: {format_seconds(cost.training_seconds)}, {speed}"
+    stop = cost.stopped_early
+    stopped = f", stopped early at step {stop.step} of {stop.planned_steps}" if stop else ""
+    yield f"training: {format_seconds(cost.training_seconds)}, {speed}{stopped}"
     yield f"versions: {', '.join(f'{name} {version}' for name, version in origin.versions.items())}"

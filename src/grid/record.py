@@ -57,6 +57,13 @@ class Results(_JsonObject):
     cautions: dict[str, dict[str, list[str]]] = {}  # step -> split -> reasons to doubt its scores
 
 
+class EarlyStop(_JsonObject):
+    """At which step of how many a training has stopped early."""
+
+    step: int
+    planned_steps: int
+
+
 class Cost(_JsonObject):
     """cost.json."""
 
@@ -65,6 +72,7 @@ class Cost(_JsonObject):
     tokens_per_s: FiniteFloat
     evaluation_seconds: FiniteFloat = 0.0
     preparation_seconds: FiniteFloat = 0.0
+    stopped_early: EarlyStop | None = None
 
 
 class Origin(_JsonObject):

@@ -136,3 +136,18 @@ def test_holds_out_whole_articles(path, settings, tokenizer):
     assert test.upper_bound == {"exact_match": 100, "f1": 100}
     with pytest.raises(ConfigError, match=r"dev_ratio = 0\.5 .* 1 articles"):
         split_of(write(path, corpus(question())), settings, tokenizer, "train").hold_out(0.5)
+
+
+def test_draws_questions_with_all_their_windows(path, settings, tokenizer):
+    """Eight questions on a context that needs three windows: max_train_samples counts questions."""
+    questions = [question(f"q{number}", question="abcde"[number % 5]) for number in range(8)]
+    write(path, corpus(*questions, context="ab cd " + "a " * 20))
+    whole = split_of(path, settings, tokenizer, "train", max_seq_len=16, doc_stride=8, max_query_length=4)
+    windows = len(whole) // 8
+    assert windows > 1
+    parts = {number: whole.draw(number, seed=1) for number in (2, 5)}
+    for number, part in parts.items():
+        assert (len(part), part.facts["rows"], part.facts["drawn_from"]) == (number * windows, number, 8)
+        assert part.examples == [whole.examples[row] for row in part.rows]
+        assert part.features.tensors["example_index"].tolist() == np.repeat(np.arange(number), windows).tolist()
+    assert {*parts[2].rows} < {*parts[5].rows}

@@ -21,6 +21,7 @@ from src.train import train
 
 CPU = torch.device("cpu")
 TEST = {"test": DataFile(Path("test.tsv"), "1" * 64, "other")}
+DEV_AND_TEST = {"dev": DataFile(Path("dev.tsv"), "2" * 64, "other"), **TEST}
 DEFAULTS = Settings(task="nsmc", model_name_or_path="model", test_file="test.tsv")  # everything else by default
 
 
@@ -85,10 +86,11 @@ class Tokenizer:
 
 
 def run_training(settings, model, rows, budget=40, unpads=False):
-    """Train and score `model` until it ends or is interrupted; return its run."""
-    run = find_run(settings, TASKS["nsmc"], TEST)
+    """Train and score `model` until it ends or is interrupted; return its run. With a dev_file there is a dev split."""
+    files = DEV_AND_TEST if settings.has_dev else TEST
+    run = find_run(settings, TASKS["nsmc"], files)
     run.start({}, {})
-    scorer = Scorer(run, {"test": RandomSplit(8, "test")}, budget)
+    scorer = Scorer(run, {name: RandomSplit(8, name) for name in files}, budget)
     try:
         train(task_model(model, settings, unpads), Tokenizer(), RandomSplit(rows), Accelerator(cpu=True), scorer)
         run.finish(scorer.seconds, 1.0)

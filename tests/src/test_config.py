@@ -189,10 +189,11 @@ def test_settings_that_not_all_kinds_of_task_use():
         return {name for name in Settings.model_fields if not counts_for(name, kind)}
 
     span = {"answer_text", "doc_stride", "max_query_length", "max_answer_length", "n_best_size", "strict_data"}
-    assert unused("span") == {"class_weights", "threshold"}
+    labels = {"class_weights", "label_smoothing"}
+    assert unused("span") == labels | {"threshold"}
     assert unused("classification") == span | {"threshold"}
     assert unused("multi_label") == span
-    assert unused("tagging") == unused("regression") == span | {"class_weights", "threshold"}
+    assert unused("tagging") == unused("regression") == span | labels | {"threshold"}
 
 
 def test_the_threshold_is_a_probability_or_chosen_on_dev(folder):
@@ -201,6 +202,22 @@ def test_the_threshold_is_a_probability_or_chosen_on_dev(folder):
     for value, expected in [("1.5", "between 0 and 1"), ("best", "threshold"), ("dev", "no dev set")]:
         with pytest.raises(ConfigError, match=expected):
             load_nsmc(folder, "--threshold", value)
+
+
+def test_early_stopping_needs_a_dev_set(folder):
+    assert load_nsmc(folder, "--early_stopping_patience", "3", "--dev_ratio", "0.1").early_stopping_patience == 3
+    with pytest.raises(ConfigError, match=r"early_stopping_patience = 3: .* dev .*--dev_file or --dev_ratio"):
+        load_nsmc(folder, "--early_stopping_patience", "3")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("layer_decay", "0"), ("layer_decay", "1.1"), ("layer_decay", "nan"), ("label_smoothing", "1"), ("label_smoothing", "-0.1"),
+     ("max_train_samples", "-1"), ("early_stopping_patience", "-1"), ("lr_scheduler", "polynomial")],
+)  # fmt: skip
+def test_rejects_values_out_of_range(folder, name, value):
+    with pytest.raises(ConfigError, match=f"command line: {name} = "):
+        load_nsmc(folder, f"--{name}={value}")
 
 
 def test_settings_of_a_model_are_reset_for_another_model(folder):

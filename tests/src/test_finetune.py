@@ -4,12 +4,16 @@ import weakref
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
+import torch
 from accelerate import Accelerator
+from safetensors.torch import load_file
 from transformers import ElectraConfig, RobertaConfig, RobertaForSequenceClassification
 
 from processor import TASKS
 from src import finetune
+from src.batches import epoch_order
 from src.errors import EnvironmentFailure, ModelError
 from src.evaluate import Scorer, predict
 from src.finetune import Components, load_checkpoint, prepare, score_checkpoints, train_and_score, wrap_model
@@ -162,6 +166,34 @@ def test_records_the_weights_of_labels_and_trains_with_them(settings, saved_mode
     assert (balanced, given) == (pytest.approx(plain), pytest.approx(10 * plain))
     plain, _, given = [run.history.scores[5]["test"]["loss"] for run in runs]
     assert given < 2 * plain  # the loss in evaluation is not weighted
+
+
+def loss_by_torch(model, split, rows, smoothing):
+    batch = task_model(model).collate(split.features, rows)
+    return torch.nn.functional.cross_entropy(model(**batch.inputs).logits, batch.labels, label_smoothing=smoothing).item()
+
+
+def test_smooths_labels_in_training_only(settings, saved_models):
+    def confident_model():
+        model = small_model()
+        model.classifier.out_proj.weight.data *= 1000
+        return model
+
+    run = train_and_score_small(settings, confident_model(), label_smoothing=0.5, log_every=1)
+    losses = [loss_by_torch(confident_model(), RandomSplit(20), epoch_order(20, 42, 0)[:4], share) for share in (0.0, 0.5)]
+    assert losses[0] != pytest.approx(losses[1], rel=0.01)
+    assert log_of(run)[0]["loss"] == pytest.approx(losses[1], rel=1e-4)
+    trained = small_model().eval()
+    trained.load_state_dict(load_file(run.checkpoint_folder(5) / "model.safetensors"))
+    losses = [loss_by_torch(trained, RandomSplit(8, "test"), np.arange(8), share) for share in (0.0, 0.5)]
+    assert losses[0] != pytest.approx(losses[1], rel=0.01)
+    assert run.history.scores[5]["test"]["loss"] == pytest.approx(losses[0], rel=1e-4)
+
+
+@pytest.mark.parametrize(("task", "expected"), [("nsmc", 0.1), ("korsts", 0.0), ("naver-ner", 0.0), ("korquad", 0.0)])
+def test_smoothing_is_for_kinds_that_use_it(settings, task, expected):
+    chosen = settings(task, label_smoothing=0.1)
+    assert wrap_model(small_model(), chosen, TASKS[task], Accelerator(cpu=True)).smoothing == expected
 
 
 def test_a_full_memory_ends_the_run_with_advice(settings):

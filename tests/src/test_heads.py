@@ -65,6 +65,28 @@ def test_losses_are_multiplied_by_the_weight_of_their_label():
     assert row.item() == pytest.approx(expected)
 
 
+def test_smoothed_classes_are_those_of_torch():
+    """A tenth of each target is spread over four classes, also if they have weights, whose sum is not divided by."""
+    logits, labels, weights = torch.randn(5, 4), torch.tensor([0, 3, 3, 1, 2]), torch.tensor([3.0, 0.5, 1.0, 2.0])
+    log_p = torch.log_softmax(logits, 1)
+    targets = torch.full((5, 4), 0.025) + 0.9 * torch.eye(4)[labels]
+    assert cross_entropy(logits, labels, smoothing=0.1).item() == pytest.approx(-(targets * log_p).sum().item(), rel=1e-5)
+    weighted = -(targets * weights * log_p).sum().item()
+    assert cross_entropy(logits, labels, weights, 0.1).item() == pytest.approx(weighted, rel=1e-5)
+    by_torch = torch.nn.functional.cross_entropy(logits, labels, label_smoothing=0.1)
+    assert cross_entropy(logits, labels, smoothing=0.1).item() / 5 == pytest.approx(by_torch.item(), rel=1e-5)
+
+
+def test_smoothed_labels_are_nearer_to_one_half():
+    """With 0.2, a label that a row has is 0.9, and one that it has not is 0.1; weights are for the part that it has."""
+    logits, labels, weights = torch.tensor([[1.0, -2.0]]), torch.tensor([[1.0, 0.0]]), torch.tensor([3.0, 0.5])
+    yes, no = [math.log1p(math.exp(-x)) for x in (1.0, -2.0)], [math.log1p(math.exp(x)) for x in (1.0, -2.0)]
+    expected = (0.9 * yes[0] + 0.1 * no[0] + 0.1 * yes[1] + 0.9 * no[1]) / 2
+    assert binary_cross_entropy(logits, labels, smoothing=0.2).item() == pytest.approx(expected)
+    expected = (3 * 0.9 * yes[0] + 0.1 * no[0] + 0.5 * 0.1 * yes[1] + 0.9 * no[1]) / 2
+    assert binary_cross_entropy(logits, labels, weights, 0.2).item() == pytest.approx(expected)
+
+
 def test_the_loss_of_spans_is_the_mean_of_both_ends_and_ignores_padding():
     """For uniform logits over two real tokens in one row and four in the other."""
     logits = torch.zeros(2, 4, 2)

@@ -81,6 +81,8 @@ def test_resumes_an_interrupted_run(settings):
     assert (list(run.history.scores), run.history.cautions) == ([1, 2], {})
     assert list(json.loads((run.folder / "resume" / "scores.json").read_text())["scores"]) == ["1", "2"]
     assert run.state_file.is_file()
+    run.rewind(2, unlogged=1)  # the state was saved before the line of step 2
+    assert (run.folder / "log.jsonl").read_text() == '{"step": 1}\n'
     finish(run)
     assert not (run.folder / "resume").exists()
 

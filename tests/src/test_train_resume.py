@@ -63,6 +63,9 @@ def lines_of(run):
         {"batching": "bucketed"},
         {"warmup_proportion": 0.5, "max_grad_norm": 0.1},
         {"unpads": True},
+        {"layer_decay": 0.7, "lr_scheduler": "cosine", "warmup_proportion": 0.3, "weight_decay": 0.1},
+        # It ends at step 9, between two checkpoints and two lines of the log: dev is scored at 3, 4, 6, 8 and 9.
+        {"dev_file": "ratings_test.txt", "early_stopping_patience": 4, "learning_rate": 1e-9},
     ],
     ids=str,
 )
@@ -83,6 +86,7 @@ def test_resumes_from_every_step_bit_for_bit(settings, monkeypatch, changes):
     assert run.history.scores == whole.history.scores
     assert (run.folder / "eval_results.json").read_bytes() == (whole.folder / "eval_results.json").read_bytes()
     assert run.checkpoints() == whole.checkpoints()
+    assert max(run.checkpoints()) == lines_of(run)[-1]["step"] == (9 if "early_stopping_patience" in changes else 12)
     assert not (run.folder / "resume").exists()
 
 

@@ -57,6 +57,14 @@ def test_texts_of_a_run(run, allowed):
         assert ("--html_report with_texts" in page) != (allowed or with_texts)
 
 
+def test_a_page_says_at_which_step_training_stopped_early(run):
+    assert "stopped early" not in write(run)
+    path = run.folder / "cost.json"
+    stop = {"step": 30, "planned_steps": 90, "best_step": 10, "reason": "acc was not better"}
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"stopped_early": stop}))
+    assert "stopped early at step 30 of 90" in write(run)
+
+
 def test_cautions_and_unreadable_predictions_are_shown(run):
     results = run.folder / "eval_results.json"
     results.write_text(
