@@ -1,15 +1,11 @@
 """Upload a checkpoint with its model card to the Hugging Face hub. Nothing is uploaded with --dry_run."""
 
-import logging
 from pathlib import Path
 
 from predict import find_task
-from src.card import licence_notice
 from src.cli import Parser, run_command
 from src.run_files import read_settings
-from src.share import check_name, model_files, staged, upload
-
-logger = logging.getLogger(f"src.{__name__}")
+from src.share import announce, check_name, staged, upload
 
 EPILOG = """
 The repository is created if there is none. The token is the one that `hf auth login` has saved, or that of HF_TOKEN.
@@ -25,10 +21,7 @@ def main() -> None:
     given = parser.parse_args()
     task = find_task(read_settings(given.checkpoint).task, given.checkpoint)
     check_name(given.to)
-    logger.warning("%s", licence_notice(task))
-    files = model_files(given.checkpoint)
-    if others := sorted({path.name for path in given.checkpoint.iterdir()} - {path.name for path in files}):
-        logger.info("not of the model, left out: %s", ", ".join(others))
+    announce(given.checkpoint, task)
     with staged(given.checkpoint) as folder:
         for path in sorted(folder.iterdir()):
             print(f"{path.stat().st_size:>15,}  {path.name}")

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pydantic import ValidationError
+
 from src.data import Scores, Task
 from src.files import read_json, write_lines
 from src.metrics import METRICS, display_name
@@ -52,12 +54,13 @@ NOT_ALLOWED = "It is not known to allow passing its texts on: check whether a mo
 def write_card(checkpoint: Path, step: int, history: ScoreHistory) -> None:
     """Write README.md of the checkpoint of `step`, with the scores it has so far.
 
-    There is none without the checkpoint, or if an older version has saved it without the definition of its task.
+    There is none without the checkpoint, or if an older version has saved it without the task's definition or in another form.
     """
     record = read_json(checkpoint / SETTINGS)
-    if "definition" not in record:
+    try:
+        task = Task.model_validate_json(json.dumps(record.get("definition")))
+    except ValidationError:
         return
-    task = Task.model_validate_json(json.dumps(record["definition"]))
     card = Card(record, task, step, history.scores.get(step, {}), history.cautions.get(step, {}))
     write_lines(checkpoint / CARD, card.lines())
 
@@ -128,7 +131,7 @@ class Card(NamedTuple):
             more |= {"metrics": list(dict.fromkeys(result.metric_type for result in results)), "eval_results": results}
             more |= {"model_name": f"{self.base.split('/')[-1]}-{self.settings['task']}"}
         data = ModelCardData(language="ko", library_name="transformers", pipeline_tag=tag, **more)
-        return str(data.to_yaml(line_break="\n"))
+        return str(data.to_yaml(line_break="\n")).rstrip("\n")
 
     def _made_by(self) -> str:
         version = self.record.get("version")

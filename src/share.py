@@ -1,5 +1,6 @@
 """Upload a checkpoint to the Hugging Face hub: which of its files, without paths of this machine, and what may go wrong."""
 
+import logging
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -7,9 +8,13 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from src.card import licence_notice
+from src.data import Task
 from src.errors import BenchmarkError, CheckpointError, ConfigError, EnvironmentFailure, brief
 from src.files import read_json, write_json
 from src.run_files import CARD, SETTINGS
+
+logger = logging.getLogger(__name__)
 
 # The files of a model. What else lies in the folder, such as predictions with texts of a corpus, is never uploaded.
 MODEL_FILES = re.compile(
@@ -26,6 +31,14 @@ REFUSALS = {
     403: f"the token may not write there. Name a repository of your own. {LOG_IN}",
     404: f"there is no such user or organization, or the token may not write there. {LOG_IN}",
 }
+
+
+def announce(checkpoint: Path, task: Task) -> None:
+    """Log the licence of the corpus, and what in the checkpoint's folder is not uploaded."""
+    logger.warning("%s", licence_notice(task))
+    others = {path.name for path in checkpoint.iterdir()} - {path.name for path in model_files(checkpoint)}
+    if others:
+        logger.info("not of the model, left out: %s", ", ".join(sorted(others)))
 
 
 @contextmanager
@@ -100,6 +113,8 @@ def upload(folder: Path, repository: str, private: bool) -> str:
 
 def _explained(error: Exception, repository: str) -> BenchmarkError:
     """Return the error of this project for one of an upload."""
+    if isinstance(error.__cause__, BenchmarkError):  # such as Interrupted
+        return error.__cause__
     status = getattr(getattr(error, "response", None), "status_code", None)
     if refusal := REFUSALS.get(status or 0):
         return ConfigError(f"{repository}: {refusal}")

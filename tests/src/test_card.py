@@ -91,11 +91,13 @@ def test_a_run_killed_while_a_card_is_completed_completes_it(settings, monkeypat
     assert again.unscored() == [(5, ["dev", "test"])]  # computed again, and then written into the card
 
 
-def test_checkpoints_of_older_versions_are_scored_without_a_card(settings):
+@pytest.mark.parametrize("definition", [None, {"title": "NSMC", "text_columns": ["document"]}])
+def test_checkpoints_of_older_versions_are_scored_without_a_card(settings, definition):
     run = start(settings)
     save(run, 5)
     record = json.loads((run.checkpoint_folder(5) / "settings.json").read_text())
     del record["definition"]
+    record |= {"definition": definition} if definition else {}
     (run.checkpoint_folder(5) / "settings.json").write_text(json.dumps(record))
     (run.checkpoint_folder(5) / "README.md").unlink()
     run.add_scores(5, "dev", {"acc": 0.5})

@@ -1,11 +1,12 @@
 """Uploads of checkpoints to a small hub on the loopback address."""
 
 import json
+import signal
 
 import pytest
-from huggingface_hub import constants
+from huggingface_hub import HfApi, constants
 
-from src.errors import CheckpointError, ConfigError, EnvironmentFailure
+from src.errors import CheckpointError, ConfigError, EnvironmentFailure, Interrupted
 from src.share import check_name, model_files, staged, upload, without_folders
 from tests.hub import READ_TOKEN, TOKEN, serve
 
@@ -97,6 +98,15 @@ def test_a_hub_that_cannot_be_reached(hub, checkpoint, offline, monkeypatch):
     monkeypatch.setattr(constants, "ENDPOINT", "http://127.0.0.1:9")
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", offline)
     with staged(checkpoint) as folder, pytest.raises(EnvironmentFailure, match="me/my-model: the upload failed"):
+        upload(folder, "me/my-model", private=False)
+
+
+def test_an_interruption_is_none_of_the_network(hub, checkpoint, monkeypatch):
+    def interrupt(*_, **__):
+        raise RuntimeError("Error while uploading") from Interrupted(signal.SIGTERM)
+
+    monkeypatch.setattr(HfApi, "upload_folder", interrupt)
+    with staged(checkpoint) as folder, pytest.raises(Interrupted):
         upload(folder, "me/my-model", private=False)
 
 
