@@ -90,16 +90,10 @@ class Card(NamedTuple):
 
     def lines(self) -> Iterator[str]:
         """Yield the lines of README.md."""
-        name = self.settings["task"]
-        yield from [
-            "---",
-            *self.metadata().splitlines(),
-            "---",
-            "",
-            f"# {_plain(self.base)} fine-tuned on {_plain(self.task.title)}",
-        ]
+        title = f"# {_plain(self.base)} fine-tuned on {_plain(self.task.title)}"
+        yield from ["---", self.metadata(), "---", "", title]
         yield from ["", f"The checkpoint after {self.step:,} updates. {self._made_by()}", "", "| | |", "| :--- | :--- |"]
-        yield from (f"| {fact} | {_plain(value)} |" for fact, value in self._facts(name).items())
+        yield from (f"| {fact} | {_plain(value)} |" for fact, value in self._facts().items())
         yield from ["", "## Scores", "", *self._score_lines(), "", SELECTION["dev" in self.record["data"]], CAUTION]
         yield from ["", "## Data", "", *self._data_lines()]
         yield from ["", "## Use", "", *self._use_lines(), "", "## Licences", "", *self._licence_lines()]
@@ -137,11 +131,11 @@ class Card(NamedTuple):
         version = self.record.get("version")
         return f"Made with the Korean encoder benchmark{f' {version}' if version else ''}."
 
-    def _facts(self, name: str) -> dict[str, str]:
+    def _facts(self) -> dict[str, str]:
         origin = f", commit {self.record['model_revision']}" if self.on_hub else ", a local folder"
         if self.settings.get("from_scratch"):
             origin += "; its architecture with random weights"
-        facts = {"base model": f"{self.base}{origin}", "task": f"{self.task.title} (`{name}`), {self.task.kind}"}
+        facts = {"base model": f"{self.base}{origin}", "task": f"{self.task.title} (`{self.settings['task']}`), {self.task.kind}"}
         facts |= {"source of the data": self.task.source} if self.task.source else {}
         facts |= {"seed": str(self.record["seed"])}
         return facts | {setting: f"{value}, chosen on dev" for setting, value in self.record.get(CHOICES, {}).items()}

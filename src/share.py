@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 # The files of a model. What else lies in the folder, such as predictions with texts of a corpus, is never uploaded.
 MODEL_FILES = re.compile(
     r"README\.md|settings\.json|(generation_|tokenizer_)?config\.json|model[^/]*\.safetensors(\.index\.json)?|tokenizer\.json"
-    r"|special_tokens_map\.json|added_tokens\.json|vocab\.(txt|json)|merges\.txt|[^/]+\.model|\w+\.py"
+    r"|special_tokens_map\.json|added_tokens\.json|vocab[^/]*|merges\.txt|[^/]+\.model|\w+\.py"
 )
 PARTS_WITH_PATHS = ("settings", "layers", "data")  # of settings.json
 

@@ -140,7 +140,7 @@ def test_a_local_model_is_no_base_model_of_the_hub():
 
 def test_a_task_of_ones_own_may_have_any_title_and_no_licence():
     task = TASKS["nsmc"].model_copy(
-        update={"title": 'A | B: "c"\n---\n# d', "licence": "", "source": "", "texts_may_be_shown": False}
+        update={"title": 'A | B: "c"\n---\n# d\u2028e', "licence": "", "source": "", "texts_may_be_shown": False}
     )
     card = load(make(task, {"test": {"acc": 0.5}}))
     assert card.data.eval_results[0].dataset_name == f"{task.title} (not a published file)"

@@ -13,7 +13,7 @@ from tests.hub import READ_TOKEN, TOKEN, serve
 # huggingface_hub's own, when it uploads a git-lfs object
 pytestmark = pytest.mark.filterwarnings("ignore:Use 'content=:DeprecationWarning")
 
-MODEL = ["README.md", "config.json", "model.safetensors", "settings.json", "tokenizer.json", "vocab.txt"]
+MODEL = ["README.md", "config.json", "model.safetensors", "settings.json", "tokenizer.json", "vocab.txt", "vocab_54k.txt"]
 OTHERS = [
     ".README.md.partial", "labels.json", "optimizer.safetensors", "predictions.tsv", "reviews.txt", "report.html", "libx.so",
 ]  # fmt: skip
