@@ -8,13 +8,14 @@ import sys
 from collections.abc import Callable
 from functools import partial
 from types import FrameType
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from src import ranks
 from src.errors import BenchmarkError, ConfigError, Interrupted
 from src.progress import logging_to_screen
 from src.signals import SIGNALS, handling
 from src.streams import abandon, usable_streams
+from src.version import VERSION
 
 logger = logging.getLogger(__name__)
 
@@ -26,7 +27,11 @@ MACHINE_ERRORS = {
 
 
 class Parser(argparse.ArgumentParser):
-    """An argument parser that raises ConfigError instead of exiting."""
+    """An argument parser that knows --version and raises ConfigError instead of exiting."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self.add_argument("--version", action="version", version=f"%(prog)s {VERSION}", help="show the version and exit")
 
     def error(self, message: str) -> NoReturn:
         raise ConfigError(f"{message}. See --help.")

@@ -69,7 +69,7 @@ def help_text(script: str, tasks: Sequence[str], config_dir: Path, other_flags: 
         "",
         "A boolean setting without a value means true. Precedence, from low to high: default, config/tasks/<task>.json,",
         'config/<file>.json, its "tasks" part for the task, command line.',
-        "--print_settings prints the effective settings and where each comes from.",
+        "--print_settings prints the effective settings and where each comes from; --version prints the version.",
     ]
     if other_flags:
         lines += ["", "your own data: any name as --task, --train_file and"]

@@ -19,6 +19,7 @@ from torch import nn
 from src import ranks
 from src.errors import ConfigError
 from src.settings import Settings
+from src.version import VERSION
 
 logger = logging.getLogger(__name__)
 
@@ -91,6 +92,7 @@ def describe_environment(accelerator: Accelerator) -> dict[str, Any]:
     versions = {"python": platform.python_version()} | {package: version(package) for package in RECORDED_PACKAGES}
     return {
         "versions": versions,
+        "version": VERSION,
         "git_revision": _git_revision(),
         "device": device_name(accelerator.device),
         "mixed_precision": accelerator.mixed_precision,

@@ -7,7 +7,7 @@ import json
 import logging
 import os
 import shutil
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
@@ -164,11 +164,11 @@ def remove_at_once(folder: Path) -> None:
     remove(doomed)
 
 
-def digest_folder(folder: Path) -> str:
-    """Return a sha256 (hex digits) over the names and contents of the files directly in `folder`."""
+def digest_folder(folder: Path, leave_out: Collection[str] = ()) -> str:
+    """Return a sha256 (hex digits) over the names and contents of the files directly in `folder` but those to leave out."""
     digest = hashlib.sha256()
     for path in sorted(folder.iterdir()):
-        if path.is_file():
+        if path.is_file() and path.name not in leave_out:
             with open(path, "rb") as stream:
                 digest.update(f"{path.name}\0{hashlib.file_digest(stream, 'sha256').hexdigest()}\n".encode())
     return digest.hexdigest()

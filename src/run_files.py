@@ -11,7 +11,7 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from src.errors import CheckpointError, list_problems
-from src.files import DAMAGE, PARTIAL, read_facts, read_json, write_json
+from src.files import DAMAGE, PARTIAL, digest_folder, read_facts, read_json, write_json
 from src.settings import Settings
 
 SETTINGS = "settings.json"
@@ -23,6 +23,7 @@ LOG = "train.log"
 RESUME = "resume"  # folder of the state that an unfinished training resumes from
 STATE = f"{RESUME}/state.safetensors"
 SCORES = f"{RESUME}/scores.json"  # of an unfinished training; its state does not hold them
+CARD = "README.md"  # of a checkpoint, see src.card
 CHOICES = "chosen"  # entry of a checkpoint's settings.json, see record_choices
 CHECKPOINT = re.compile(r"checkpoint-(\d+)")
 
@@ -71,6 +72,11 @@ def checkpoints_in(folder: Path) -> list[int]:
     if not folder.is_dir():
         return []
     return sorted(int(match[1]) for path in folder.iterdir() if (match := CHECKPOINT.fullmatch(path.name)) and path.is_dir())
+
+
+def digest_model(folder: Path) -> str:
+    """Return digest_folder of a model's folder; that of a checkpoint leaves out its card, which changes when it is scored."""
+    return digest_folder(folder, leave_out={CARD} if (folder / SETTINGS).is_file() else ())
 
 
 def step_of_line(line: str) -> int:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from src.card import write_card
 from src.data import Scores
 from src.errors import CheckpointError, EnvironmentFailure
 from src.files import (
@@ -112,14 +113,8 @@ class RunFolder:
         if not self.has_checkpoints:
             values = self.settings.model_dump()
             layers = {name: self.settings.layer_of(name) for name in values}
-            record = {
-                "settings": values,
-                "layers": layers,
-                "seed": self.settings.seed,
-                "data": self.data,
-                "weights": self.weights,
-            }
-            write_json(self.folder / SETTINGS, {**record, **environment})
+            record = {"settings": values, "layers": layers, "seed": self.settings.seed, "data": self.data}
+            write_json(self.folder / SETTINGS, {**record, "weights": self.weights, **environment})
 
     def _lock(self) -> None:
         self.lock = hold(self.folder.with_name(f".{self.folder.name}.lock"), str(self.folder))
@@ -239,13 +234,14 @@ class RunFolder:
     # -- scores -----------------------------------------------------------------------------------------------------
 
     def add_scores(self, step: int, split: str, scores: Scores, report: str = "", cautions: Sequence[str] = ()) -> None:
-        """Record scores and reasons to doubt them, and write <split>/<split>-<step>.txt.
+        """Record scores and reasons to doubt them, here and in the card of the checkpoint, and write <split>/<split>-<step>.txt.
 
         The file has one line per score, sorted by name, then the report.
         """
         lines = [f"  {name} = {value}" for name, value in sorted(scores.items())]
         write_lines(self.folder / split / f"{split}-{step}.txt", [*lines, *(["", report] if report else [])])
         self.history.add(step, split, scores, list(cautions))
+        write_card(self.checkpoint_folder(step), step, self.history)  # first: scores that are saved are not computed again
         if not self.has_checkpoints:  # training is not finished
             write_json(self.folder / SCORES, self.history.state_dict())
 
@@ -270,7 +266,7 @@ class RunFolder:
 
     @contextmanager
     def new_checkpoint(self, step: int) -> Iterator[Path]:
-        """Yield a folder to fill; when the block ends, add settings.json, flush all to disk and rename it to checkpoint-<step>.
+        """Yield a folder to fill; when the block ends, add settings.json and card, flush all and rename it to checkpoint-<step>.
 
         Raises EnvironmentFailure if it cannot be written.
         """
@@ -281,6 +277,7 @@ class RunFolder:
                 partial.mkdir()
                 yield partial
                 shutil.copyfile(self.folder / SETTINGS, partial / SETTINGS)  # `copy` also sets the mode, which may be forbidden
+                write_card(partial, step, self.history)
                 for path in [*partial.iterdir(), partial]:
                     sync(path)
                 partial.rename(folder)

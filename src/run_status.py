@@ -8,8 +8,8 @@ from typing import Any
 from src.class_weights import given_weights
 from src.data import DataFile, Task
 from src.errors import CheckpointError, quote
-from src.files import DAMAGE, damaged, digest_folder, read_json
-from src.run_files import RESULTS, SETTINGS, Contents, read_contents, read_saved_scores
+from src.files import DAMAGE, damaged, read_json
+from src.run_files import RESULTS, SETTINGS, Contents, digest_model, read_contents, read_saved_scores
 from src.run_folder import RunFolder, State
 from src.scores import ScoreHistory
 from src.settings import Settings, affects, default_of
@@ -20,7 +20,7 @@ SCORE_FIELDS = [field for field in Task.model_fields if field not in NO_SCORE]
 
 
 def find_run(
-    settings: Settings, task: Task, files: Mapping[str, DataFile], digest: Callable[[Path], str] = digest_folder
+    settings: Settings, task: Task, files: Mapping[str, DataFile], digest: Callable[[Path], str] = digest_model
 ) -> RunFolder:
     """Return the run's folder with its status, without changing anything on disk. `digest`: that of a local model folder.
 

@@ -1,5 +1,10 @@
-"""A small stand-in for the Hugging Face hub on the loopback address: serves folders as repositories with one commit each."""
+"""A small stand-in for the Hugging Face hub on the loopback address: serves folders as repositories with one commit each.
 
+Uploads go into these folders: small files in the commit, others as git-lfs objects. huggingface_hub prefers Xet, which is a
+service of its own: uploading processes need HF_HUB_DISABLE_XET=1.
+"""
+
+import base64
 import hashlib
 import json
 import re
@@ -11,6 +16,8 @@ from threading import Thread
 from urllib.parse import unquote, urlsplit
 
 COMMIT = "c0ffee" + "0" * 34
+TOKEN = "hf_of-the-loopback-hub"  # who uploads needs it
+READ_TOKEN = "hf_that-may-only-read"
 
 
 class Hub(ThreadingHTTPServer):
@@ -23,6 +30,8 @@ class Hub(ThreadingHTTPServer):
         self.folder = folder
         self.requests: list[str] = []
         self.broken: set[str] = set()  # names of files whose transfer stops halfway
+        self.private: set[str] = set()  # names of private repositories
+        self.objects: dict[str, bytes] = {}  # git-lfs objects by their sha256
 
     @property
     def url(self) -> str:
@@ -41,6 +50,63 @@ class _Handler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self._respond()
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        path = unquote(urlsplit(self.path).path)
+        self.server.requests.append(f"POST {path}")
+        token = (self.headers["Authorization"] or "").removeprefix("Bearer ")
+        if token != TOKEN:
+            return self._send(b"{}", {"X-Error-Message": "no access"}, status=403 if token == READ_TOKEN else 401)
+        for pattern, answer in UPLOADS.items():
+            if match := re.fullmatch(pattern, path):
+                return answer(self, body, *match.groups())
+        return self._send_error("NotFound", "no such address")
+
+    def do_PUT(self) -> None:
+        self.server.requests.append(f"PUT {self.path}")
+        content = self.rfile.read(int(self.headers["Content-Length"]))
+        self.server.objects[hashlib.sha256(content).hexdigest()] = content
+        self._send_json({})
+
+    def _create(self, body: bytes) -> None:
+        wanted = json.loads(body)
+        name = f"{wanted['organization']}/{wanted['name']}"
+        exists = (self.server.folder / name).exists()
+        if not exists:
+            (self.server.folder / name).mkdir(parents=True)
+            self.server.private |= {name} if wanted.get("visibility") == "private" else set()
+        self._send_json({"url": f"{self.server.url}/{name}"}, status=409 if exists else 200)
+
+    def _check_card(self, body: bytes) -> None:
+        valid = json.loads(body)["content"].startswith("---\nlanguage: ko\n")
+        self._send_json({"errors": [] if valid else [{"message": "no metadata"}]}, status=200 if valid else 400)
+
+    def _plan(self, body: bytes, name: str) -> None:
+        files = json.loads(body)["files"]
+        modes = [
+            {"path": file["path"], "uploadMode": "lfs" if ".safetensors" in file["path"] else "regular", "shouldIgnore": False}
+            for file in files
+        ]
+        self._send_json({"files": modes})
+
+    def _accept_objects(self, body: bytes, name: str) -> None:
+        actions = {"upload": {"href": f"{self.server.url}/objects"}}
+        self._send_json({"objects": [{**entry, "actions": actions} for entry in json.loads(body)["objects"]]})
+
+    def _commit(self, body: bytes, name: str) -> None:
+        for entry in map(json.loads, body.splitlines()):
+            if entry["key"] == "file":
+                content = base64.b64decode(entry["value"]["content"])
+            elif entry["key"] == "lfsFile":
+                content = self.server.objects[entry["value"]["oid"]]
+            else:
+                continue
+            (self.server.folder / name / entry["value"]["path"]).write_bytes(content)
+        self._send_json({"commitUrl": f"{self.server.url}/{name}/commit/{COMMIT}", "commitOid": COMMIT})
+
+    def _send_json(self, content: object, status: int = 200) -> None:
+        self._send(json.dumps(content).encode(), status=status)
 
     def _respond(self) -> None:
         path = unquote(urlsplit(self.path).path)
@@ -61,7 +127,7 @@ class _Handler(BaseHTTPRequestHandler):
             entries = [{"type": "file", "path": file.name, "size": file.stat().st_size, "oid": "0" * 40} for file in files]
             return self._send(json.dumps(entries).encode())
         info = {"id": name, "modelId": name, "sha": COMMIT, "siblings": [{"rfilename": file.name} for file in files]}
-        return self._send(json.dumps(info | {"private": False, "tags": [], "downloads": 0}).encode())
+        return self._send(json.dumps(info | {"private": name in self.server.private, "tags": [], "downloads": 0}).encode())
 
     def _send_file(self, name: str, revision: str, path: str) -> None:
         repository = self.server.folder / name
@@ -83,9 +149,18 @@ class _Handler(BaseHTTPRequestHandler):
         for name, value in {"Content-Length": str(len(content)), "Accept-Ranges": "bytes", **(headers or {})}.items():
             self.send_header(name, value)
         self.end_headers()
-        if self.command == "GET":
+        if self.command != "HEAD":
             self.wfile.write(content[: len(content) // 2] if broken else content)
             self.close_connection = broken
+
+
+UPLOADS = {
+    "/api/repos/create": _Handler._create,
+    "/api/validate-yaml": _Handler._check_card,
+    "/api/models/([^/]+/[^/]+)/preupload/main": _Handler._plan,
+    "/([^/]+/[^/]+)[.]git/info/lfs/objects/batch": _Handler._accept_objects,
+    "/api/models/([^/]+/[^/]+)/commit/main": _Handler._commit,
+}
 
 
 @contextmanager

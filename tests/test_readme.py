@@ -21,12 +21,13 @@ CLUSTER = [line for line in LINES if line.startswith("ray ") or "--ray" in line]
 GRID = [line for line in LINES if "run_benchmark.py" in line and line not in [*OWN, *CLUSTER]]
 RUNS = [line for line in LINES if re.match(r"python3 run_(?!benchmark)", line) and line not in OWN]
 LAUNCHED = [line for line in LINES if re.match("(torchrun|accelerate launch) ", line)]
+SHARES = [line for line in LINES if "share.py" in line]
 PREDICTIONS = [line for line in LINES if "predict.py" in line and line not in OWN]
 
 
 def test_every_command_is_tested_here():
     assert RUNS and GRID and LAUNCHED and PREDICTIONS and OWN
-    tested = {*RUNS, *GRID, *LAUNCHED, *PREDICTIONS, *OWN, *CLUSTER}
+    tested = {*RUNS, *GRID, *LAUNCHED, *PREDICTIONS, *OWN, *CLUSTER, *SHARES}
     assert set(LINES) - tested == {"make demo", "make test", "source .venv/bin/activate"}
 
 
@@ -75,6 +76,16 @@ def test_predictions(runs, tmp_path):
     assert '"name": "positive"' in written[0]
     results = [json.loads(line)["name"] for line in (tmp_path / "labels.jsonl").read_text().splitlines()]
     assert results == ["positive", "negative"]
+
+
+def test_sharing(runs):
+    """The commands for share.py with the sample's NSMC run in place of the demo's; nothing is uploaded."""
+    (checkpoint,) = runs[1].glob("*-nsmc-ckpt/checkpoint-250")
+    assert len(SHARES) == 2
+    for line in SHARES:
+        flags = [] if "--dry_run" in line else ["--dry_run"]
+        done = run(line.replace("ckpt/demo/checkpoint-250", str(checkpoint)), *flags)
+        assert done.returncode == 0 and "README.md" in done.stdout, done.stderr
 
 
 def test_own_data(tmp_path):

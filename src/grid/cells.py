@@ -12,7 +12,7 @@ from src.command_line import config_files, parse_command_line
 from src.config import load_settings
 from src.data import DataFile, Tasks
 from src.errors import BenchmarkError, ConfigError, did_you_mean, list_problems
-from src.files import digest_folder
+from src.run_files import digest_model
 from src.run_folder import State
 from src.run_status import find_run
 from src.settings import COMMAND_LINE, Settings
@@ -161,7 +161,7 @@ def cell_statuses(cells: Sequence[Cell], tasks: Tasks, find_files: FindFiles) ->
     statuses: dict[Cell, tuple[Status, str]] = {}
     # Cells share data files and model folders, and hashing them takes time.
     files_by_path: dict[Any, Mapping[str, DataFile]] = {}
-    digest = cache(digest_folder)
+    digest = cache(digest_model)
     for cell in cells:
         if not cell.folder.exists():
             statuses[cell] = ("new", "")

@@ -5,6 +5,7 @@ import torch
 
 from src.device import compile_layers, describe_environment, peak_memory, start_device
 from src.errors import ConfigError
+from src.version import VERSION
 from tests.conftest import ROOT
 from tests.src.helpers import small_model
 
@@ -27,7 +28,7 @@ def test_the_seed_determines_the_random_state(settings):
 def test_describes_versions_precision_and_commit(settings):
     record = describe_environment(start_device(settings()))
     assert record["versions"]["torch"] == torch.__version__
-    assert record["mixed_precision"] == "no"
+    assert record["mixed_precision"] == "no" and record["version"] == VERSION
     if (ROOT / ".git").exists():
         head = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
         assert record["git_revision"].rstrip("+") == head

@@ -3,7 +3,8 @@ import json
 import pytest
 
 from src.errors import CheckpointError
-from src.run_files import checkpoints_in, prediction_file, read_contents, read_settings, record_choices, stage_of
+from src.files import digest_folder
+from src.run_files import checkpoints_in, digest_model, prediction_file, read_contents, read_settings, record_choices, stage_of
 from tests.src.runs import finished, interrupted, save, start
 
 
@@ -96,3 +97,16 @@ def test_names_a_checkpoint_if_given_a_run(settings, results, step):
 def test_rejects_a_folder_that_does_not_exist(tmp_path):
     with pytest.raises(CheckpointError, match="nowhere is not a checkpoint"):
         read_settings(tmp_path / "nowhere")
+
+
+def test_a_checkpoint_is_the_same_model_when_its_card_has_more_scores(tmp_path):
+    for name in ("model.safetensors", "README.md"):
+        (tmp_path / name).write_text(name)
+    of_any_folder = digest_model(tmp_path)
+    assert of_any_folder == digest_folder(tmp_path)
+    (tmp_path / "settings.json").write_text("{}")
+    of_checkpoint = digest_model(tmp_path)
+    (tmp_path / "README.md").write_text("scores")
+    assert digest_model(tmp_path) == of_checkpoint != digest_folder(tmp_path)
+    (tmp_path / "model.safetensors").write_text("other")
+    assert digest_model(tmp_path) != of_checkpoint

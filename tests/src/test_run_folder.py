@@ -245,7 +245,7 @@ def test_a_checkpoint_is_complete_or_absent(settings):
     assert [path.name for path in run.folder.iterdir()] == ["settings.json"]
     save(run, 1, dev=0.1)
     assert run.checkpoints() == [1]
-    assert visible(run.checkpoint_folder(1)) == ["model.safetensors", "settings.json"]
+    assert visible(run.checkpoint_folder(1)) == ["README.md", "model.safetensors", "settings.json"]
 
 
 def test_pruning_keeps_the_last_the_selected_and_the_best_on_test(settings):
