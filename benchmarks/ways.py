@@ -20,13 +20,13 @@ from transformers import (
     get_linear_schedule_with_warmup,
 )
 
-from benchmarks.machine import process_peak
 from processor import TASKS
 from processor.download import find_files
 from processor.kinds import load_split
 from src.batches import Collator, epoch_order, slices
 from src.config import load_settings
-from src.device import start_device
+from src.device import peak_memory, start_device
+from src.device_types import DEVICE_TYPES, synchronize
 from src.finetune import wrap_model
 from src.heads import HEADS, TaskModel
 from src.models import load_tokenizer, new_model, uses_segments
@@ -46,15 +46,13 @@ class Turns:
     def wait(self) -> None:
         """Wait for the next turn. Ends the process if there are no more turns."""
         if not sys.stdin.readline():
-            peak = torch.cuda.max_memory_allocated() if self.device.type == "cuda" else process_peak()
-            send({"peak_bytes": peak})
+            send({"peak_bytes": peak_memory(self.device)})
             sys.exit()
         self.started = time.perf_counter()
 
     def done(self, tokens: int) -> None:
         """Report an update of so many tokens and wait for the next turn."""
-        if self.device.type == "cuda":
-            torch.cuda.synchronize()
+        synchronize(self.device)
         send({"seconds": time.perf_counter() - self.started, "tokens": tokens})
         self.wait()
 
@@ -167,7 +165,6 @@ def trainer(**options: Any) -> Callable[[Case, Turns], None]:
     """Return ways (b, c): Trainer of transformers."""
 
     def way(case: Case, turns: Turns) -> None:
-        on_gpu = case.device.type == "cuda"
         padded = DataCollatorForTokenClassification if HEADS[case.task.kind].labels == "tokens" else DataCollatorWithPadding
         collator, counts = padded(case.tokenizer), []
 
@@ -193,11 +190,11 @@ def trainer(**options: Any) -> Callable[[Case, Turns], None]:
                 max_steps=case.settings.max_steps + 1,
                 bf16=case.precision == "bf16",
                 fp16=case.precision == "fp16",
-                use_cpu=not on_gpu,
+                use_cpu=case.device.type == "cpu",
                 report_to="none",
                 save_strategy="no",
                 disable_tqdm=True,
-                torch_compile="optim" in options and on_gpu,
+                torch_compile="optim" in options and DEVICE_TYPES[case.device.type].compiles,
                 **options,
             )
             InOrder(case.model(), arguments, collate, dataset_of(case), callbacks=[Turn()]).train()
