@@ -42,27 +42,16 @@ def main() -> int:
     """Audit requirements.lock, and torch, which is not in it; print the result and return the exit code."""
     if not (PLACE / "bin" / "pip-audit").exists():
         venv.create(PLACE, with_pip=True)
-        done = subprocess.run(
-            [str(PLACE / "bin" / "python"), "-m", "pip", "install", "--quiet", PIP_AUDIT], stderr=subprocess.PIPE
-        )
-        if done.returncode != 0:
+        install = [str(PLACE / "bin" / "python"), "-m", "pip", "install", "--quiet", PIP_AUDIT]
+        if subprocess.run(install, stderr=subprocess.DEVNULL).returncode != 0:
             print(f"audit skipped: {PIP_AUDIT} cannot be installed")
             return 0
     torch = [pin for pin in pins((ROOT / "requirements.txt").read_text()) if pin.startswith("torch==")]
     with tempfile.TemporaryDirectory() as folder:
         packages, output = Path(folder) / "packages.txt", Path(folder) / "report.json"
         packages.write_text("\n".join([*pins((ROOT / "requirements.lock").read_text()), *torch]))
-        command = [
-            str(PLACE / "bin" / "pip-audit"),
-            "--disable-pip",
-            "--no-deps",
-            "-f",
-            "json",
-            "-o",
-            str(output),
-            "-r",
-            str(packages),
-        ]
+        files = ["-o", str(output), "-r", str(packages)]
+        command = [str(PLACE / "bin" / "pip-audit"), "--disable-pip", "--no-deps", "-f", "json", *files]
         done = subprocess.run(command, stderr=subprocess.PIPE, text=True)
         if not output.exists():
             print("audit skipped:", (done.stderr.strip().splitlines() or ["pip-audit has ended without a report"])[-1])
