@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: help demo test test-long check sample clean
+.PHONY: help demo test test-long check audit lock sample clean
 
 help:            ## list these commands
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## */\t/' | sort
@@ -22,6 +22,18 @@ check: $(VENV)/.dev  ## check format, lint and types
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 
+audit: $(BIN)/python  ## look up known vulnerabilities of the locked packages (skipped if the index does not answer)
+	$(BIN)/python tools/audit.py
+
+# torch stays out of the lock: its CPU build does not come from PyPI, and the hashes of PyPI's file, a CUDA build, would forbid it.
+lock: $(VENV)/.run    ## write requirements.lock: all versions of the demo's packages, with the hashes of PyPI's files
+	$(PYTHON) -m venv $(VENV)/lock
+	$(VENV)/lock/bin/python -m pip install --quiet pip-tools==7.6.2
+	CUSTOM_COMPILE_COMMAND="make lock" $(VENV)/lock/bin/pip-compile --quiet --generate-hashes --unsafe-package torch --strip-extras \
+		--no-annotate --no-emit-index-url --no-emit-find-links --output-file requirements.lock requirements.txt requirements-report.txt
+	sed -i '/^# WARNING/,$$d' requirements.lock
+	echo "# torch is not here: its CPU build does not come from PyPI. The Makefile installs it first." >> requirements.lock
+
 sample: $(VENV)/.run ## regenerate data/sample (the same bytes)
 	$(BIN)/python data/sample/make_sample.py
 
@@ -33,10 +45,14 @@ $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
 
 # torch first and alone, so that no other package chooses its version. The packages of the HTML report are optional, but next to
-# torch they are small: 110 MB of 1.5 GB.
-$(VENV)/.run: requirements.txt requirements-report.txt | $(BIN)/python
+# torch they are small: 110 MB of 1.5 GB. On the platform of the lock, pip takes exactly the files that it names.
+$(VENV)/.run: requirements.txt requirements-report.txt requirements.lock | $(BIN)/python
 	$(BIN)/python -m pip install --quiet "$$(sed -n 's/^\(torch==[^ ]*\).*/\1/p' requirements.txt)"
-	$(BIN)/python -m pip install --quiet -r requirements.txt -r requirements-report.txt
+	if [ "$$(uname -sm)" = "Linux x86_64" ] && $(BIN)/python -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))'; then \
+		$(BIN)/python -m pip install --quiet --no-deps --require-hashes -r requirements.lock; \
+	else \
+		$(BIN)/python -m pip install --quiet -r requirements.txt -r requirements-report.txt; \
+	fi
 	touch $@
 
 $(VENV)/.dev: $(wildcard requirements-*.txt) $(VENV)/.run

@@ -17,6 +17,8 @@ from src.data import DataFile
 from src.errors import ConfigError
 from src.grid.cells import GRID, make_cells, split_list
 from src.grid.compare import compare, format_comparisons
+from src.grid.eee import RELATIONSHIPS, Evaluator
+from src.grid.merge import folders_to_read
 from src.grid.published import SHOWN, Published
 from src.grid.record import VIEWS
 from src.grid.report import write_report
@@ -33,6 +35,9 @@ TASKS_HELP = f"""comma-separated names of tasks ({", ".join(TASKS)}, and those o
 suites; default: all, which means the suite koelectra"""
 WITH_TEXTS_HELP = """show the texts of all tasks in results.html, also of those whose definition does not say that the licence of
 the corpus allows it (texts_may_be_shown); passing the page on is then your responsibility"""
+FORMAT_HELP = """eee: also write records in the format of Every Eval Ever, one per model and task, into the folder eee beside the
+tables"""
+MERGE_HELP = """other folders of runs, each the --ckpt_dir of somebody or of a machine, to be read as one with --ckpt_dir"""
 RUN_EPILOG = """
 All other flags are settings of the runs, such as --max_steps 100 --data_dir data/sample (see python3 run_seq_cls.py --help).
 Each run has the folder ckpt/benchmark/<model>/<task>/seed-<n>/. Finished runs are skipped, interrupted runs resume, and failed
@@ -83,19 +88,22 @@ def cluster_of(arguments: argparse.Namespace) -> AbstractContextManager["Cluster
 
 
 def report(arguments: argparse.Namespace, rest: list[str]) -> None:
-    tasks = recorded_tasks(arguments.ckpt_dir / GRID)
+    tasks = recorded_tasks(*(folder / GRID for folder in (arguments.ckpt_dir, *arguments.merge)))
     published, config_dir = Published.read(PUBLISHED), ROOT / "config"
-    print(write_report(arguments.ckpt_dir, tasks, published, config_dir, arguments.published, arguments.with_texts))
+    evaluator = Evaluator(arguments.organization, arguments.relationship) if arguments.format == "eee" else None
+    shown = (arguments.published, arguments.with_texts)
+    print(write_report(arguments.ckpt_dir, tasks, published, config_dir, *shown, arguments.merge, evaluator))
 
 
 def compare_models(arguments: argparse.Namespace, rest: list[str]) -> None:
     first, second = arguments.models
-    tasks = recorded_tasks(arguments.ckpt_dir / GRID)
+    folders = folders_to_read(arguments.ckpt_dir, arguments.merge)
+    tasks = recorded_tasks(*(folder / GRID for folder in folders))
     problems: list[str] = []
     chosen = [] if arguments.tasks == "all" else list(find_tasks(split_list(arguments.tasks), tasks, "--tasks", problems))
     if problems:
         raise ConfigError("\n".join(problems))
-    comparisons, cautions = compare(arguments.ckpt_dir, (first, second), chosen, arguments.view, tasks)
+    comparisons, cautions = compare(folders, (first, second), chosen, arguments.view, tasks)
     print(format_comparisons(comparisons, cautions, (first, second), arguments.view))
 
 
@@ -134,6 +142,11 @@ def make_parser() -> Parser:
     )
     reporter.add_argument("--published", choices=SHOWN, default=SHOWN[0], help=published_help)
     reporter.add_argument("--with_texts", action="store_true", help=WITH_TEXTS_HELP)
+    reporter.add_argument("--format", choices=("tables", "eee"), default="tables", help=FORMAT_HELP)
+    organization_help = "with --format eee: who has made the runs; default: %(default)s"
+    reporter.add_argument("--organization", default="unknown", help=organization_help)
+    relationship_help = "with --format eee: of that organization to the models; default: %(default)s"
+    reporter.add_argument("--relationship", choices=RELATIONSHIPS, default=RELATIONSHIPS[-1], help=relationship_help)
 
     comparer = commands.add_parser(
         "compare",
@@ -147,6 +160,7 @@ def make_parser() -> Parser:
     comparer.add_argument("--view", choices=VIEWS, default=VIEWS[0], help="which checkpoints to compare; default: %(default)s")
     ckpt_dir = Path(Settings.model_fields["ckpt_dir"].default)
     for command in (reporter, comparer):
+        command.add_argument("--merge", nargs="+", type=Path, default=[], metavar="DIR", help=MERGE_HELP)
         command.add_argument("--ckpt_dir", type=Path, default=ckpt_dir, help="folder of all runs; default: %(default)s")
     return parser
 

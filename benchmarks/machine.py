@@ -10,15 +10,18 @@ from typing import Any
 
 import torch
 
+from src.device import device_name
+from src.device_types import choose_type, synchronize
+
 
 def describe_machine() -> dict[str, Any]:
     """Return processor, number of threads, GPU if there is one, and versions."""
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    device = torch.device(choose_type(no_cuda=False))
     packages = ("torch", "transformers", "tokenizers", "accelerate")
     return {
         "processor": _processor(),
         "threads": torch.get_num_threads(),
-        "gpu": gpu,
+        "gpu": None if device.type == "cpu" else device_name(device),
         "python": platform.python_version(),
         **{package: version(package) for package in packages},
     }
@@ -32,8 +35,7 @@ def matrix_rate(device: torch.device, dtype: torch.dtype) -> float:
     for _ in range(10):
         started = time.perf_counter()
         one @ other
-        if device.type == "cuda":
-            torch.cuda.synchronize()
+        synchronize(device)
         best = min(best, time.perf_counter() - started)
     return 2 * size**3 / best
 

@@ -40,6 +40,7 @@ from processor.kinds import KINDS
 from processor.seq_cls import read_examples
 from src.cli import run_command
 from src.config import load_settings
+from src.device_types import DEVICE_TYPES, choose_type
 from src.evaluate import predict
 from src.finetune import load_checkpoint
 from src.run_files import read_settings
@@ -164,7 +165,7 @@ def run_predict(checkpoint: Path, texts: Sequence[str], folder: Path) -> float:
 def serve(arguments: argparse.Namespace) -> None:
     """Run one way in this process."""
     name, _, size = arguments.serve.partition(" ")
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    device = torch.device(choose_type(no_cuda=False))
     makers = {"pipeline": by_pipeline, "sorted": by_sorted_loop, "scoring": by_scoring}
     classify = makers[name](arguments.checkpoint, device, int(size or 0))
     blocks = read_blocks(arguments)
@@ -179,7 +180,7 @@ def serve(arguments: argparse.Namespace) -> None:
 
 def dtype_on(device: torch.device) -> torch.dtype:
     """Return the precision of pipeline and loop."""
-    return torch.bfloat16 if device.type == "cuda" and torch.cuda.is_bf16_supported() else torch.float32
+    return torch.bfloat16 if DEVICE_TYPES[device.type].has_fast_bf16() else torch.float32
 
 
 def by_pipeline(checkpoint: Path, device: torch.device, batch_size: int) -> Classify:

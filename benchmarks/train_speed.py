@@ -33,6 +33,7 @@ from benchmarks.turns import Turns, Way, send
 from benchmarks.ways import WARM_UP, WAYS, Case
 from processor import TASKS
 from src.cli import run_command
+from src.device_types import choose_type
 
 CASES = ("hate-speech", "paws", "naver-ner", "korquad")
 RATIOS = (("d", "a"), ("e", "a"), ("d", "b"), ("e", "c"), ("d", "c"))
@@ -82,7 +83,7 @@ def measure(task: str, arguments: argparse.Namespace) -> dict[str, Any]:
         way.end()
     facts = next(iter(ways.values())).facts
     dtype = torch.bfloat16 if facts["precision"] == "bf16" else torch.float32
-    rate = matrix_rate(torch.device("cuda" if torch.cuda.is_available() else "cpu"), dtype)
+    rate = matrix_rate(torch.device(choose_type(no_cuda=False)), dtype)
     figures = {name: figures_of(way, rate) for name, way in ways.items()}
     speed = {name: figure["tokens_per_s"] for name, figure in figures.items()}
     ratios = {f"{x}/{y}": round(speed[x] / speed[y], 2) for x, y in RATIOS if x in speed and y in speed}

@@ -9,7 +9,8 @@ from typing import Any
 
 import torch
 
-from benchmarks.machine import process_peak
+from src.device import peak_memory
+from src.device_types import synchronize
 
 MARK = "@ "  # begins the lines that a way sends
 
@@ -23,15 +24,13 @@ class Turns:
     def wait(self) -> None:
         """Wait for the next turn. Ends the process if there are no more turns."""
         if not sys.stdin.readline():
-            peak = torch.cuda.max_memory_allocated() if self.device.type == "cuda" else process_peak()
-            send({"peak_bytes": peak})
+            send({"peak_bytes": peak_memory(self.device)})
             sys.exit()
         self.started = time.perf_counter()
 
     def done(self, work: int) -> None:
         """Report that so much has been done, such as tokens or rows, and wait for the next turn."""
-        if self.device.type == "cuda":
-            torch.cuda.synchronize()
+        synchronize(self.device)
         send({"seconds": time.perf_counter() - self.started, "work": work})
         self.wait()
 

@@ -24,6 +24,7 @@ from processor.kinds import load_split
 from src.batches import Collator, epoch_order, slices
 from src.config import load_settings
 from src.device import start_device
+from src.device_types import DEVICE_TYPES
 from src.finetune import wrap_model
 from src.heads import HEADS, TaskModel
 from src.models import load_tokenizer, new_model, uses_segments
@@ -136,7 +137,6 @@ def trainer(**options: Any) -> Callable[[Case, Turns], None]:
     """Return ways (b, c): Trainer of transformers."""
 
     def way(case: Case, turns: Turns) -> None:
-        on_gpu = case.device.type == "cuda"
         padded = DataCollatorForTokenClassification if HEADS[case.task.kind].labels == "tokens" else DataCollatorWithPadding
         collator, counts = padded(case.tokenizer), []
 
@@ -162,11 +162,11 @@ def trainer(**options: Any) -> Callable[[Case, Turns], None]:
                 max_steps=case.settings.max_steps + 1,
                 bf16=case.precision == "bf16",
                 fp16=case.precision == "fp16",
-                use_cpu=not on_gpu,
+                use_cpu=case.device.type == "cpu",
                 report_to="none",
                 save_strategy="no",
                 disable_tqdm=True,
-                torch_compile="optim" in options and on_gpu,
+                torch_compile="optim" in options and DEVICE_TYPES[case.device.type].compiles,
                 **options,
             )
             InOrder(case.model(), arguments, collate, dataset_of(case), callbacks=[Turn()]).train()

@@ -165,10 +165,13 @@ def read_tasks(config_dir: Path = PROJECT) -> Mapping[str, Task]:
     return dict(sorted(tasks.items(), key=lambda item: item[1].order))
 
 
-def recorded_tasks(grid: Path) -> Mapping[str, Task]:
-    """Return the project's tasks and those that the runs of a grid, <model>/<task>/seed-<n>/, have recorded."""
+def recorded_tasks(*grids: Path) -> Mapping[str, Task]:
+    """Return the project's tasks and those that the runs of grids, <model>/<task>/seed-<n>/, have recorded.
+
+    Of several definitions with the same name it is the first.
+    """
     tasks = dict(read_tasks())
-    for record in sorted(grid.glob(f"*/*/seed-*/{RECORD}")):
+    for record in (record for grid in grids for record in sorted(grid.glob(f"*/*/seed-*/{RECORD}"))):
         name = record.parent.parent.name
         with suppress(ConfigError, CheckpointError, ValueError, OSError):  # the report says what is wrong with a run
             if name not in tasks and (definition := read_json(record).get("definition")):

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from src.data import IGNORE_INDEX, NOT_CONTEXT, Features
+from src.device_types import DEVICE_TYPES
 
 POOL = 50  # number of batches whose rows are sorted together
 
@@ -151,5 +152,6 @@ class Collator:
 
     def _to_device(self, array: np.ndarray) -> Tensor:
         tensor = torch.from_numpy(array)
-        # Copying from pinned memory does not make the CPU wait for the GPU.
-        return tensor.pin_memory().to(self.device, non_blocking=True) if self.device.type == "cuda" else tensor.to(self.device)
+        if DEVICE_TYPES[self.device.type].pins_memory:
+            return tensor.pin_memory().to(self.device, non_blocking=True)  # does not make the CPU wait for the device
+        return tensor.to(self.device)

@@ -79,8 +79,7 @@ def _predict_rows(
     was_training = model.training
     model.eval()
     outputs: np.ndarray | None = None
-    loss = torch.zeros((), dtype=torch.float64, device=task_model.collate.device)
-    done, items = 0, 0
+    loss, done, items = 0.0, 0, 0  # the loss in Python's float64, which not every device has
     pending = deque(by_length(features, budget, task_model.collate.length))
     with torch.inference_mode():
         while pending and not ranks.stopped():
@@ -97,7 +96,7 @@ def _predict_rows(
                 logger.info("memory is full: splitting a batch of %d rows in two", len(rows))
                 pending.extendleft(reversed(np.array_split(rows, 2)))
                 continue
-            loss += batch_loss
+            loss += float(batch_loss)
             places, size = rows, len(features)
             if task_model.head.labels == "tokens":
                 positions, real = token_positions(features, rows)
@@ -111,7 +110,7 @@ def _predict_rows(
     if progress:
         progress.close()
     model.train(was_training)
-    return Outputs(outputs, float(loss), items)
+    return Outputs(outputs, loss, items)
 
 
 @dataclass

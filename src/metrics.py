@@ -161,6 +161,7 @@ class Metric:
     # Score -> its weighted form, from the columns of predictions.tsv. `compare` leaves out scores without one.
     weighted: Mapping[str, Callable[[Columns], WeightedScore]] = field(default_factory=dict)
     scale: float = 1.0  # a perfect score
+    signed: tuple[str, ...] = ()  # scores that can be as low as -scale; all others begin at 0
     rounding: float = 1e-9  # tolerance of the weighted form, as a share of `scale`: predictions.tsv holds rounded numbers
     kind: Kind = "classification"  # of the tasks that it scores
 
@@ -180,6 +181,7 @@ METRICS: Mapping[str, Metric] = {
         "spearmanr",
         {"spearmanr": "spearman"},
         {"spearmanr": weighted_spearman},
+        signed=("pearson", "spearmanr", "corr"),
         rounding=1e-3,  # predictions are written with six digits, which creates ties
         kind="regression",
     ),
@@ -188,6 +190,7 @@ METRICS: Mapping[str, Metric] = {
         "pearson",
         {"pearson": "Pearson", "f1": "F1"},
         {"pearson": weighted_pearson, "f1": weighted_similar_f1},
+        signed=("pearson",),
         rounding=1e-3,
         kind="regression",
     ),

@@ -15,8 +15,8 @@ from src.settings import Settings
 SCHEDULES: Mapping[str, str] = {"linear": "linear", "cosine": "cosine", "constant": "constant_with_warmup"}
 
 
-def make_optimizer(model: Any, settings: Settings) -> AdamW:
-    """Return fused AdamW. Vectors (biases and the weights of LayerNorm) have no weight decay.
+def make_optimizer(model: Any, settings: Settings, fused: bool = True) -> AdamW:
+    """Return AdamW. Vectors (biases and the weights of LayerNorm) have no weight decay.
 
     With layer_decay below 1, weights that are k layers below the head have the learning rate times layer_decay ** k. The first
     group has the full learning rate. Raises ModelError if the model's layers are not found.
@@ -31,7 +31,7 @@ def make_optimizer(model: Any, settings: Settings) -> AdamW:
         for depth in sorted(by_depth)
         for group in _decaying_and_others(by_depth[depth], settings.weight_decay)
     ]
-    return AdamW(groups, lr=settings.learning_rate, eps=settings.adam_epsilon, fused=True)
+    return AdamW(groups, lr=settings.learning_rate, eps=settings.adam_epsilon, fused=fused)
 
 
 def _decaying_and_others(weights: Sequence[Tensor], weight_decay: float) -> list[dict[str, Any]]:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 LAUNCHER = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")  # what a launcher sets, beside LOCAL_RANK and LOCAL_WORLD_SIZE
+BACKENDS = {"cpu": "gloo", "cuda": "cpu:gloo,cuda:nccl", "xpu": "cpu:gloo,xpu:xccl"}  # type of device -> how gradients are summed
 NO_LIMIT = timedelta(days=365)  # followers wait while the leader downloads and builds features
 SECONDS_BETWEEN_LOOKS = 0.1  # for the leader to join
 BUCKET = 2**24  # numbers that are summed at a time
@@ -65,30 +66,33 @@ def hidden() -> Iterator[None]:
 # -- beginning and end -----------------------------------------------------------------------------------------------------
 
 
-def join(on_gpu: bool) -> None:
-    """Connect all processes, once the leader is here, and use this process's GPU if `on_gpu`.
+def join(device_type: str) -> None:
+    """Connect all processes, once the leader is here, and use this process's own device of a type.
 
-    Raises ConfigError if this machine has fewer GPUs than processes.
+    Raises ConfigError if this machine has fewer devices than processes, or its devices cannot exchange gradients.
     """
     if count() == 1:
         return
-    if on_gpu:
-        _use_own_gpu()
+    if device_type not in BACKENDS:
+        raise ConfigError(f"several processes cannot train on {device_type} devices. Start one, or pass --no_cuda.")
+    if device_type != "cpu":
+        _use_own_device(device_type)
     if rank() == 0 and _store is None:
-        backend = "cpu:gloo,cuda:nccl" if on_gpu else "gloo"
+        backend = BACKENDS[device_type]
         with _explained():
             _meet().set(BACKEND, backend)
             _connect(backend)
 
 
-def _use_own_gpu() -> None:
+def _use_own_device(device_type: str) -> None:
     import torch
 
+    module = torch.get_device_module(device_type)
     own = int(os.environ.get("LOCAL_RANK", rank()))
-    needed, found = max(own + 1, int(os.environ.get("LOCAL_WORLD_SIZE", 1))), torch.cuda.device_count()
+    needed, found = max(own + 1, int(os.environ.get("LOCAL_WORLD_SIZE", 1))), module.device_count()
     if needed > found:
         raise ConfigError(f"{needed} processes on this machine, but {found} GPUs. Start as many as there are, or pass --no_cuda.")
-    torch.cuda.set_device(own)
+    module.set_device(own)
 
 
 def await_leader() -> bool:

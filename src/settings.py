@@ -150,12 +150,12 @@ class Settings(BaseModel):
         lt=1,
     )
     seed: int = _setting("training", 42, "seed of the new head, the order of the rows and dropout", ge=0, le=2**32 - 1)
-    mixed_precision: Literal["auto", "no", "bf16", "fp16"] = _setting("training", "auto", "auto: bf16 if the GPU supports it")
-    torch_compile: Literal["auto"] | bool = _setting("training", "auto", "compile the encoder's layers; auto: on a GPU only")
+    mixed_precision: Literal["auto", "no", "bf16", "fp16"] = _setting("training", "auto", "auto: bf16 if CUDA supports it")
+    torch_compile: Literal["auto"] | bool = _setting("training", "auto", "compile the encoder's layers; auto: on CUDA only")
     on_nonfinite: Literal["stop", "skip"] = _setting(
         "training", "stop", "on a non-finite loss or gradient: stop, or skip the update (stops after 10 in a row)"
     )
-    no_cuda: bool = _setting("training", False, "use the CPU even if there is a GPU")
+    no_cuda: bool = _setting("training", False, "use the CPU even if there is a GPU of any kind")
 
     # Evaluation
     do_eval: bool = _setting("nothing", True, "score the checkpoints on the test file")

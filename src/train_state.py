@@ -20,6 +20,7 @@ from src import ranks
 from src.batches import Batch, bucketed_order, epoch_order, items_of_rows, micro_batches, shares
 from src.data import Features
 from src.device import is_out_of_memory
+from src.device_types import DEVICE_TYPES, empty_cache, random_state_of, set_random_state_of
 from src.heads import TaskModel
 from src.meter import MAX_NONFINITE_IN_A_ROW, MAX_NONFINITE_IN_A_ROW_FP16, Meter, Update
 from src.optimizer import make_optimizer, make_schedule
@@ -58,7 +59,7 @@ class TrainState:
         self.features, self.accelerator = features, accelerator
         self.settings = settings = task_model.settings
         self.plan = Plan.of(len(features), settings)
-        optimizer = make_optimizer(task_model.model, settings)
+        optimizer = make_optimizer(task_model.model, settings, DEVICE_TYPES[accelerator.device.type].fuses_adamw)
         self.schedule = make_schedule(optimizer, settings, self.plan.total)
         model, self.optimizer = accelerator.prepare(task_model.model, optimizer)
         self.task_model = replace(task_model, model=model)
@@ -106,7 +107,7 @@ class TrainState:
             self.optimizer.zero_grad()
             self.parts *= 2
             logger.warning("memory is full: splitting each batch into %d micro-batches of the same update", self.parts)
-            torch.cuda.empty_cache()
+            empty_cache(self.accelerator.device)
 
     def _share(self, rows: np.ndarray) -> np.ndarray:
         """Return the rows of an update whose gradients this rank computes: its share of their tokens, padding included."""
@@ -194,7 +195,8 @@ class TrainState:
         weights = dict(model.named_parameters())
         for name, tensor in state.get("optimizer", {}).items():  # empty until a first update was finite
             weight, _, key = name.rpartition(".")
-            self.optimizer.state[weights[weight]][key] = tensor.to(weights[weight].device)
+            on_cpu = key == "step" and not self.optimizer.defaults["fused"]  # where torch keeps it
+            self.optimizer.state[weights[weight]][key] = tensor if on_cpu else tensor.to(weights[weight].device)
         self.meter.load_state_dict(state["meter"])
         self.step, self.parts = state["step"], state["parts"]
         self.schedule.load_state_dict(self.schedule.state_dict() | state["schedule"])
@@ -219,24 +221,23 @@ def random_name(rank: int) -> str:
 
 
 def random_state(device: torch.device) -> dict[str, Any]:
-    """Return the states of Python's, NumPy's and PyTorch's generators: `python`, `numpy`, `cpu` and, on a GPU, `cuda`.
+    """Return the states of Python's, NumPy's and PyTorch's generators: `python`, `numpy`, `cpu` and the accelerator's type.
 
-    `cpu` and `cuda` are tensors of bytes; the others can be written as JSON.
+    Those of PyTorch are tensors of bytes; the others can be written as JSON.
     """
     numpy_state: Any = np.random.get_state(legacy=False)
     numpy_state["state"]["key"] = numpy_state["state"]["key"].tolist()
     state = {"python": random.getstate(), "numpy": numpy_state, "cpu": torch.get_rng_state()}
-    return state | ({"cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else {})
+    return state | random_state_of(device)
 
 
 def set_random_state(state: Mapping[str, Any], device: torch.device) -> None:
-    """Set all generators to what random_state has returned. A GPU's generator stays as it is if the state is of a CPU."""
+    """Set all generators to what random_state has returned. The generator of another type of device stays as it is."""
     version, numbers, gauss = state["python"]
     random.setstate((version, tuple(numbers), gauss))
     np.random.set_state(state["numpy"])
     torch.set_rng_state(state["cpu"])
-    if device.type == "cuda" and "cuda" in state:
-        torch.cuda.set_rng_state(state["cuda"], device)
+    set_random_state_of(device, state)
 
 
 def _unique_tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
@@ -268,8 +269,11 @@ def update_weights(
     """Update the weights, unless the loss or the gradient is not finite, and clear the gradient."""
     grad_norm = accelerator.clip_grad_norm_(model.parameters(), max_grad_norm)
     finite = torch.isfinite(loss) & torch.isfinite(grad_norm)
-    if accelerator.scaler is None:  # a scaler skips the update itself, judging by the gradient alone
+    skips_itself = accelerator.scaler is not None  # a scaler does, judging by the gradient alone
+    if not skips_itself and optimizer.defaults["fused"]:
         optimizer.optimizer.found_inf = (~finite).float()  # fused AdamW reads it on the device
-    optimizer.step()
+        skips_itself = True
+    if skips_itself or bool(finite):  # which waits for the device
+        optimizer.step()
     optimizer.zero_grad()
     return Update(loss, grad_norm, finite)

@@ -8,7 +8,7 @@ import pytest
 from processor import TASKS
 from tests.conftest import ROOT
 
-FOLDERS = ("processor", "src", "benchmarks")
+FOLDERS = ("processor", "src", "benchmarks", "tools")
 FILES = [path for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*.py"))] + sorted(ROOT.glob("*.py"))
 # Folder -> what its files may import of the project; the commands at the top level may import everything.
 ALLOWED = {

@@ -19,7 +19,7 @@ from src.settings import COMMAND_LINE, Settings
 from src.suites import find_tasks
 
 GRID = "benchmark"  # the folder of the grid in ckpt_dir
-REPORTS = ("results.md", "results.csv", "results.html")  # written into it by `report`
+REPORTS = ("results.md", "results.csv", "results.html", "eee")  # written into it by `report`
 ANY_MODEL = "auto.json"  # the config file for models that have none
 # Settings that differ between cells, and what to use instead.
 SET_BY_GRID = {

@@ -12,7 +12,7 @@ from src.errors import CheckpointError, ConfigError, did_you_mean
 from src.files import DAMAGE, damaged
 from src.grid.bootstrap import SAMPLES, p_value, sampled_differences
 from src.grid.comparability import find_differences
-from src.grid.read_runs import read_grid
+from src.grid.merge import read_grids
 from src.grid.record import Record
 from src.metrics import METRICS
 from src.run_files import prediction_file
@@ -47,14 +47,17 @@ class Comparison:
         return self.means[0] - self.means[1]
 
 
-def compare(ckpt_dir: Path, models: Models, chosen: Sequence[str], view: str, tasks: Tasks) -> tuple[list[Comparison], list[str]]:
+def compare(
+    ckpt_dirs: Sequence[Path], models: Models, chosen: Sequence[str], view: str, tasks: Tasks
+) -> tuple[list[Comparison], list[str]]:
     """Compare two models on the chosen tasks, or on all tasks of which both have finished runs. Returns cautions, too.
 
-    Raises ConfigError if a model or task has no such runs or no score to compare by, CheckpointError if predictions are missing,
-    damaged, or not of the same rows.
+    ckpt_dirs: the folders whose grids are read as one, see src.grid.merge. Raises ConfigError if a model or task has no such runs
+    or no score to compare by, CheckpointError if predictions are missing, damaged, or not of the same rows.
     """
-    pairs = _find_pairs(read_grid(ckpt_dir, tasks)[0], models, chosen, tasks)
-    cautions = []
+    records, others = read_grids(ckpt_dirs, tasks)
+    pairs = _find_pairs(records, models, chosen, tasks)
+    cautions = [f"{run.place}: {run.reason}." for run in others if run.kind == "duplicate"]
     for task in [task for task in pairs if not METRICS[tasks[task].metric].weighted]:
         reason = f"{task} cannot be compared: its metric {tasks[task].metric} has no weighted form in src/metrics.py"
         if task in chosen or len(pairs) == 1:

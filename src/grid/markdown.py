@@ -219,7 +219,9 @@ def _environment(table: Table) -> Iterator[str]:
     other = [f"{task.title} ({', '.join(sorted(other_files[name]))})" for name, task in table.tasks.items() if other_files[name]]
     if other:
         yield f"**data: not the published files: {'; '.join(other)}**"
+    folders = {record.ckpt_dir for record in table.records}
     facts: dict[str, Callable[[Record], Iterable[str]]] = {
+        "results from": lambda record: [str(record.ckpt_dir)] if len(folders) > 1 else [],
         "settings from the command line": lambda record: [f"{name} {value}" for name, value in record.overrides.items()],
         "device": lambda record: [record.origin.device],
         "precision": lambda record: [record.origin.mixed_precision],

@@ -7,64 +7,21 @@ import sys
 import time
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Generic, Literal, TypeVar
 
-from src.errors import CheckpointError, ConfigError, Interrupted
+from src.errors import CheckpointError, Interrupted
 from src.files import hold
 from src.grid.cells import Cell
+from src.grid.devices import Device
 from src.grid.read_runs import last_line, last_message
 from src.signals import SIGNALS, handling
 
 ROOT = Path(__file__).resolve().parents[2]
 POLL = 0.25  # seconds between two checks of the processes
-
-
-@dataclass(frozen=True)
-class Device:
-    """A device for one run at a time. `environment`: variables that make a process see this device alone."""
-
-    name: str
-    environment: Mapping[str, str]
-
-
-def parse_devices(text: str) -> list[Device]:
-    """Parse `--devices`: "0,1" or "cpu"; "cpu,cpu" lets two runs share the CPU; with "" each run chooses for itself.
-
-    Numbers count the GPUs that this process may use. Raises ConfigError for a device that does not exist.
-    """
-    names = [name for part in text.split(",") if (name := part.strip())]  # split_list would drop repetitions
-    if not names:
-        return [Device("", {})]
-    gpus = _visible_gpus() if any(name != "cpu" for name in names) else []
-    on_cpu = names.count("cpu")
-    devices = []
-    for name in names:
-        if name == "cpu":
-            # An empty list of GPUs instead of --no_cuda: the settings of a run must not depend on its device.
-            environment = {"CUDA_VISIBLE_DEVICES": ""}
-            if on_cpu > 1:
-                threads = max((os.cpu_count() or 1) // on_cpu, 1)
-                environment["OMP_NUM_THREADS"] = os.environ.get("OMP_NUM_THREADS", str(threads))
-            devices.append(Device("cpu", environment))
-        elif name in map(str, range(len(gpus))):
-            devices.append(Device(f"gpu {name}", {"CUDA_VISIBLE_DEVICES": gpus[int(name)]}))
-        else:
-            choices = f"choose from the GPUs 0 to {len(gpus) - 1}, and cpu" if gpus else "there is no GPU; use cpu"
-            raise ConfigError(f"--devices: unknown device {name!r}; {choices}.")
-    return devices
-
-
-def _visible_gpus() -> list[str]:
-    """Return the value of CUDA_VISIBLE_DEVICES that selects each GPU."""
-    from torch.cuda import device_count  # counts without initializing CUDA
-
-    count = device_count()
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    return visible.split(",")[:count] if visible else [str(number) for number in range(count)]
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,8 @@ from typing import Any
 from src.errors import CheckpointError, Interrupted
 from src.files import hold
 from src.grid.cells import Cell
-from src.grid.pool import ROOT, Device, End, Outcome, Pool
+from src.grid.devices import Device
+from src.grid.pool import ROOT, End, Outcome, Pool
 from src.grid.read_runs import last_line
 from src.run_files import CHECKPOINT, RESUME
 

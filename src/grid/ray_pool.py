@@ -19,7 +19,8 @@ from typing import Any
 from src.errors import ConfigError, EnvironmentFailure, brief
 from src.files import PARTIAL, remove, write_bytes
 from src.grid.cells import GRID, Cell
-from src.grid.pool import POLL, ROOT, Device, Outcome, Running, Runs, lock_file
+from src.grid.devices import NO_ACCELERATOR, Device
+from src.grid.pool import POLL, ROOT, Outcome, Running, Runs, lock_file
 from src.grid.ray_node import Board, Job, Returned, digest_project
 from src.run_files import next_earlier
 
@@ -167,7 +168,7 @@ class RayPool(Runs[RemoteProcess]):
         locks = {cell.name: lock_file(cell).absolute() for cell in waiting}
         self.board = ray.remote(num_cpus=0, scheduling_strategy=here)(Board).remote(locks)
         # As many threads as CPUs, or each run would use all of its node. GPUs are hidden from runs that ask for none.
-        environment = {"OMP_NUM_THREADS": str(demand.cpus)} | ({} if demand.gpus else {"CUDA_VISIBLE_DEVICES": ""})
+        environment = {"OMP_NUM_THREADS": str(demand.cpus)} | ({} if demand.gpus else NO_ACCELERATOR)
         run_cell = ray.remote(num_cpus=demand.cpus, num_gpus=demand.gpus, max_retries=RETRIES)(_make_task())
         project = ray.put(digest_project())
         self.tasks = {

@@ -23,8 +23,9 @@ TAIL_BYTES = 65_536  # how much of the end of an output is searched for an error
 ENTRY = re.compile(r"seed-(?:0|[1-9][0-9]*)(\.log|\.[0-9]+)?")
 
 # missing: other cells of the grid have runs with this seed; failed: the last process ended with an error; unfinished: it did not
-# end, or left no test scores; damaged: the files cannot be used; ignored: not a run of the grid.
-NotReportedKind = Literal["missing", "failed", "unfinished", "damaged", "ignored"]
+# end, or left no test scores; damaged: the files cannot be used; duplicate: a merged grid has another result for the same seed;
+# ignored: not a run of the grid.
+NotReportedKind = Literal["missing", "failed", "unfinished", "damaged", "duplicate", "ignored"]
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,7 @@
 """The record of a finished run: its settings, scores and cost, as its JSON files hold them."""
 
+import hashlib
+import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -13,6 +15,8 @@ from src.settings import COMMAND_LINE, DEFAULT, Settings, affects, counts_for
 VIEWS = ("selected", "best_on_test")
 AFFECT_BEST_ON_TEST = ("eval_all_checkpoints",)  # changes no score, but the number of scores the best is chosen from
 DIGEST_DIGITS = 12
+# Parts of a task's definition that change no score.
+DESCRIBES_TASK = frozenset({"title", "suite", "order", "source", "licence", "texts_may_be_shown", "files"})
 
 ModelAndTask = tuple[str, str]
 Key = TypeVar("Key")
@@ -88,6 +92,7 @@ class Origin(_JsonObject):
     mixed_precision: str
     processes: int = 1
     versions: dict[str, str]
+    definition: dict[str, Any] = {}  # of the task; older runs have none
 
 
 @dataclass(frozen=True)
@@ -134,6 +139,9 @@ class Record:
         files = {f"{split} file": shorten_digest(facts.sha256) for split, facts in self.origin.data.items()}
         versions = {f"version of {name}": version for name, version in self.origin.versions.items()}
         origin = self.origin
+        if definition := {name: value for name, value in origin.definition.items() if name not in DESCRIBES_TASK}:
+            digest = hashlib.sha256(json.dumps(definition, sort_keys=True).encode()).hexdigest()
+            files["definition of the task"] = shorten_digest(digest)
         return {**files, "precision": origin.mixed_precision, "processes": str(origin.processes), **versions}
 
     @property
@@ -150,6 +158,11 @@ class Record:
     @property
     def seconds(self) -> float:
         return self.cost.preparation_seconds + self.cost.training_seconds + self.cost.evaluation_seconds
+
+    @property
+    def ckpt_dir(self) -> Path:
+        """The folder of all runs that it was found in."""
+        return self.folder.parents[3]
 
     @property
     def bytes_on_disk(self) -> int:

@@ -3,17 +3,19 @@
 import csv
 import io
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from src.data import Tasks
 from src.files import write_lines
 from src.grid.cells import GRID, REPORTS
 from src.grid.comparability import PublishedSettings, find_differences
+from src.grid.eee import Evaluator, write_records
 from src.grid.markdown import format_report
+from src.grid.merge import folders_to_read, read_grids
 from src.grid.pages import write_grid_page
 from src.grid.published import SHOWN, Published
-from src.grid.read_runs import missing_runs, read_grid
+from src.grid.read_runs import missing_runs
 from src.grid.record import VIEWS, group
 from src.grid.table import COSTS, Table, make_rows, mean_cost
 
@@ -32,25 +34,38 @@ def write_report(
     config_dir: Path,
     shown: str = SHOWN[0],
     with_texts: bool = False,
+    merged: Sequence[Path] = (),
+    evaluator: Evaluator | None = None,
 ) -> str:
     """Write results.md, results.csv and results.html into the grid of `ckpt_dir`, and return the text of results.md.
 
     config_dir: the config files with the settings of the published runs. shown: which published rows, see SHOWN. with_texts: show
-    the texts of all tasks in results.html, whatever their licences say. Raises CheckpointError if there is no grid.
+    the texts of all tasks in results.html, whatever their licences say. merged: other folders whose grids are read, too.
+    evaluator: who has made the runs; if given, records are written as well (src.grid.eee). Raises CheckpointError if there is no
+    grid.
     """
-    table = make_table(ckpt_dir, tasks, published, config_dir, shown)
+    table = make_table(ckpt_dir, tasks, published, config_dir, shown, merged)
     lines = list(format_report(table))
-    markdown, table_file, page = (ckpt_dir / GRID / name for name in REPORTS)
+    markdown, table_file, page, records = (ckpt_dir / GRID / name for name in REPORTS)
     write_lines(markdown, lines, shared=True)
     write_lines(table_file, _csv_lines(table), shared=True)
     logger.info("written: %s, %s", markdown, table_file)
     write_grid_page(page, table, with_texts)
+    if evaluator:
+        write_records(records, table, evaluator)
     return "\n".join(lines)
 
 
-def make_table(ckpt_dir: Path, tasks: Tasks, published: Published, config_dir: Path, shown: str = SHOWN[0]) -> Table:
+def make_table(
+    ckpt_dir: Path,
+    tasks: Tasks,
+    published: Published,
+    config_dir: Path,
+    shown: str = SHOWN[0],
+    merged: Sequence[Path] = (),
+) -> Table:
     """Return everything that the report shows, read from the grid of `ckpt_dir`. Arguments and errors as for write_report."""
-    records, others = read_grid(ckpt_dir, tasks)
+    records, others = read_grids(folders_to_read(ckpt_dir, merged), tasks)
     settings = PublishedSettings(config_dir, tasks, published)
     reasons = [((record.model, record.task), settings.reason_not_comparable(record)) for record in records]
     not_comparable = group((cell, reason) for cell, reason in reasons if reason)

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from src.data import Tasks
 from src.grid.cells import GRID, Cell, FindFiles, Status, cell_statuses
+from src.grid.devices import parse_devices
 from src.grid.display import LineDisplay, LiveDisplay, can_redraw
 from src.grid.estimate import Estimate
-from src.grid.pool import Outcome, Pool, Runs, parse_devices
+from src.grid.pool import Outcome, Pool, Runs
 from src.grid.read_runs import NotReported, read_grid
 from src.grid.record import Record
 from src.progress import format_seconds

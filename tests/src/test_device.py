@@ -40,7 +40,7 @@ def test_peak_memory_is_in_bytes():
 
 @pytest.mark.parametrize(
     ("wanted", "device", "compiles"),
-    [("auto", "cpu", False), ("auto", "cuda", True), (True, "cpu", True), (False, "cuda", False)],
+    [("auto", "cpu", False), ("auto", "cuda", True), ("auto", "mps", False), (True, "cpu", True), (False, "cuda", False)],
 )
 def test_auto_compiles_the_layers_on_a_gpu_only(wanted, device, compiles, monkeypatch):
     model, compiled = small_model(), []

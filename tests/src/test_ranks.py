@@ -1,9 +1,11 @@
 import os
+from types import SimpleNamespace
 
 import pytest
 
 from src import ranks
 from src.cli import run_command
+from src.errors import ConfigError
 
 LAUNCHED = {"RANK": "1", "WORLD_SIZE": "3", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "1"}
 
@@ -29,6 +31,23 @@ def test_a_cluster_that_numbers_its_machines_is_no_launcher(monkeypatch):
     monkeypatch.setenv("RANK", "1")
     monkeypatch.setenv("WORLD_SIZE", "3")
     assert (ranks.rank(), ranks.count()) == (0, 1)
+
+
+@pytest.mark.parametrize(("kind", "found", "expected"), [("mps", 1, "mps"), ("xpu", 1, "3 processes .* 1 GPUs")])
+def test_every_process_needs_a_device_of_its_own(launch, monkeypatch, kind, found, expected):
+    launch(LOCAL_RANK="1", LOCAL_WORLD_SIZE="3")
+    monkeypatch.setattr("torch.get_device_module", lambda device_type: SimpleNamespace(device_count=lambda: found))
+    with pytest.raises(ConfigError, match=f"{expected}.*--no_cuda"):
+        ranks.join(kind)
+
+
+def test_a_process_takes_its_own_device(launch, monkeypatch):
+    launch(LOCAL_RANK="1", LOCAL_WORLD_SIZE="3")
+    taken = []
+    module = SimpleNamespace(device_count=lambda: 4, set_device=taken.append)
+    monkeypatch.setattr("torch.get_device_module", lambda device_type: module)
+    ranks.join("cuda")  # not the leader, which would connect
+    assert taken == [1]
 
 
 def test_hidden_processes_are_there_again(launch):

@@ -6,9 +6,10 @@ from rich.console import Console
 
 from processor import TASKS
 from src.grid.cells import make_cells
+from src.grid.devices import Device
 from src.grid.display import LineDisplay, LiveDisplay, can_redraw
 from src.grid.estimate import Estimate
-from src.grid.pool import Device, Outcome, Pool, Running
+from src.grid.pool import Outcome, Pool, Running
 from tests.src.grid.helpers import finished
 
 

@@ -4,8 +4,9 @@ import pytest
 
 from processor import TASKS
 from src.grid.cells import make_cells
+from src.grid.devices import Device
 from src.grid.estimate import Estimate
-from src.grid.pool import Device, Pool, Running
+from src.grid.pool import Pool, Running
 from src.grid.read_runs import read_grid
 from tests.src.grid.helpers import finished
 

@@ -6,14 +6,15 @@ from collections import deque
 
 import pytest
 
-from src.errors import ConfigError, Interrupted
+from src.errors import Interrupted
 from src.grid import pool as pool_module
 from src.grid.cells import Cell
-from src.grid.pool import Device, Pool, parse_devices, start
+from src.grid.devices import NO_ACCELERATOR, Device
+from src.grid.pool import Pool, start
 from src.signals import handling
 from tests.src.helpers import DEFAULTS
 
-CPU = Device("cpu", {"CUDA_VISIBLE_DEVICES": ""})
+CPU = Device("cpu", NO_ACCELERATOR)
 
 
 @pytest.fixture(autouse=True)
@@ -226,59 +227,3 @@ def test_restores_signal_handlers(cell):
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)]
     ended([cell("a", "")])
     assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)] == before
-
-
-@pytest.fixture
-def gpus(monkeypatch):
-    """gpus(4) pretends that there are four GPUs."""
-
-    def make(count, visible=None):
-        monkeypatch.setattr("torch.cuda.device_count", lambda: count)
-        if visible is None:
-            monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-        else:
-            monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-
-    return make
-
-
-def test_parse_devices(gpus, monkeypatch):
-    gpus(4)
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    assert parse_devices("") == [Device("", {})]
-    assert parse_devices("0, 3") == [
-        Device("gpu 0", {"CUDA_VISIBLE_DEVICES": "0"}),
-        Device("gpu 3", {"CUDA_VISIBLE_DEVICES": "3"}),
-    ]
-    assert parse_devices("cpu") == [CPU]
-
-
-def test_two_runs_on_the_cpu_share_its_cores(monkeypatch):
-    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
-    monkeypatch.setattr(os, "cpu_count", lambda: 8)
-    assert [device.environment["OMP_NUM_THREADS"] for device in parse_devices("cpu,cpu")] == ["4", "4"]
-    monkeypatch.setenv("OMP_NUM_THREADS", "3")
-    assert parse_devices("cpu,cpu")[0].environment["OMP_NUM_THREADS"] == "3"
-
-
-def test_numbers_count_visible_gpus(gpus):
-    gpus(2, "5,7")
-    assert [device.environment["CUDA_VISIBLE_DEVICES"] for device in parse_devices("0,1")] == ["5", "7"]
-
-
-@pytest.mark.parametrize(
-    ("count", "text", "expected"),
-    [
-        (0, "0", ["--devices", "'0'", "no GPU", "cpu"]),
-        (2, "0,2", ["--devices", "'2'", "0 to 1", "cpu"]),
-        (2, "gpu", ["'gpu'"]),
-        (2, "-1", ["'-1'"]),
-        (2, "9" * 5000, ["'9999"]),
-    ],
-)
-def test_rejects_unknown_devices(gpus, count, text, expected):
-    gpus(count)
-    with pytest.raises(ConfigError) as caught:
-        parse_devices(text)
-    for part in expected:
-        assert part in str(caught.value)
