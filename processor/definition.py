@@ -166,10 +166,10 @@ def read_tasks(config_dir: Path = PROJECT) -> Mapping[str, Task]:
 
 
 def recorded_tasks(grid: Path) -> Mapping[str, Task]:
-    """Return the project's tasks and those that the runs of a grid, <model>/<task>/seed-<n>/, have recorded."""
+    """Return the project's tasks and those that the runs of a grid, <model>/<task>/seed-<n>/ or tune/trial-<n>/, have recorded."""
     tasks = dict(read_tasks())
-    for record in sorted(grid.glob(f"*/*/seed-*/{RECORD}")):
-        name = record.parent.parent.name
+    for record in sorted([*grid.glob(f"*/*/seed-*/{RECORD}"), *grid.glob(f"*/*/tune/trial-*/{RECORD}")]):
+        name = record.relative_to(grid).parts[1]
         with suppress(ConfigError, CheckpointError, ValueError, OSError):  # the report says what is wrong with a run
             if name not in tasks and (definition := read_json(record).get("definition")):
                 tasks[name] = make_task(name, definition, str(record))
