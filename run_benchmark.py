@@ -46,9 +46,9 @@ runs are tried again.
 
 TUNE_EPILOG = """
 All other flags are settings of the trials; those that are given are not searched. The trials are in the folders
-ckpt/benchmark/<model>/<task>/tune/trial-<n>/. They are scored on dev alone: the test file is not opened. A search that was interrupted
-continues with the same command, and a larger --trials adds to it. The result, config/tuning/<model>.<task>.json, is for
-`run --tuned`.
+ckpt/benchmark/<model>/<task>/tune/trial-<n>/. They are scored on dev alone: the test file is not opened. A search that was
+interrupted continues with the same command, and a larger --trials adds to it. The result,
+config/tuning/<model>.<task>.json, is for `run --tuned`.
 """
 
 

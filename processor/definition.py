@@ -166,7 +166,7 @@ def read_tasks(config_dir: Path = PROJECT) -> Mapping[str, Task]:
 
 
 def recorded_tasks(grid: Path) -> Mapping[str, Task]:
-    """Return the project's tasks and those that the runs of a grid, <model>/<task>/seed-<n>/ or tune/trial-<n>/, have recorded."""
+    """Return the project's tasks and those that the runs and trials in the folders <model>/<task>/ of a grid have recorded."""
     tasks = dict(read_tasks())
     for record in sorted([*grid.glob(f"*/*/seed-*/{RECORD}"), *grid.glob(f"*/*/tune/trial-*/{RECORD}")]):
         name = record.relative_to(grid).parts[1]

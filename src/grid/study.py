@@ -30,6 +30,7 @@ NAME = "study"  # of the only study in a journal
 FACTS = "facts"  # attribute of a study: what its trials have in common
 REASON = "reason"  # attribute of a failed trial
 DIRECTION = StudyDirection.MAXIMIZE  # every headline of src.metrics is better if it is higher
+RANDOM_TRIALS = 5  # before Optuna chooses by what it has learned
 # A trial may be pruned once this many trials are finished, and it has made this share of its updates.
 PRUNED_AFTER_TRIALS, PRUNED_FROM = 5, 30
 STATES = {"finished": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
@@ -74,7 +75,8 @@ class Study:
         had not been. The trial enters the journal complete, in one line.
         """
         sampler_seed = np.random.SeedSequence([self.seed, len(self.trials)]).generate_state(1)
-        scratch = optuna.create_study(direction=DIRECTION, sampler=TPESampler(seed=int(sampler_seed[0])))
+        sampler = TPESampler(n_startup_trials=RANDOM_TRIALS, seed=int(sampler_seed[0]))
+        scratch = optuna.create_study(direction=DIRECTION, sampler=sampler)
         scratch.add_trials(self.trials)
         values = scratch.ask(self.distributions).params
         self._study.add_trial(create_trial(state=TrialState.RUNNING, params=values, distributions=self.distributions))

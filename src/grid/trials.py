@@ -30,8 +30,8 @@ def make_trial_cells(
     without = list(dict.fromkeys(cell.task for cell in cells if not cell.settings.has_dev))
     if without and dev_ratio is None:
         raise ConfigError(
-            f"{', '.join(without)}: there is no dev file. Pass --dev_ratio 0.1 to hold out a tenth of the training file as dev for "
-            "tasks without one."
+            f"{', '.join(without)}: there is no dev file. Pass --dev_ratio 0.1 to hold out a tenth of the training file, "
+            "for tasks without one only."
         )
     if without:
         flags = [*rest, *DEV_ONLY, "--dev_ratio", str(dev_ratio)]
