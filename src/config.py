@@ -257,7 +257,7 @@ def _check(values: dict[str, Any], sources: dict[str, str]) -> list[str]:
         problems.append("train_file is missing; set it in the task's file, or pass --train_file or --do_train false")
     if values["do_eval"] and not values["test_file"] and not values["test_ratio"]:
         problems.append(
-            "test_file is missing; set it in the task's file, or pass --test_file FILE, --test_ratio 0.1 to hold out a tenth "
+            "test_file is missing; set it in the task's file, or pass --test_file FILE, or --test_ratio 0.1 to hold out a tenth "
             "of train, or --do_eval false"
         )
     for split in ("dev", "test"):

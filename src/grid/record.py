@@ -80,6 +80,7 @@ class Origin(_JsonObject):
     mixed_precision: str
     processes: int = 1
     versions: dict[str, str]
+    search: dict[str, Any] | None = None  # how the settings of a tuned run were found, see src.grid.tuned
 
 
 @dataclass(frozen=True)
@@ -127,6 +128,11 @@ class Record:
         versions = {f"version of {name}": version for name, version in self.origin.versions.items()}
         origin = self.origin
         return {**files, "precision": origin.mixed_precision, "processes": str(origin.processes), **versions}
+
+    @property
+    def trials(self) -> int:
+        """The number of trials on dev by which its settings were found; 0 if they were not searched."""
+        return sum((self.origin.search or {}).get("trials", {}).values())
 
     @property
     def weights(self) -> str:

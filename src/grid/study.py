@@ -4,6 +4,7 @@ Needs the packages of requirements-tune.txt.
 """
 
 import json
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.importance import FanovaImportanceEvaluator
 from optuna.pruners import MedianPruner
 from optuna.samplers import TPESampler
 from optuna.storages import JournalStorage
@@ -21,10 +23,10 @@ from optuna.trial import FrozenTrial, Trial, TrialState, create_trial
 from src.errors import ConfigError
 from src.files import hold
 from src.grid.space import Space, is_whole
+from src.grid.trials import JOURNAL
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)  # this project logs what matters
 
-JOURNAL = "study.log"
 LOCK = ".study.lock"
 NAME = "study"  # of the only study in a journal
 FACTS = "facts"  # attribute of a study: what its trials have in common
@@ -33,6 +35,7 @@ DIRECTION = StudyDirection.MAXIMIZE  # every headline of src.metrics is better i
 RANDOM_TRIALS = 5  # before Optuna chooses by what it has learned
 # A trial may be pruned once this many trials are finished, and it has made this share of its updates.
 PRUNED_AFTER_TRIALS, PRUNED_FROM = 5, 30
+TRIALS_FOR_IMPORTANCE = 4  # finished, with different scores
 STATES = {"finished": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
 
 
@@ -58,10 +61,15 @@ class Study:
         if not self.trials:
             self._study.set_user_attr(FACTS, facts)
         elif changes := _changes(self._study.user_attrs.get(FACTS, {}), facts):
+            self.close()
             raise ConfigError(
                 f"{folder} holds a search with other conditions: {'; '.join(changes)}. Use the same, or move the folder away to "
                 "start a new search."
             )
+
+    def close(self) -> None:
+        """Let other processes use the study, before this one ends."""
+        os.close(self.lock)
 
     @property
     def trials(self) -> list[FrozenTrial]:
@@ -145,6 +153,15 @@ def read_trials(folder: Path) -> list[FrozenTrial]:
 def load_study(folder: Path) -> optuna.Study:
     """Return the study in a folder, to be read only. Raises KeyError or ValueError if it is damaged."""
     return optuna.load_study(storage=_storage(folder), study_name=NAME)
+
+
+def read_importance(folder: Path) -> dict[str, float]:
+    """Return the importance of each setting by Optuna's fANOVA, from 0 to 1, in descending order; empty if trials are too few."""
+    study = load_study(folder)
+    scores = {trial.value for trial in study.trials if trial.state == TrialState.COMPLETE}
+    if len(scores) < TRIALS_FOR_IMPORTANCE:
+        return {}
+    return optuna.importance.get_param_importances(study, evaluator=FanovaImportanceEvaluator(seed=0))
 
 
 def _storage(folder: Path) -> JournalStorage:

@@ -12,6 +12,7 @@ from src.grid.cells import Cell, make_cells
 from src.run_files import RESULTS, RESUME, SETTINGS, checkpoints_in, read_saved_scores
 
 POINTS = range(10, 100, 10)  # percentages of a run at which trials are compared: their numbers of updates differ
+JOURNAL = "study.log"  # of Optuna, in the folder of the trials
 DEV_ONLY = ("--test_file", "", "--do_eval", "false")
 SET_BY_TUNE = ("do_train", "do_eval", "test_file", "predict_file", "evaluate_test_during_training", "evaluate_during_training")
 

@@ -40,11 +40,14 @@ def test_auto_requires_a_model_and_names_the_run_after_it():
 
 
 @pytest.mark.parametrize("name", COMMAND_LINE_ONLY)
-def test_trust_is_only_accepted_on_the_command_line(folder, name):
-    (folder / "t.json").write_text(json.dumps({"model_name_or_path": "m", name: True}))
-    with pytest.raises(ConfigError, match=rf"t\.json: {name} = true: .* --{name}"):
+def test_what_is_only_accepted_on_the_command_line(folder, name):
+    value, flags = (
+        (True, [f"--{name}"]) if Settings.model_fields[name].annotation is bool else ("m.json", [f"--{name}", "x.json"])
+    )
+    (folder / "t.json").write_text(json.dumps({"model_name_or_path": "m", name: value}))
+    with pytest.raises(ConfigError, match=rf"t\.json: {name} = {json.dumps(value)}: .* --{name}"):
         load_nsmc(folder, file="t.json")
-    assert getattr(load_nsmc(folder, f"--{name}"), name) is True
+    assert "only allowed" not in error_of("--task", "nsmc", "--config_file", "m.json", "--seed", "x", *flags, config_dir=folder)
 
 
 def test_higher_layers_win_and_are_recorded(folder):
@@ -263,8 +266,20 @@ def test_a_data_file_in_neither_place_is_an_error_unless_it_can_be_downloaded(pl
 
 def test_a_missing_test_file_names_both_ways_out(folder):
     (folder / "tasks" / "nsmc.json").write_text('{"train_file": "a.txt"}')
-    with pytest.raises(ConfigError, match=r"test_file is missing.*--test_file.*--test_ratio"):
+    with pytest.raises(ConfigError, match=r"test_file is missing.*--test_file.*--test_ratio.*--do_eval false"):
         load_nsmc(folder)
+    assert load_nsmc(folder, "--do_eval", "false").data_files.keys() == {"train"}
+
+
+def test_the_result_of_a_search_is_a_layer_below_the_command_line(folder):
+    tuned = folder / "m.nsmc.json"
+    tuned.write_text('{"learning_rate": 3e-4, "weight_decay": 0.1, "seed": 9, "search": {"trials": {"finished": 3}}}')
+    settings = load_nsmc(folder, "--tuned_file", str(tuned), "--weight_decay", "0.2")
+    values = [(getattr(settings, name), settings.layer_of(name)) for name in ("learning_rate", "seed", "weight_decay")]
+    assert values == [(3e-4, str(tuned)), (9, str(tuned)), (0.2, "command line")]
+    tuned.write_text('{"learning_rat": 3e-4, "num_train_epochs": "3"}')
+    with pytest.raises(ConfigError, match=r"(?s)nsmc\.json: .*'learning_rat'.*nsmc\.json: num_train_epochs"):
+        load_nsmc(folder, "--tuned_file", str(tuned))
 
 
 def test_a_task_by_the_path_of_its_file(folder):
