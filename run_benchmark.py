@@ -93,6 +93,8 @@ def tune(arguments: argparse.Namespace, rest: list[str]) -> None:
     if arguments.print_space:
         print(json.dumps(space, indent=2))
         return
+    if arguments.trials < 1:
+        raise ConfigError(f"--trials {arguments.trials}: should be at least 1.")
     tasks = tasks_of(arguments, rest)
     cells = make_trial_cells(arguments.models, arguments.tasks, arguments.seed, arguments.dev_ratio, rest, tasks)
     try:

@@ -113,7 +113,8 @@ def history() -> alt.LayerChart:
     """The score of every trial of a search, and the best so far as a line."""
     best = alt.Chart().transform_filter(alt.datum.what == "best so far").mark_line(interpolate="step-after", color=INK)
     points = alt.Chart().transform_filter(alt.datum.what != "best so far").mark_point(filled=True, size=2 * POINT_SIZE)
-    x, y = _x("trial:Q", "trial"), _y("score:Q", "score on dev in percent")
+    x = _x("trial:Q", "trial", axis=alt.Axis(tickMinStep=1, format="d"))
+    y = _y("score:Q", "score on dev in percent")
     what = alt.Color("what:N", legend=_legend(None))
     return alt.layer(best.encode(x, y), points.encode(x, y, what, tooltip=["trial:Q", "what:N", "score:Q"]))
 

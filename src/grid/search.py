@@ -1,6 +1,7 @@
 """The search for the best settings of one model on one task: its study, the cells of its trials, and its result."""
 
 import json
+import shlex
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,7 +17,7 @@ from src.grid.space import Space, digest, is_tunable
 from src.grid.study import Study
 from src.grid.trials import tidy
 from src.grid.tuned import tuned_file, write_tuned
-from src.settings import default_of
+from src.settings import COMMAND_LINE, default_of
 
 
 @dataclass
@@ -40,6 +41,14 @@ class Search:
         facts = {"space": space, "settings": changed, "data": data, "search": {"seed": seed}}
         study = Study(trials_folder(base), f"{base.model}/{base.task}/{TUNE}", space, seed, facts)
         return cls(base, task, space, data, total, study, deque(study.unfinished))
+
+    @property
+    def chosen_by(self) -> str:
+        """The flags of run_benchmark.py that choose the model and the task."""
+        settings = self.base.settings
+        is_path = settings.layer_of("model_name_or_path") == COMMAND_LINE
+        model = settings.model_name_or_path if is_path else settings.config_file
+        return shlex.join(["--models", model, "--tasks", self.base.flags[1]])
 
     def next_trial(self) -> FrozenTrial | None:
         """Return the next trial to run; None if there is none."""

@@ -36,20 +36,18 @@ def run_searches(
     """
     slots = parse_devices(devices)
     searches = [Search.open(base, tasks[base.task], space_for(base, space, tasks), total, find_files) for base in bases]
-    tuner = Tuner(searches)
-    tuner.run(Pool(deque(), slots))
-    unfinished = 0
-    for search in searches:
-        if path := search.write_result(given):
-            flags = f"--models {search.base.model} --tasks {search.base.task}"
-            logger.info("written: %s. Next: python3 run_benchmark.py run --tuned %s", path, flags)
+    try:
+        Tuner(searches).run(Pool(deque(), slots))
+    finally:
+        paths = [search.write_result(given) for search in searches]  # of those that are complete
+    for search, path in zip(searches, paths, strict=True):
+        if path:
+            logger.info("written: %s. Next: python3 run_benchmark.py run --tuned %s", path, search.chosen_by)
         else:
-            unfinished += 1
-            reason = (
-                f"{len(search.study.unfinished)} trials are unfinished" if search.study.unfinished else "no trial is finished"
-            )
+            unfinished = len(search.study.unfinished)
+            reason = f"{unfinished} trials are unfinished; rerun the same command" if unfinished else "no trial is finished"
             logger.error("%s has no result: %s", trials_folder(search.base), reason)
-    return 1 if unfinished else 0
+    return 0 if all(paths) else 1
 
 
 def describe_searches(bases: Sequence[Cell], space: Space, total: int, tasks: Tasks) -> str:
