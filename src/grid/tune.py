@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from src.data import Tasks
-from src.errors import BenchmarkError, EnvironmentFailure
+from src.errors import BenchmarkError, EnvironmentFailure, brief
 from src.files import DAMAGE
 from src.grid.cells import Cell, FindFiles
 from src.grid.pool import LocalProcess, Outcome, Pool, Runs, parse_devices
@@ -120,41 +120,55 @@ class Tuner:
             running.process.send_signal(signal.SIGTERM)
 
     def _is_bad(self, cell: Cell) -> bool:
+        """Record the scores of a trial; return whether it is to be pruned."""
         search, number = self.trials[cell]
+        points: dict[int, float] = {}
         with suppress(*DAMAGE, OSError, BenchmarkError):  # the run is replacing a file just now
-            return search.study.report(number, read_points(cell.folder, search.task.headline))
-        return False
+            points = read_points(cell.folder, search.task.headline)
+        return search.study.report(number, points)
 
     def _end(self, outcome: Outcome, pool: Runs[LocalProcess]) -> None:
-        cell = outcome.cell
-        search, number = self.trials[cell]
-        if outcome.end == "busy":  # a process of an earlier command, which was killed: wait for it
-            if cell not in self.busy:
-                self.busy.add(cell)
-                logger.info("%s: %s", cell.name, outcome.reason)
-            pool.ended.remove(outcome)
-            pool.waiting.append(cell)
+        """Record how a trial has ended. Raises EnvironmentFailure if the first trials all failed."""
+        if outcome.end == "busy":
+            self._wait_for(outcome, pool)
             return
-        if outcome.end == "done" and self._is_bad(cell):  # it ended before its pruning
-            self.pruned.add(cell)
-        if cell in self.pruned:
-            search.study.prune(number)
-            text = "pruned"
-        elif outcome.end == "done":
-            score = read_score(cell.folder, search.task.headline)
-            search.study.finish(number, score)
-            text = f"{search.task.headline} {in_percent(search.task, score):.2f} on dev"
-        elif outcome.end == "interrupted" or outcome.reason.startswith("interrupted by"):
-            logger.info("%s: %s", cell.name, outcome.reason)
-            return
-        else:
-            search.study.fail(number, outcome.reason)
-            text = f"failed: {outcome.reason} ({cell.output})"
+        cell, search = outcome.cell, self.trials[outcome.cell][0]
+        text = self._record(outcome)
         search.tidy()
         logger.info("%s: %s, after %s (%s)", cell.name, text, format_seconds(outcome.seconds), _progress(search))
         counts = search.study.counts
-        if counts["failed"] >= GIVE_UP_AFTER and sum(counts.values()) == counts["failed"]:
-            raise EnvironmentFailure(f"{cell.name}: the first {counts['failed']} trials failed; the last one: {outcome.reason}")
+        if text.startswith("failed") and GIVE_UP_AFTER <= counts["failed"] == sum(counts.values()):
+            raise EnvironmentFailure(f"{cell.name}: all {counts['failed']} trials so far {text}")
+
+    def _wait_for(self, outcome: Outcome, pool: Runs[LocalProcess]) -> None:
+        """Try a trial again whose process was started by an earlier command, which was killed."""
+        if outcome.cell not in self.busy:
+            self.busy.add(outcome.cell)
+            logger.info("%s: %s", outcome.cell.name, outcome.reason)
+        pool.ended.remove(outcome)
+        pool.waiting.append(outcome.cell)
+
+    def _record(self, outcome: Outcome) -> str:
+        """Record in the study how a trial has ended, and return it as text. An interrupted one remains to be continued."""
+        search, number = self.trials[outcome.cell]
+        score, reason = None, outcome.reason
+        if outcome.end == "done":
+            if self._is_bad(outcome.cell):  # it ended before it could be pruned
+                self.pruned.add(outcome.cell)
+            try:
+                score = read_score(outcome.cell.folder, search.task.headline)
+            except (*DAMAGE, OSError, BenchmarkError) as error:
+                reason = brief(error)
+        if outcome.cell in self.pruned:
+            search.study.prune(number)
+            return "pruned"
+        if score is not None:
+            search.study.finish(number, score)
+            return f"{search.task.headline} {in_percent(search.task, score):.2f} on dev"
+        if outcome.end == "interrupted" or reason.startswith("interrupted by"):
+            return reason
+        search.study.fail(number, reason)
+        return f"failed: {reason} ({outcome.cell.output})"
 
 
 def _describe(values: Mapping[str, Any]) -> str:

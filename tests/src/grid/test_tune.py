@@ -149,9 +149,18 @@ def test_failed_trials(tmp_path, caplog):
     assert search.study.best.params["learning_rate"] == 0.001
     (tmp_path / "all").mkdir()
     failing = open_search(tmp_path / "all", space={"learning_rate": [0.8, 0.9]})
-    with pytest.raises(EnvironmentFailure, match=r"trial-2: the first 3 trials failed.*the loss is not finite"):
+    with pytest.raises(EnvironmentFailure, match=r"trial-2: all 3 trials so far failed: the loss is not finite"):
         run([failing])
     assert failing.study.counts == {"finished": 0, "pruned": 0, "failed": 3} and failing.write_result([]) is None
+
+
+def test_a_trial_without_a_score_has_failed(tmp_path):
+    search = open_search(tmp_path, trials=1)
+    script = tmp_path / "fake.py"
+    script.write_text(script.read_text().replace('"dev": scores["10"]["dev"]', '"dev": None'))
+    run([search])
+    (trial,) = search.study.trials
+    assert trial.state.name == "FAIL" and "eval_results.json has no acc" in trial.user_attrs["reason"]
 
 
 def test_several_searches_share_the_devices(tmp_path):
