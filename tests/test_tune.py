@@ -117,24 +117,23 @@ def summary(tmp_path, ckpt):
 
 @pytest.mark.long
 def test_the_planted_rate_is_found_and_a_killed_search_gives_the_same_trials(bench, tmp_path):
-    """The search is killed twice without a chance to react: during its second and its fourth trial, which go on without it."""
+    """The search is killed without a chance to react, during its second trial, which goes on without it."""
     copy_data(tmp_path, "nsmc", "ratings_train.txt")
-    flags = ("--tasks", "nsmc", "--dev_ratio", "0.2", "--trials", "8", "--logging_steps", "20")
+    flags = ("--tasks", "nsmc", "--dev_ratio", "0.2", "--trials", "4", "--num_train_epochs", "5", "--logging_steps", "10")
     done = bench("tune", *flags, ckpt="whole", timeout=1500)
     assert done.returncode == 0, done.stderr
     found = json.loads((tmp_path / "config" / "tuning" / "tiny.nsmc.json").read_text())
     assert found["learning_rate"] == 1e-3 and found["search"]["dev"] > 0.8
-    assert found["search"]["trials"]["pruned"] > 0
     whole = summary(tmp_path, "whole")
-    assert all(params["learning_rate"] == 1e-7 for state, params, *_ in whole if state == "PRUNED")
+    assert {params["learning_rate"] for _, params, *_ in whole} == {1e-7, 1e-3}
 
     folder = tmp_path / "ckpt" / "benchmark" / "tiny" / "nsmc" / "tune"
-    for number in (1, 3):
-        process = bench("tune", *flags, wait=False)
-        while process.poll() is None and not (folder / f"trial-{number}" / "resume" / "scores.json").exists():
-            time.sleep(0.05)
-        os.kill(process.pid, signal.SIGKILL)
-        process.communicate()
+    process = bench("tune", *flags, wait=False)
+    while process.poll() is None and not (folder / "trial-1" / "resume" / "scores.json").exists():
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate()
+    assert len(summary(tmp_path, "ckpt")) == 2
     done = bench("tune", *flags, timeout=1500)
     assert done.returncode == 0, done.stderr
     assert summary(tmp_path, "ckpt") == whole
