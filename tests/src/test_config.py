@@ -271,17 +271,6 @@ def test_a_missing_test_file_names_both_ways_out(folder):
     assert load_nsmc(folder, "--do_eval", "false").data_files.keys() == {"train"}
 
 
-def test_the_result_of_a_search_is_a_layer_below_the_command_line(folder):
-    tuned = folder / "m.nsmc.json"
-    tuned.write_text('{"learning_rate": 3e-4, "weight_decay": 0.1, "seed": 9, "search": {"trials": {"finished": 3}}}')
-    settings = load_nsmc(folder, "--tuned_file", str(tuned), "--weight_decay", "0.2")
-    values = [(getattr(settings, name), settings.layer_of(name)) for name in ("learning_rate", "seed", "weight_decay")]
-    assert values == [(3e-4, str(tuned)), (9, str(tuned)), (0.2, "command line")]
-    tuned.write_text('{"learning_rat": 3e-4, "num_train_epochs": "3"}')
-    with pytest.raises(ConfigError, match=r"(?s)nsmc\.json: .*'learning_rat'.*nsmc\.json: num_train_epochs"):
-        load_nsmc(folder, "--tuned_file", str(tuned))
-
-
 def test_a_task_by_the_path_of_its_file(folder):
     (folder / "other").mkdir()
     path = folder / "other" / "nsmc.json"

@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from processor import TASKS
+from src.config import load_settings
 from src.errors import ConfigError
 from src.grid.cells import cell_statuses, make_cells
 from src.grid.compare import compare
@@ -54,6 +55,24 @@ def test_cells(tmp_path, config):
     assert f"--tuned_file {path}" in first.command
     (given,) = tuned_cells(tmp_path, "tiny", "nsmc", "1", "--learning_rate", "1e-4")
     assert given.settings.learning_rate == 1e-4
+
+
+def test_the_result_of_a_search_is_a_layer_below_the_command_line(tmp_path, config):
+    path = tuned_file(config, "tiny", "nsmc")
+
+    def load(*flags):
+        argv = ["--task", "nsmc", "--config_file", "tiny.json", "--config_dir", str(config), "--tuned_file", str(path), *flags]
+        return load_settings(argv, script="test", tasks=TASKS)
+
+    write_tuned(path, {"learning_rate": 3e-4, "weight_decay": 0.1, "train_batch_size": 8}, SEARCH)
+    settings = load("--weight_decay", "0.2")
+    values = [
+        (getattr(settings, name), settings.layer_of(name)) for name in ("learning_rate", "train_batch_size", "weight_decay")
+    ]
+    assert values == [(3e-4, str(path)), (8, str(path)), (0.2, "command line")]
+    write_tuned(path, {"learning_rat": 3e-4, "num_train_epochs": "3"}, SEARCH)
+    with pytest.raises(ConfigError, match=r"(?s)nsmc\.json: .*'learning_rat'.*nsmc\.json: num_train_epochs"):
+        load()
 
 
 def test_what_cannot_be_run_tuned(tmp_path, config):
