@@ -1,6 +1,7 @@
 """Build the benchmark table: run models x tasks x seeds, report their scores, compare two models."""
 
 import argparse
+import json
 import sys
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
@@ -12,8 +13,8 @@ from processor.definition import read_task_file, read_tasks, recorded_tasks
 from processor.download import find_files
 from processor.own_task import FLAGS
 from src.cli import Parser, run_command
-from src.command_line import config_dir_of
-from src.data import DataFile
+from src.command_line import config_dir_of, parse_command_line
+from src.data import DataFile, Task
 from src.errors import ConfigError
 from src.grid.cells import GRID, make_cells, split_list
 from src.grid.compare import compare, format_comparisons
@@ -23,7 +24,10 @@ from src.grid.published import SHOWN, Published
 from src.grid.record import VIEWS
 from src.grid.report import write_report
 from src.grid.schedule import run_grid
-from src.settings import Settings, is_task_file
+from src.grid.space import read_space
+from src.grid.trials import make_trial_cells
+from src.grid.tuned import FOLDER
+from src.settings import ALIASES, Settings, default_of, is_task_file
 from src.suites import find_tasks
 
 if TYPE_CHECKING:
@@ -45,6 +49,14 @@ runs are tried again.
 """
 
 
+TUNE_EPILOG = """
+All other flags are settings of the trials; those that are given are not searched. The trials are in the folders
+ckpt/benchmark/<model>/<task>/tune/trial-<n>/. They are scored on dev alone: the test file is not opened. A search that was
+interrupted continues with the same command, and a larger --trials adds to it. The result,
+config/tuning/<model>.<task>.json, is for `run --tuned`.
+"""
+
+
 def main() -> None:
     argv = sys.argv[1:]
     if argv[:1] == ["report"] and "compare" in argv:  # `report compare` is the former name of `compare`
@@ -52,26 +64,56 @@ def main() -> None:
         argv[0] = "compare"
     parser = make_parser()
     arguments, rest = parser.parse_known_args(argv)
-    if rest and arguments.action is not run:
+    if rest and arguments.action not in (run, tune):
         parser.error(f"unrecognized arguments: {' '.join(rest)}")
     arguments.action(arguments, rest)
 
 
-def run(arguments: argparse.Namespace, rest: list[str]) -> None:
-    tasks = dict(read_tasks(config_dir_of(rest)))
-    for path in (entry for entry in split_list(arguments.tasks) if is_task_file(entry)):
-        tasks |= read_task_file(Path(path))
+def tasks_of(arguments: argparse.Namespace, rest: list[str]) -> dict[str, Task]:
+    """Return all tasks that --tasks can choose from. Raises ConfigError for an invalid file, and for flags that define a task."""
     if flags := [f"--{flag}" for flag in FLAGS if any(word.split("=")[0] == f"--{flag}" for word in rest)]:
         raise ConfigError(
             f"{', '.join(flags)}: write a task file for --tasks; python3 run_seq_cls.py ... --print_task prints it."
         )
-    cells = make_cells(arguments.models, arguments.tasks, arguments.seeds, rest, tasks)
+    tasks = dict(read_tasks(config_dir_of(rest)))
+    for path in (entry for entry in split_list(arguments.tasks) if is_task_file(entry)):
+        tasks |= read_task_file(Path(path))
+    return tasks
+
+
+def run(arguments: argparse.Namespace, rest: list[str]) -> None:
+    tasks = tasks_of(arguments, rest)
+    cells = make_cells(arguments.models, arguments.tasks, arguments.seeds, rest, tasks, arguments.tuned)
 
     def files_of(settings: Settings) -> Mapping[str, DataFile]:
         return find_files(settings, tasks[settings.task])
 
     with cluster_of(arguments) as cluster:
         sys.exit(run_grid(cells, arguments.devices, arguments.dry_run, tasks, files_of, cluster))
+
+
+def tune(arguments: argparse.Namespace, rest: list[str]) -> None:
+    given = [ALIASES.get(name, name) for name in parse_command_line(rest)[0]]
+    space = read_space(arguments.space or config_dir_of(rest) / FOLDER / "space.json", given)
+    if arguments.print_space:
+        print(json.dumps(space, indent=2))
+        return
+    if arguments.trials < 1:
+        raise ConfigError(f"--trials {arguments.trials}: should be at least 1.")
+    tasks = tasks_of(arguments, rest)
+    cells = make_trial_cells(arguments.models, arguments.tasks, arguments.seed, arguments.dev_ratio, rest, tasks)
+    try:
+        from src.grid.tune import describe_searches, run_searches  # imports Optuna
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"tune needs Optuna ({error}). Run: pip install -r requirements-tune.txt") from None
+
+    def files_of(settings: Settings) -> Mapping[str, DataFile]:
+        return find_files(settings, tasks[settings.task])
+
+    if arguments.dry_run:
+        print(describe_searches(cells, space, arguments.trials, tasks))
+        return
+    sys.exit(run_searches(cells, space, given, arguments.trials, arguments.devices, tasks, files_of))
 
 
 def cluster_of(arguments: argparse.Namespace) -> AbstractContextManager["Cluster | None"]:
@@ -109,7 +151,7 @@ def compare_models(arguments: argparse.Namespace, rest: list[str]) -> None:
 
 def make_parser() -> Parser:
     parser = Parser(prog="run_benchmark.py", description=__doc__, allow_abbrev=False)
-    commands = parser.add_subparsers(metavar="run | report | compare", required=True)
+    commands = parser.add_subparsers(metavar="run | tune | report | compare", required=True)
 
     runner = commands.add_parser(
         "run",
@@ -123,11 +165,32 @@ def make_parser() -> Parser:
     runner.add_argument("--models", required=True, help="comma-separated names in config/, JSON files, model folders or hub ids")
     runner.add_argument("--tasks", default="all", help=TASKS_HELP)
     runner.add_argument("--seeds", default="1,2,3,4,5", help="comma-separated numbers; default: %(default)s")
+    runner.add_argument("--tuned", action="store_true", help="with the settings that tune has found, as <model>@tuned")
     runner.add_argument("--devices", default="", help="comma-separated GPU numbers, or cpu: one run at a time on each")
     runner.add_argument("--ray", metavar="ADDRESS", help="run on a Ray cluster: auto, or the HOST:PORT of its head")
     runner.add_argument("--gpus_per_run", type=float, metavar="G", help="with --ray; default: 1 if the cluster has GPUs, else 0")
     runner.add_argument("--cpus_per_run", type=int, metavar="C", help="with --ray; default: 1")
     runner.add_argument("--dry_run", action="store_true", help="print the commands of the runs and an estimate of their cost")
+
+    tuner = commands.add_parser(
+        "tune",
+        help="search for the best settings of every model on every task, on dev",
+        description="Search for the best settings of every model on every task by their scores on dev. Needs the package of "
+        "requirements-tune.txt.",
+        epilog=TUNE_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    tuner.set_defaults(action=tune)
+    tuner.add_argument("--models", default="", help="as for run")
+    tuner.add_argument("--tasks", default="all", help="as for run; default: all")
+    tuner.add_argument("--trials", type=int, default=30, help="number of trials in total; default: %(default)s")
+    tuner.add_argument("--space", type=Path, metavar="FILE", help="the search space; default: tuning/space.json in --config_dir")
+    tuner.add_argument("--print_space", action="store_true", help="print the search space and exit")
+    tuner.add_argument("--seed", type=int, default=default_of("seed"), help="of the search and its trials; default: %(default)s")
+    tuner.add_argument("--dev_ratio", metavar="SHARE", help="share of train to hold out as dev for tasks without a dev file")
+    tuner.add_argument("--devices", default="", help="as for run")
+    tuner.add_argument("--dry_run", action="store_true", help="print what would be run")
 
     reporter = commands.add_parser(
         "report",

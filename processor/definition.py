@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import Any, get_args
 
@@ -166,17 +167,22 @@ def read_tasks(config_dir: Path = PROJECT) -> Mapping[str, Task]:
 
 
 def recorded_tasks(*grids: Path) -> Mapping[str, Task]:
-    """Return the project's tasks and those that the runs of grids, <model>/<task>/seed-<n>/, have recorded.
+    """Return the project's tasks and those that the runs and trials in the folders <model>/<task>/ of grids have recorded.
 
     Of several definitions with the same name it is the first.
     """
     tasks = dict(read_tasks())
-    for record in (record for grid in grids for record in sorted(grid.glob(f"*/*/seed-*/{RECORD}"))):
-        name = record.parent.parent.name
+    for name, record in chain.from_iterable(map(_records, grids)):
         with suppress(ConfigError, CheckpointError, ValueError, OSError):  # the report says what is wrong with a run
             if name not in tasks and (definition := read_json(record).get("definition")):
                 tasks[name] = make_task(name, definition, str(record))
     return dict(sorted(tasks.items(), key=lambda item: item[1].order))
+
+
+def _records(grid: Path) -> list[tuple[str, Path]]:
+    """Return the names of tasks and the records of their runs and trials in a grid."""
+    records = [*grid.glob(f"*/*/seed-*/{RECORD}"), *grid.glob(f"*/*/tune/trial-*/{RECORD}")]
+    return [(record.relative_to(grid).parts[1], record) for record in sorted(records)]
 
 
 def read_content(path: Path) -> dict[str, Any]:

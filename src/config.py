@@ -1,8 +1,8 @@
 """Build the settings of a command from JSON config files and its command line.
 
 Layers, from low to high precedence: defaults of the schema, config/tasks/<task>.json, config/<model>.json, its "tasks" part for
-the task, command line. A complete flat file of the original project, config/<task>/<file>.json, takes the place of the three file
-layers. This module imports nothing heavy, so that `--help` and configuration errors appear immediately.
+the task, the result of a search (tuned_file), command line. A complete flat file of the original project,
+config/<task>/<file>.json, takes the place of the first three file layers. Nothing heavy is imported here: `--help` is immediate.
 """
 
 import json
@@ -75,6 +75,10 @@ def load_settings(
     task_file = Path(entry) if is_task_file(entry) else config_dir / "tasks" / f"{task}.json"
     defaults = Layer(DEFAULT, DEFAULTS_OF_KIND.get(tasks[task].kind, {}))
     layers = _file_layers(config_dir, task_file, given.get("config_file", default_of("config_file")), problems)
+    if tuned_file := given.get("tuned_file"):
+        tuned = _read_json(Path(tuned_file), problems)
+        tuned.pop("search", None)  # src.grid.tuned reads it
+        layers.append(Layer(tuned_file, tuned))
     values, sources = _merge([defaults, *layers, Layer(COMMAND_LINE, given)], task, problems)
     if not problems:
         _derive(values, sources)
@@ -166,7 +170,7 @@ def _merge(layers: Sequence[Layer], task: str, problems: list[str]) -> tuple[dic
                     f"{source}: {written!r} is an alias of {name!r}, but they differ: {quote(value)}, {quote(layer[name])}"
                 )
             try:
-                values[name] = _convert(name, value, from_string=source == COMMAND_LINE)
+                values[name] = convert(name, value, from_string=source == COMMAND_LINE)
                 sources[name] = source
             except ValidationError as error:
                 reasons = " or ".join(detail["msg"] for detail in error.errors()[:2])  # two if there are two types
@@ -176,7 +180,8 @@ def _merge(layers: Sequence[Layer], task: str, problems: list[str]) -> tuple[dic
     return values, sources
 
 
-def _convert(name: str, value: Any, *, from_string: bool) -> Any:
+def convert(name: str, value: Any, *, from_string: bool) -> Any:
+    """Return the value of setting `name` as its type. Raises ValidationError."""
     if from_string and value in ("null", "none", "None") and type(None) in types_of(name):
         return None
     field: FieldInfo = Settings.model_fields[name]
@@ -208,7 +213,7 @@ def _locate_files(values: dict[str, Any], sources: Mapping[str, str], task: Task
         inside, outside = folder / value, Path(value)
         leaves_folder = ".." in outside.parts
         if not _is_file(outside):
-            if not _is_file(inside) and value not in task.files and not _unusable(name, value):
+            if not _is_file(inside) and value not in task.files and not unusable(name, value):
                 problems.append(f"{COMMAND_LINE}: {name} = {quote_json(value)}: {_absence(inside, outside.absolute())}")
         elif leaves_folder or not _is_file(inside):
             values[name] = str(outside.absolute())
@@ -242,7 +247,7 @@ def _check(values: dict[str, Any], sources: dict[str, str]) -> list[str]:
 
     required = [name for name, field in Settings.model_fields.items() if field.is_required()]
     problems = [f"{name} is missing; set it in the config file or as --{name}" for name in required if not values.get(name)]
-    problems += [f"{given(name)}: {reason}" for name, value in values.items() if (reason := _unusable(name, value))]
+    problems += [f"{given(name)}: {reason}" for name, value in values.items() if (reason := unusable(name, value))]
     problems += [
         f"{given(name)}: only allowed on the command line, as --{name}"
         for name in COMMAND_LINE_ONLY
@@ -250,10 +255,10 @@ def _check(values: dict[str, Any], sources: dict[str, str]) -> list[str]:
     ]
     if values["do_train"] and not values["train_file"]:
         problems.append("train_file is missing; set it in the task's file, or pass --train_file or --do_train false")
-    if not values["test_file"] and not values["test_ratio"]:
+    if values["do_eval"] and not values["test_file"] and not values["test_ratio"]:
         problems.append(
             "test_file is missing; set it in the task's file, or pass --test_file FILE, or --test_ratio 0.1 to hold out a tenth "
-            "of the training file"
+            "of train, or --do_eval false"
         )
     for split in ("dev", "test"):
         if values[f"{split}_ratio"] and (file := values[f"{split}_file"]):
@@ -269,7 +274,7 @@ def _check(values: dict[str, Any], sources: dict[str, str]) -> list[str]:
     return problems
 
 
-def _unusable(name: str, value: Any) -> str:
+def unusable(name: str, value: Any) -> str:
     """Return why a value of the right type cannot be used, or "" if it can."""
     if isinstance(value, int) and abs(value) > LARGEST:
         return f"should be at most {LARGEST:,}"

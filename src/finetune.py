@@ -18,6 +18,7 @@ from src.device import compile_layers, describe_environment, is_out_of_memory, s
 from src.dropout import use_cheap_dropout
 from src.errors import EnvironmentFailure, brief
 from src.evaluate import Scorer
+from src.files import read_json
 from src.heads import HEADS, TaskModel
 from src.model_checks import check_model
 from src.models import load_checkpoint_model, load_checkpoint_tokenizer, load_tokenizer, model_revision, new_model, uses_segments
@@ -27,6 +28,7 @@ from src.run_folder import RunFolder
 from src.settings import Settings, counts_for
 from src.trackers import require_tracker
 from src.train import train
+from src.train_state import Plan
 from src.unpadding import can_unpad, unpad_encoder
 
 logger = logging.getLogger(__name__)
@@ -108,8 +110,11 @@ def train_and_score(run: RunFolder, task: Task, components: Components, splits: 
     settings, accelerator = run.settings, components.accelerator
     preparation_seconds = seconds_since_start()
     environment = describe_environment(accelerator) | {"definition": task.model_dump(mode="json", exclude_defaults=True)}
+    if settings.tuned_file:
+        environment["search"] = read_json(Path(settings.tuned_file)).get("search")
     weights = None
     if components.model is not None:
+        environment["updates"] = Plan.of(len(splits["train"]), settings).total
         environment["model_revision"] = model_revision(settings)
         if weights := label_weights(settings, task, splits["train"].features):
             environment["class_weights"] = weights

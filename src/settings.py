@@ -21,8 +21,8 @@ COMMAND_LINE = "command line"
 DEFAULT = "default"
 DERIVED = "derived"
 
-# Settings with which a user accepts a risk. In a file they are an error.
-COMMAND_LINE_ONLY = ("trust_native_code", "trust_remote_code")
+# Settings with which a user accepts a risk, and one that names a file of settings. In a file they are an error.
+COMMAND_LINE_ONLY = ("trust_native_code", "trust_remote_code", "tuned_file")
 
 # The settings that name data files, by split.
 DATA_FILES = {"train": "train_file", "dev": "dev_file", "test": "test_file"}
@@ -63,6 +63,7 @@ class Settings(BaseModel):
     task: str = _setting("scores", ..., "task to run: its name, or the path of its file (.json)")
     config_file: str = _setting("nothing", "koelectra-base-v3.json", "the model's file in config_dir")
     config_dir: str = _setting("nothing", "config", "folder of the config files")
+    tuned_file: str = _setting("nothing", "", "file with the result of a search, see run_benchmark.py tune; empty: none")
 
     # Model
     model_name_or_path: str = _setting("training", ..., "hub id or local folder of the encoder", min_length=1)

@@ -18,7 +18,8 @@ BLOCKS = re.findall(r"```bash\n(.*?)```", README, re.DOTALL)
 LINES = [line.split("#")[0].strip() for block in BLOCKS for line in block.replace("\\\n", " ").splitlines()]
 OWN = [line for line in LINES if "my-reviews" in line]
 CLUSTER = [line for line in LINES if line.startswith("ray ") or "--ray" in line]  # tests.test_ray has its own cluster
-GRID = [line for line in LINES if "run_benchmark.py" in line and line not in [*OWN, *CLUSTER]]
+TUNING = [line for line in LINES if re.search(r"run_benchmark\.py (tune|run --tuned) ", line)]
+GRID = [line for line in LINES if "run_benchmark.py" in line and line not in [*OWN, *CLUSTER, *TUNING]]
 RUNS = [line for line in LINES if re.match(r"python3 run_(?!benchmark)", line) and line not in OWN]
 LAUNCHED = [line for line in LINES if re.match("(torchrun|accelerate launch) ", line)]
 SHARES = [line for line in LINES if "share.py" in line]
@@ -26,8 +27,8 @@ PREDICTIONS = [line for line in LINES if "predict.py" in line and line not in OW
 
 
 def test_every_command_is_tested_here():
-    assert RUNS and GRID and LAUNCHED and PREDICTIONS and OWN
-    tested = {*RUNS, *GRID, *LAUNCHED, *PREDICTIONS, *OWN, *CLUSTER, *SHARES}
+    assert RUNS and GRID and TUNING and LAUNCHED and PREDICTIONS and OWN
+    tested = {*RUNS, *GRID, *TUNING, *LAUNCHED, *PREDICTIONS, *OWN, *CLUSTER, *SHARES}
     assert set(LINES) - tested == {"make demo", "make test", "source .venv/bin/activate"}
 
 
@@ -129,6 +130,23 @@ def test_benchmark_table(tmp_path):
             expected = len(models.split(",")) * len(published) * len(seeds.split(","))
             assert done.stdout.count("python3 run_") == expected
     assert "| nsmc | acc |" in done.stdout
+
+
+def test_tuning(tmp_path):
+    """Dry runs of the searches, and of runs with their results."""
+    pytest.importorskip("optuna", reason="needs the package of requirements-tune.txt")
+    shutil.copytree(ROOT / "config", tmp_path / "config")
+    search, runs, space = TUNING
+    flags = ["--ckpt_dir", str(tmp_path / "ckpt"), "--config_dir", str(tmp_path / "config")]
+    planned = run(search, *flags, "--dry_run")
+    assert planned.returncode == 0, planned.stderr
+    assert planned.stdout.count("30 trials") == 2 and "--dev_ratio 0.1" in planned.stdout
+    for task in ("question-pair", "hate-speech"):
+        (tmp_path / "config" / "tuning" / f"koelectra-small-v3.{task}.json").write_text('{"search": {}}')
+    planned = run(runs, *flags, "--dry_run")
+    assert planned.returncode == 0, planned.stderr
+    assert planned.stdout.count("--tuned_file") == 10
+    assert json.loads(run(space, *flags).stdout).keys() >= {"learning_rate", "num_train_epochs"}
 
 
 def test_make_demo():

@@ -151,7 +151,7 @@ def test_an_interrupted_run_resumes(grid, command, tmp_path, number):
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        ([], "run | report | compare"),
+        ([], "run | tune | report | compare"),
         (["run"], "--models"),
         (["run", "--models", "tinny"], "Did you mean 'tiny'?"),
         (["run", "--models", "tiny", "--tasks", "news"], "'news'"),

@@ -92,5 +92,5 @@ def test_no_file_outside_the_tables_knows_a_task_by_name(path):
 
 @pytest.mark.parametrize("script", ["run_seq_cls", "run_ner", "run_squad", "run_benchmark", "predict"])
 def test_nothing_heavy_is_imported_before_the_arguments_are_good(command, script):
-    heavy = "{'torch', 'transformers', 'scipy', 'sklearn', 'seqeval', 'accelerate'}"
+    heavy = "{'torch', 'transformers', 'scipy', 'sklearn', 'seqeval', 'accelerate', 'optuna'}"
     assert command("-c", f"import sys; import {script}; print({heavy} & set(sys.modules))").stdout.strip() == "set()"

@@ -12,6 +12,7 @@ from src.command_line import config_files, parse_command_line
 from src.config import load_settings
 from src.data import DataFile, Tasks
 from src.errors import BenchmarkError, ConfigError, did_you_mean, list_problems
+from src.grid.tuned import TUNED, is_tuned, tuned_file, tuned_problems
 from src.run_files import digest_model
 from src.run_folder import State
 from src.run_status import find_run
@@ -20,6 +21,7 @@ from src.suites import find_tasks
 
 GRID = "benchmark"  # the folder of the grid in ckpt_dir
 REPORTS = ("results.md", "results.csv", "results.html", "eee")  # written into it by `report`
+TUNE = "tune"  # the folder of the trials of a search, beside the runs of the same model and task
 ANY_MODEL = "auto.json"  # the config file for models that have none
 # Settings that differ between cells, and what to use instead.
 SET_BY_GRID = {
@@ -27,6 +29,7 @@ SET_BY_GRID = {
     "config_file": "use --models",
     "model_name_or_path": "add it to --models",
     "seed": "use --seeds",
+    "tuned_file": "use `run --tuned`",
     "output_dir": "it follows from model, task and seed. Use --ckpt_dir for the folder of all runs",
     "resume": "unfinished runs always resume. To start over, move runs away or use another --ckpt_dir",
     "overwrite_output_dir": "unfinished runs always resume. To start over, move runs away or use another --ckpt_dir",
@@ -52,8 +55,8 @@ class Cell:
 
     @property
     def name(self) -> str:
-        """`<model>/<task>/seed-<n>`, the path of its folder in the grid."""
-        return f"{self.model}/{self.task}/seed-{self.seed}"
+        """`<model>/<task>/seed-<n>`, the path of its folder in the grid; of a trial `<model>/<task>/tune/trial-<n>`."""
+        return self.settings.output_dir.removeprefix(f"{GRID}/")
 
     @property
     def folder(self) -> Path:
@@ -76,16 +79,20 @@ def output_file(folder: Path) -> Path:
 
 
 def model_name(settings: Mapping[str, Any], layers: Mapping[str, str]) -> str:
-    """Return a model's name in the grid: the stem of its config file, or of its path if that was given instead."""
-    if layers.get("model_name_or_path") == COMMAND_LINE:
-        return Path(settings["model_name_or_path"]).absolute().name
-    return Path(settings["config_file"]).stem
+    """Return a model's name in the grid: the stem of its config file, or of its path if that was given instead.
+
+    TUNED ends it if the run uses the result of a search.
+    """
+    is_path = layers.get("model_name_or_path") == COMMAND_LINE
+    name = Path(settings["model_name_or_path"]).absolute().name if is_path else Path(settings["config_file"]).stem
+    return f"{name}{TUNED}" if settings.get("tuned_file") else name
 
 
-def make_cells(models: str, tasks: str, seeds: str, rest: Sequence[str], all_tasks: Tasks) -> list[Cell]:
+def make_cells(models: str, tasks: str, seeds: str, rest: Sequence[str], all_tasks: Tasks, tuned: bool = False) -> list[Cell]:
     """Return the cells of a command line: comma-separated lists, and in `rest` settings of all cells.
 
-    Cells are ordered by seed, so that a complete one-seed table is ready early. Raises ConfigError with every problem found.
+    tuned: with the settings that a search has found, see src.grid.tuned. Cells are ordered by seed, so that a complete one-seed
+    table is ready early. Raises ConfigError with every problem found.
     """
     given, problems = parse_command_line(rest)
     problems += [f"--{name} cannot be set for all runs: {instead}" for name, instead in SET_BY_GRID.items() if name in given]
@@ -99,24 +106,34 @@ def make_cells(models: str, tasks: str, seeds: str, rest: Sequence[str], all_tas
     for flag, values in {"--models": model_flags, "--tasks": chosen, "--seeds": seed_texts}.items():
         if not values and not problems:
             problems.append(f"{flag} is empty")
+    if tuned and not problems:
+        problems += tuned_problems(config_dir, model_flags, chosen, set(map(int, seed_texts)))
     if problems:
         raise ConfigError(list_problems("the benchmark cannot run:", problems))
-    return _load_cells(model_flags, chosen, [int(seed) for seed in seed_texts], rest, all_tasks)
+    return _load_cells(model_flags, chosen, list(map(int, seed_texts)), rest, all_tasks, config_dir if tuned else None)
 
 
 def _load_cells(
-    models: Mapping[str, list[str]], tasks: Mapping[str, str], seeds: Sequence[int], rest: Sequence[str], all_tasks: Tasks
+    models: Mapping[str, list[str]],
+    tasks: Mapping[str, str],
+    seeds: Sequence[int],
+    rest: Sequence[str],
+    all_tasks: Tasks,
+    tuned_in: Path | None,
 ) -> list[Cell]:
+    """Load the settings of every cell. tuned_in: the config folder with the results of searches, if the cells use them."""
     cells, problems = [], {}
     for seed in dict.fromkeys(seeds):
         for model, model_flags in models.items():
             for task, entry in tasks.items():
-                script = all_tasks[task].script
-                output_dir = f"{GRID}/{model}/{task}/seed-{seed}"
-                flags = ("--task", entry, *model_flags, "--seed", str(seed), "--output_dir", output_dir, *rest)
+                script, name, tuned = all_tasks[task].script, model, list[str]()
+                if tuned_in is not None:
+                    name, tuned = f"{model}{TUNED}", ["--tuned_file", str(tuned_file(tuned_in, model, task))]
+                place = ("--seed", str(seed), "--output_dir", f"{GRID}/{name}/{task}/seed-{seed}")
+                flags = ("--task", entry, *model_flags, *tuned, *place, *rest)
                 try:
                     settings = load_settings(flags, script=script, tasks={task: all_tasks[task]})
-                    cells.append(Cell(model, task, seed, script, flags, settings))
+                    cells.append(Cell(name, task, seed, script, flags, settings))
                 except ConfigError as error:
                     problems[str(error)] = f"{model} on {task}"  # most problems are the same for every cell
     if problems:
@@ -145,7 +162,7 @@ def _find_models(entries: Sequence[str], config_dir: Path, problems: list[str]) 
             near = did_you_mean(entry, stems)
             problems.append(f"--models: {entry!r} is not a file in {config_dir}/, a model folder or a hub id.{near}")
             continue
-        if not name or name[0] in ".-" or name in REPORTS:
+        if not name or name[0] in ".-" or name in REPORTS or is_tuned(name):
             problems.append(f"--models: {entry!r}: {name!r} cannot be used as a name. Write a config file with another name")
         if name in models:
             problems.append(f"--models: two models have the name {name!r}. Write a config file with another name for one")

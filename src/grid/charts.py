@@ -109,7 +109,26 @@ def scatter() -> alt.Chart:
     return chart.encode(_x("label:Q", "score in the file"), _y("prediction:Q", "predicted score"))
 
 
-CHARTS = {"dots": dots, "cost": cost, "loss": loss, "scores": scores, "reliability": reliability, "scatter": scatter}
+def history() -> alt.LayerChart:
+    """The score of every trial of a search, and the best so far as a line."""
+    best = alt.Chart().transform_filter(alt.datum.what == "best so far").mark_line(interpolate="step-after", color=INK)
+    points = alt.Chart().transform_filter(alt.datum.what != "best so far").mark_point(filled=True, size=2 * POINT_SIZE)
+    x = _x("trial:Q", "trial", axis=alt.Axis(tickMinStep=1, format="d"))
+    y = _y("score:Q", "score on dev in percent")
+    what = alt.Color("what:N", legend=_legend(None))
+    return alt.layer(best.encode(x, y), points.encode(x, y, what, tooltip=["trial:Q", "what:N", "score:Q"]))
+
+
+def importance() -> alt.Chart:
+    """A bar per setting: its importance."""
+    settings = alt.Y("setting:N", title=None, sort=None, axis=alt.Axis(labelLimit=150))
+    return alt.Chart().mark_bar(color="#4c78a8").encode(alt.X("importance:Q", scale=alt.Scale(domain=[0, 1])), settings)
+
+
+CHARTS = {
+    "dots": dots, "cost": cost, "loss": loss, "scores": scores, "reliability": reliability, "scatter": scatter,
+    "history": history, "importance": importance,
+}  # fmt: skip
 
 
 @cache

@@ -68,6 +68,9 @@ def compare(
     records = [record for pair in pairs.values() for runs in pair for record in runs]
     differences = find_differences(records, tasks)[0]
     cautions += [f"The runs differ in more than the model: {', '.join(names)}: {text}" for text, names in differences.items()]
+    for model in models:
+        if trials := max(record.trials for record in records if record.model == model):
+            cautions.append(f"The settings of {model} were searched on dev, with {trials} trials per task at most.")
     return comparisons, cautions + _cautions(comparisons, tasks)
 
 

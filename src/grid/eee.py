@@ -87,8 +87,11 @@ def make_record(row: Row, name: str, table: Table, evaluator: Evaluator, now: st
         },
         "eval_library": {
             "name": LIBRARY,
-            "version": _common(run.origin.git_revision or "unknown" for run in runs),
-            "additional_details": _of_all(runs, lambda run: run.origin.versions),
+            "version": _common(run.origin.version or "unknown" for run in runs),
+            "additional_details": {
+                "git_revision": _common(run.origin.git_revision or "unknown" for run in runs),
+                **_of_all(runs, lambda run: run.origin.versions),
+            },
         },
         "model_info": model,
         "evaluation_results": results,
@@ -122,6 +125,8 @@ def _result(name: str, score: str, task: Task, runs: Sequence[Record], values: S
         "mixed_precision": _common(run.origin.mixed_precision for run in runs),
         "processes": _common(str(run.origin.processes) for run in runs),
     }
+    if any(run.trials for run in runs):
+        details["trials_to_find_settings_on_dev"] = _common(str(run.trials) for run in runs)
     if flagged:
         details["caution"] = "these runs differ from the others of their task in more than the model"
     is_signed = score in metric.signed

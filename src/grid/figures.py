@@ -1,13 +1,17 @@
 """The figures of the HTML report: data for the charts, and the same numbers as text."""
 
 import json
+import math
 import statistics
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 
 from src.data import Task
 from src.files import DAMAGE
 from src.grid.charts import Figure, thin
+from src.grid.history import History
 from src.grid.record import Record
 from src.grid.run_details import Details
 from src.grid.table import Value
@@ -95,6 +99,44 @@ def _scores(record: Record, split: str, task: Task) -> Iterator[tuple[int, float
 def _trend(name: str, points: Sequence[tuple[int, float]]) -> str:
     (first, start), (last, end) = points[0], points[-1]
     return f"{name}: {start:.4g} at step {first}, {end:.4g} at step {last}"
+
+
+@dataclass(frozen=True)
+class SearchPart:
+    """What the page shows of the search for the best settings of a model on a task."""
+
+    title: str
+    about: str
+    figures: Sequence[Figure]
+
+
+def search_part(history: History, task: Task) -> SearchPart:
+    """Return what the page shows of a search."""
+    counts = Counter(trial.state for trial in history.trials)
+    ended = ", ".join(f"{count} {state}" for state, count in counts.items())
+    about = history.note or f"Trials: {ended or 'none has ended'}."
+    return SearchPart(history.model, about, list(_of_search(history, task)))
+
+
+def _of_search(history: History, task: Task) -> Iterator[Figure]:
+    """Yield the figures of a search: the scores of its trials, and the importance of the settings."""
+    best, rows = -math.inf, list[tuple[object, ...]]()
+    for trial in history.trials:
+        if trial.score is not None:
+            score = in_percent(task, trial.score)
+            rows.append((trial.number, trial.state, score))
+            best = max(best, score) if trial.state == "finished" else best
+        if best > -math.inf:
+            rows.append((trial.number, "best so far", best))
+    if rows:
+        caption = f"{display_name(task, task.headline)} on dev by trial; the line is the best so far"
+        ended = f"{len(history.trials)} trials" + (f", best {best:.2f}" if best > -math.inf else "")
+        yield Figure("history", caption, ended, ("trial", "what", "score"), rows)
+    if history.importance:
+        texts = (f"{name} {share:.2f}" for name, share in history.importance.items())
+        caption, shares = "Importance of the settings for the score on dev, by fANOVA", list(history.importance.items())
+        height = HEIGHT_OF_ROW * len(shares)
+        yield Figure("importance", caption, "; ".join(texts), ("setting", "importance"), shares, height=height)
 
 
 def reliability(details: Details) -> Figure:

@@ -14,7 +14,10 @@ from src.grid.table import COSTS, Row, Table, Value, mean_cost
 from src.metrics import display_name
 from src.progress import format_seconds
 
-TITLES = {"base": "Base models", "small": "Small models", "unknown": "Models without saved weights"}
+TITLES = {"base": "Base models", "small": "Small models", "unknown": "Models without saved weights", "tuned": "Tuned models"}
+ABOUT_TUNED = (
+    "The settings of these models were searched on dev, with as many trials as the cell says. Rows of other tables are not tuned."
+)
 ABOUT = {
     "selected": "The checkpoint is selected without using the test set: the best on dev, or the last one if there is no dev.",
     "best_on_test": "The checkpoint is the best on the test set, which overestimates it. Rely on `selected`.",
@@ -56,7 +59,8 @@ def format_report(table: Table) -> Iterator[str]:
             yield from _selection(table)
         for size, title in TITLES.items():
             if rows := [row for row in table.rows_with_published if row.table == size and table.is_compared(row)]:
-                yield from ["", f"### {title}", "", *_score_table(table, rows, view)]
+                about = [ABOUT_TUNED, ""] if size == "tuned" else []
+                yield from ["", f"### {title}", "", *about, *_score_table(table, rows, view)]
     if table.rows:
         yield from ["", "## Cost", "", "Means over the runs of a cell: training time, peak memory, tokens per second.", ""]
         yield from _cost_table(table)
@@ -150,7 +154,7 @@ def _score_cell(values: Mapping[str, Value], bold: set[str], flag: str) -> str:
     means = []
     for score, value in values.items():
         means.append(f"**{value.with_sd}**" if score in bold else value.with_sd)
-    text = f"{' / '.join(means)} (n={next(iter(values.values())).n}){flag}"
+    text = f"{' / '.join(means)} ({next(iter(values.values())).runs}){flag}"
     published = [value.published.text for value in values.values() if value.published]
     if not published:
         return text

@@ -1,13 +1,15 @@
 """The content of the HTML report: what it shows of the table and of each run, before it becomes HTML."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from src.data import Task
 from src.files import DAMAGE
 from src.grid import figures
 from src.grid.charts import Figure
-from src.grid.markdown import ABOUT, ABOUT_PUBLISHED, BESIDE_PUBLISHED, FLAG, notes, signed
+from src.grid.figures import SearchPart
+from src.grid.history import History
+from src.grid.markdown import ABOUT, ABOUT_PUBLISHED, ABOUT_TUNED, BESIDE_PUBLISHED, FLAG, notes, signed
 from src.grid.published import PublishedRow
 from src.grid.read_runs import shorten
 from src.grid.record import VIEWS, Record
@@ -87,6 +89,7 @@ class TaskPart:
     text_columns: Sequence[str]
     figures: Mapping[str, Sequence[Figure]]  # of all runs, by view
     models: Sequence[ModelPart]
+    searches: Sequence[SearchPart] = ()
 
 
 @dataclass(frozen=True)
@@ -104,12 +107,14 @@ class Page:
     views: Mapping[str, str] = field(default_factory=lambda: ABOUT)
 
 
-def page_of_table(table: Table, with_texts: bool) -> Page:
-    """Return the page of a grid. with_texts: show the texts of all tasks, whatever their definitions say."""
+def page_of_table(table: Table, with_texts: bool, histories: Sequence[History] = ()) -> Page:
+    """Return the page of a grid, with the histories of its searches. with_texts: show all texts, whatever the licences say."""
     used = [row.scores for row in table.published_rows] + [row.records for row in table.rows]
     tasks = {name: task for name, task in table.tasks.items() if any(name in scores for scores in used)}
     columns = [column for name, task in tasks.items() for column in _columns(name, task)]
     about = [ABOUT_PUBLISHED] if table.has_published else []
+    if any(row.table == "tuned" for row in table.rows):
+        about.append(ABOUT_TUNED)
     if table.flagged:
         about.append(f"{FLAG}: differs from the other runs of its column in more than the model, see below; never bold.")
     views = {view: ABOUT[view] + (f" {BESIDE_PUBLISHED[view]}" if table.has_published else "") for view in VIEWS}
@@ -118,12 +123,19 @@ def page_of_table(table: Table, with_texts: bool) -> Page:
         about=about,
         columns=columns,
         rows={view: _score_rows(table, columns, view) for view in VIEWS},
-        tasks=[_task_part(name, task, table, with_texts) for name, task in tasks.items() if _rows_of(table, name)],
+        tasks=list(_task_parts(table, with_texts, histories)),
         notes=list(notes(table)),
         how_to_show="Pass --with_texts to show them on a page that you do not pass on.",
         has_published=bool(table.published_rows),
         views=views,
     )
+
+
+def _task_parts(table: Table, with_texts: bool, histories: Sequence[History]) -> Iterator[TaskPart]:
+    for name, task in table.tasks.items():
+        searches = [figures.search_part(history, task) for history in histories if history.task == name]
+        if _rows_of(table, name) or searches:
+            yield replace(_task_part(name, task, table, with_texts), searches=searches)
 
 
 def _rows_of(table: Table, task: str) -> list[Row]:
@@ -147,7 +159,8 @@ def _score_rows(table: Table, columns: Sequence[Column], view: str) -> list[Scor
 
     def runs_of(row: Row) -> ScoreRow:
         cells = [_cell(table, values, best, row.model, column) for column in columns]
-        return ScoreRow(row.title, row.size, "runs of this grid", cells)
+        source = "runs of this grid, tuned on dev" if row.table == "tuned" else "runs of this grid"
+        return ScoreRow(row.title, row.size, source, cells)
 
     return [runs_of(row) if isinstance(row, Row) else _published_row(row, table, columns) for row in table.rows_with_published]
 
@@ -160,7 +173,7 @@ def _best(table: Table, values: Values, column: Column) -> float | None:
     means = (
         round(value.mean, 2)
         for (model, other), value in values.items()
-        if value and other == column and (model, column.task) not in table.flagged
+        if value and other == column and not value.trials and (model, column.task) not in table.flagged
     )
     return max(means, default=None)
 
@@ -171,11 +184,12 @@ def _cell(table: Table, values: Values, best: Mapping[Column, float | None], mod
         return Cell()
     is_flagged = (model, column.task) in table.flagged
     text = value.with_sd + FLAG * is_flagged
-    lines = [f"n={value.n}"]
+    lines = [value.runs]
     if value.published:
         difference = NOT_SHOWN if value.difference is None else f"{signed(value.difference)} {value.verdict}".rstrip()
         lines.append(f"published {value.published.text}: {difference}")
-    return Cell(text, f"{value.mean:.4f}", lines, not is_flagged and round(value.mean, 2) == best[column])
+    is_best = not is_flagged and not value.trials and round(value.mean, 2) == best[column]
+    return Cell(text, f"{value.mean:.4f}", lines, is_best)
 
 
 def _published_row(row: PublishedRow, table: Table, columns: Sequence[Column]) -> ScoreRow:
@@ -194,8 +208,8 @@ def _published_row(row: PublishedRow, table: Table, columns: Sequence[Column]) -
 def _task_part(name: str, task: Task, table: Table, with_texts: bool) -> TaskPart:
     rows = _rows_of(table, name)
     runs = {row.title: row.records[name] for row in rows}
-    charts: dict[str, list[Figure]] = {}
-    for view in VIEWS:
+    charts: dict[str, Sequence[Figure]] = dict.fromkeys(VIEWS, ())
+    for view in VIEWS if rows else ():
         values = {row.title: table.values(row, name, view) for row in rows}
         dots = [
             figures.dots(runs, {title: scores[score] for title, scores in values.items()}, view, task, score)

@@ -8,6 +8,7 @@ from pathlib import Path
 from src.data import Task
 from src.files import DAMAGE, damaged, read_json, write_lines
 from src.grid.cells import model_name
+from src.grid.history import read_histories
 from src.grid.record import VIEWS, Cost, Origin, Record, Results
 from src.grid.table import Table
 from src.run_files import COST, RESULTS, SETTINGS, stage_of
@@ -23,7 +24,8 @@ def write_grid_page(path: Path, table: Table, with_texts: bool) -> None:
         from src.grid.html import render
         from src.grid.page import page_of_table
 
-        write_lines(path, [render(page_of_table(table, with_texts))], shared=True)
+        page = page_of_table(table, with_texts, list(read_histories(path.parent)))
+        write_lines(path, [render(page)], shared=True)
 
 
 def write_run_page(folder: Path, task: Task, with_texts: bool) -> None:

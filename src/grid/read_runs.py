@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from src.data import Tasks
 from src.errors import CheckpointError
 from src.files import DAMAGE, read_json
-from src.grid.cells import GRID, REPORTS, model_name, output_file
+from src.grid.cells import GRID, REPORTS, TUNE, model_name, output_file
 from src.grid.record import VIEWS, Cost, Origin, Record, Results
 from src.run_files import COST, LOG_LINES, RESULTS, SETTINGS, stage_of
 
@@ -99,7 +99,7 @@ def _find_runs(root: Path, tasks: Tasks) -> tuple[list[str], list[NotReported]]:
             if folder not in task_folders:
                 ignore(folder, f"not a task folder; the tasks are {', '.join(tasks)}")
                 continue
-            for path in list_folder(folder):
+            for path in (path for path in list_folder(folder) if path.name != TUNE):
                 entry = ENTRY.fullmatch(path.name)
                 is_output = entry is not None and entry[1] == ".log"
                 if not entry or path.is_dir() == is_output:

@@ -89,10 +89,12 @@ class Origin(_JsonObject):
     model_revision: str | None = None
     device: str
     git_revision: str | None
+    version: str | None = None  # of this project; older runs have none
     mixed_precision: str
     processes: int = 1
     versions: dict[str, str]
     definition: dict[str, Any] = {}  # of the task; older runs have none
+    search: dict[str, Any] | None = None  # how the settings of a tuned run were found, see src.grid.tuned
 
 
 @dataclass(frozen=True)
@@ -143,6 +145,11 @@ class Record:
             digest = hashlib.sha256(json.dumps(definition, sort_keys=True).encode()).hexdigest()
             files["definition of the task"] = shorten_digest(digest)
         return {**files, "precision": origin.mixed_precision, "processes": str(origin.processes), **versions}
+
+    @property
+    def trials(self) -> int:
+        """The number of trials on dev by which its settings were found; 0 if they were not searched."""
+        return sum((self.origin.search or {}).get("trials", {}).values())
 
     @property
     def weights(self) -> str:

@@ -16,14 +16,15 @@ from src.grid.merge import folders_to_read, read_grids
 from src.grid.pages import write_grid_page
 from src.grid.published import SHOWN, Published
 from src.grid.read_runs import missing_runs
-from src.grid.record import VIEWS, group
+from src.grid.record import VIEWS, ModelAndTask, group
 from src.grid.table import COSTS, Table, make_rows, mean_cost
+from src.grid.tuned import is_tuned
 
 logger = logging.getLogger(__name__)
 
 CSV_COLUMNS = (
     "model", "title", "table", "size", "task", "score", "view", "seeds", "mean", "sd", "n",
-    "published", "difference", "tolerance", "verdict", "flagged", "not_compared", *COSTS, "source", "protocol",
+    "published", "difference", "tolerance", "verdict", "flagged", "not_compared", *COSTS, "source", "protocol", "trials",
 )  # fmt: skip
 
 
@@ -70,8 +71,17 @@ def make_table(
     reasons = [((record.model, record.task), settings.reason_not_comparable(record)) for record in records]
     not_comparable = group((cell, reason) for cell, reason in reasons if reason)
     rows = make_rows(records, published, settings)
-    not_reported = others + missing_runs(records, others, tasks)
-    differences, flagged = find_differences(records, tasks)
+    differences: dict[str, list[str]] = {}
+    flagged: set[ModelAndTask] = set()
+    not_reported = list(others)
+    for tuned in (False, True):  # tuned runs are never mixed with the others
+        own = [record for record in records if is_tuned(record.model) == tuned]
+        own_others = [run for run in others if is_tuned(run.place.split("/")[0]) == tuned]
+        not_reported += missing_runs(own, own_others, tasks)
+        found, deviating = find_differences(own, tasks)
+        flagged |= deviating
+        for text, names in found.items():
+            differences[text] = differences.get(text, []) + names
     published_rows = list(published.rows(shown))
     return Table(rows, published_rows, records, not_reported, tasks, published, not_comparable, differences, flagged)
 
@@ -99,7 +109,20 @@ def _csv_rows(table: Table) -> Iterator[list[object]]:
                     published, numbers = value.published, [value.mean, value.sd, value.n]
                     tolerance = published.tolerance if published and value.comparable else None
                     comparison = [published and published.value, value.difference, tolerance, value.verdict]
-                    yield [*about, score, view, seeds, *numbers, *comparison, flagged, not_compared, *costs, None, None]
+                    yield [
+                        *about,
+                        score,
+                        view,
+                        seeds,
+                        *numbers,
+                        *comparison,
+                        flagged,
+                        not_compared,
+                        *costs,
+                        None,
+                        None,
+                        value.trials or None,
+                    ]
 
 
 def _published_csv_rows(table: Table) -> Iterator[list[object]]:
@@ -109,4 +132,16 @@ def _published_csv_rows(table: Table) -> Iterator[list[object]]:
         for task in (name for name in table.tasks if name in row.scores):
             for score, printed in row.scores[task].items():
                 numbers = [float(printed.text), printed.sd, printed.n]
-                yield [*about, task, score, "published", None, *numbers, *[None] * 5, not_compared, *[None] * len(COSTS), *source]
+                yield [
+                    *about,
+                    task,
+                    score,
+                    "published",
+                    None,
+                    *numbers,
+                    *[None] * 5,
+                    not_compared,
+                    *[None] * len(COSTS),
+                    *source,
+                    None,
+                ]

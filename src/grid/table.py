@@ -9,6 +9,7 @@ from src.grid.comparability import PublishedSettings
 from src.grid.published import Published, PublishedRow, PublishedScore, with_sd
 from src.grid.read_runs import NotReported
 from src.grid.record import ModelAndTask, Record, group
+from src.grid.tuned import is_tuned
 from src.metrics import in_percent
 
 SMALL = 300 * 2**20  # bytes of weights; the published tables call models of up to 213M small and those from 351M on base
@@ -24,11 +25,17 @@ class Value:
     n: int
     published: PublishedScore | None
     comparable: bool  # whether the runs were made like the published one
+    trials: int = 0  # on dev, by which the settings were found
 
     @property
     def with_sd(self) -> str:
         """The mean with its standard deviation, if there is one: 90.60 ± 0.14."""
         return with_sd(f"{self.mean:.2f}", self.sd)
+
+    @property
+    def runs(self) -> str:
+        """The number of runs, and of the trials by which their settings were found: n=3, 30 trials on dev."""
+        return f"n={self.n}" + (f", {self.trials} trials on dev" if self.trials else "")
 
     @property
     def difference(self) -> float | None:
@@ -47,7 +54,7 @@ class Row:
 
     model: str
     title: str
-    table: str  # base, small or unknown
+    table: str  # base, small, tuned or unknown
     size: str  # of the weights, as in the published tables: 431M, 1.03G
     records: Mapping[str, Sequence[Record]]
 
@@ -119,7 +126,7 @@ def _make_row(model: str, records: Sequence[Record], published: Published, setti
         facts = published.models[model]
         return Row(model, facts["title"], facts["table"], facts.get("size", size), tasks)
     table = "unknown" if not sizes else "small" if min(sizes) < SMALL else "base"
-    return Row(model, model, table, size, tasks)
+    return Row(model, model, "tuned" if is_tuned(model) else table, size, tasks)
 
 
 def _format_size(count: int) -> str:
@@ -133,7 +140,7 @@ def mean_score(
     """Return the mean of a score over the runs of a model on a task, at the checkpoints that `view` chooses."""
     scores = [in_percent(task, record.choice(view).test[name]) for record in records]
     sd = statistics.stdev(scores) if len(scores) > 1 else None
-    return Value(statistics.fmean(scores), sd, len(scores), published, comparable)
+    return Value(statistics.fmean(scores), sd, len(scores), published, comparable, max(record.trials for record in records))
 
 
 def mean_cost(records: Sequence[Record], name: str) -> float | None:

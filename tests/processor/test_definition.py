@@ -115,8 +115,9 @@ def test_a_broken_file_affects_its_task_alone(tmp_path, content, caplog):
     assert str(path) in caplog.text and "broken is left out" in caplog.text
 
 
-def test_a_task_that_a_run_has_recorded(tmp_path):
-    record = tmp_path / "model" / "reviews" / "seed-1" / "settings.json"
+@pytest.mark.parametrize("place", ["seed-1", "tune/trial-0"])
+def test_a_task_that_a_run_or_a_trial_has_recorded(tmp_path, place):
+    record = tmp_path / "model" / "reviews" / place / "settings.json"
     record.parent.mkdir(parents=True)
     record.write_text(json.dumps({"definition": REVIEWS}))
     shutil.copytree(record.parent, tmp_path / "model" / "nsmc" / "seed-1")  # a task of the project keeps its definition

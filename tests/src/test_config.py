@@ -40,11 +40,14 @@ def test_auto_requires_a_model_and_names_the_run_after_it():
 
 
 @pytest.mark.parametrize("name", COMMAND_LINE_ONLY)
-def test_trust_is_only_accepted_on_the_command_line(folder, name):
-    (folder / "t.json").write_text(json.dumps({"model_name_or_path": "m", name: True}))
-    with pytest.raises(ConfigError, match=rf"t\.json: {name} = true: .* --{name}"):
+def test_what_is_only_accepted_on_the_command_line(folder, name):
+    value, flags = (
+        (True, [f"--{name}"]) if Settings.model_fields[name].annotation is bool else ("m.json", [f"--{name}", "x.json"])
+    )
+    (folder / "t.json").write_text(json.dumps({"model_name_or_path": "m", name: value}))
+    with pytest.raises(ConfigError, match=rf"t\.json: {name} = {json.dumps(value)}: .* --{name}"):
         load_nsmc(folder, file="t.json")
-    assert getattr(load_nsmc(folder, f"--{name}"), name) is True
+    assert "only allowed" not in error_of("--task", "nsmc", "--config_file", "m.json", "--seed", "x", *flags, config_dir=folder)
 
 
 def test_higher_layers_win_and_are_recorded(folder):
@@ -280,8 +283,9 @@ def test_a_data_file_in_neither_place_is_an_error_unless_it_can_be_downloaded(pl
 
 def test_a_missing_test_file_names_both_ways_out(folder):
     (folder / "tasks" / "nsmc.json").write_text('{"train_file": "a.txt"}')
-    with pytest.raises(ConfigError, match=r"test_file is missing.*--test_file.*--test_ratio"):
+    with pytest.raises(ConfigError, match=r"test_file is missing.*--test_file.*--test_ratio.*--do_eval false"):
         load_nsmc(folder)
+    assert load_nsmc(folder, "--do_eval", "false").data_files.keys() == {"train"}
 
 
 def test_a_task_by_the_path_of_its_file(folder):

@@ -22,16 +22,16 @@ def records_in(tmp_path):
     return read_grid(tmp_path, TASKS)[0]
 
 
-def finished(tmp_path, model="koelectra-base-v3", task="nsmc", seed=1, score=90.0, best=None, rest=(), **changes):
+def finished(tmp_path, model="koelectra-base-v3", task="nsmc", seed=1, score=90.0, best=None, rest=(), cell=None, **changes):
     """Write the folder of a finished run and return its cell.
 
     score, best: in percent, of `selected` and `best_on_test` (by default the same). changes: status, sha256, seconds, memory,
-    tokens_per_s, precision, torch, processes, by, device, weights.
+    tokens_per_s, precision, torch, processes, by, device, weights, search. cell: in place of the one of model, task and seed.
     """
     about = {"status": "published", "sha256": "a" * 64, "seconds": 60.0, "memory": 2e9, "tokens_per_s": 1000.0}
     about |= {"precision": "no", "torch": "2.13.0", "by": "last", "device": "a GPU", "weights": None} | changes
     about = SimpleNamespace(**about)
-    cell = cell_of(tmp_path, model, task, seed, *rest)
+    cell = cell or cell_of(tmp_path, model, task, seed, *rest)
     values = cell.settings.model_dump()
     facts = {"status": about.status, "sha256": about.sha256, "rows": 4}
     record = {"settings": values, "layers": {name: cell.settings.layer_of(name) for name in values}, "seed": seed}
@@ -40,8 +40,14 @@ def finished(tmp_path, model="koelectra-base-v3", task="nsmc", seed=1, score=90.
         "weights": about.weights,
         "device": about.device,
     }
-    record |= {"versions": {"torch": about.torch}, "git_revision": REVISION, "mixed_precision": about.precision}
+    record |= {
+        "versions": {"torch": about.torch},
+        "git_revision": REVISION,
+        "version": "1.0.0",
+        "mixed_precision": about.precision,
+    }
     record |= {"processes": about.processes} if "processes" in changes else {}  # older records have none
+    record |= {"search": about.search} if "search" in changes else {}  # of tuned runs
     scale = METRICS[TASKS[task].metric].scale
     names = {*TASKS[task].scores, *METRICS[TASKS[task].metric].weighted}
     scores = [dict.fromkeys(sorted(names), value * scale / 100) for value in (score, best or score)]

@@ -33,8 +33,8 @@ def test_a_record_holds_what_is_known(tmp_path):
     assert record["schema_version"] == "0.3.0"
     assert record["evaluation_id"] == f"nsmc/monologg/koelectra-base-v3-discriminator/{record['retrieved_timestamp']}"
     assert record["evaluation_timestamp"] == "2023-11-14T22:13:20+00:00"
-    assert record["eval_library"]["version"] == REVISION
-    assert record["eval_library"]["additional_details"] == {"torch": "2.13.0"}
+    assert record["eval_library"]["version"] == "1.0.0"
+    assert record["eval_library"]["additional_details"] == {"git_revision": REVISION, "torch": "2.13.0"}
     source = record["source_metadata"]
     assert (source["source_organization_name"], source["evaluator_relationship"]) == ("Some Lab", "third_party")
     model = record["model_info"]

@@ -9,6 +9,7 @@ import pytest
 pytest.importorskip("altair", reason="needs the packages of requirements-report.txt")
 
 from processor import TASKS
+from src.grid.history import History, TrialLine
 from src.grid.html import inline, render
 from src.grid.page import page_of_run, page_of_table
 from src.grid.read_runs import NotReported
@@ -132,6 +133,27 @@ def test_every_chart_is_drawn_and_described(browser, report):
         assert {"dots", "cost", "loss", "scores", "reliability", "scatter"} == set(
             page.eval_on_selector_all("[data-chart]:has(svg)", "all => all.map((chart) => chart.dataset.chart)")
         )
+
+
+def test_the_charts_of_a_search_are_drawn(browser, tmp_path):
+    """A task with a search and without any run."""
+    finished(tmp_path)
+    trials = [
+        TrialLine(0, "finished", 0.5),
+        TrialLine(1, "failed", None),
+        TrialLine(2, "pruned", 0.4),
+        TrialLine(3, "finished", 0.7),
+    ]
+    histories = [History("tiny", "paws", trials, {"learning_rate": 0.75, "weight_decay": 0.25})]
+    path = write_page(tmp_path / "results.html", page_of_table(table_of(tmp_path), False, histories))
+    with opened(browser, path) as page:
+        section = page.locator("section", has_text="Search for the best settings: tiny")
+        assert "Trials: 2 finished, 1 failed, 1 pruned." in section.inner_text()
+        assert "learning_rate 0.75" in section.locator("[data-chart=importance]").get_attribute("aria-label")
+        for chart in ("history", "importance"):
+            section.locator(f"[data-chart={chart}]").scroll_into_view_if_needed()
+            section.locator(f"[data-chart={chart}] svg").wait_for()
+        assert section.locator("[data-chart]").count() == 2
 
 
 @pytest.mark.parametrize(

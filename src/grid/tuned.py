@@ -1,0 +1,48 @@
+"""The result of a search, config/tuning/<model>.<task>.json: the best settings, and how they were found."""
+
+import shlex
+from collections.abc import Container, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from src.errors import CheckpointError
+from src.files import read_json, write_json
+
+FOLDER = "tuning"  # in config_dir
+TUNED = "@tuned"  # ends the name of a model in the grid whose runs use such a file
+SEARCH = "search"  # the entry of the file that is no setting
+
+
+def tuned_file(config_dir: Path, model: str, task: str) -> Path:
+    """Return the path of the result for a model on a task."""
+    return config_dir / FOLDER / f"{model}.{task}.json"
+
+
+def write_tuned(path: Path, settings: Mapping[str, Any], search: Mapping[str, Any]) -> None:
+    """Write the result of a search, atomically: the settings, and facts about the search."""
+    write_json(path, {**settings, SEARCH: search})
+
+
+def tuned_problems(
+    config_dir: Path, models: Mapping[str, Sequence[str]], tasks: Mapping[str, str], seeds: Container[int]
+) -> Iterator[str]:
+    """Yield why runs with these seeds cannot use the results for these models (name -> flags) and tasks (name -> how given)."""
+    for model, flags in models.items():
+        for task, entry in tasks.items():
+            path = tuned_file(config_dir, model, task)
+            try:
+                search = read_json(path).get(SEARCH)
+            except CheckpointError as error:
+                yield str(error)
+                continue
+            if not isinstance(search, dict):
+                # the last flag is what --models was given
+                command = f"python3 run_benchmark.py tune --models {shlex.quote(flags[-1])} --tasks {shlex.quote(entry)}"
+                yield f"--tuned: {path} is missing. Run first: {command}"
+            elif search.get("seed") in seeds:
+                yield f"--seeds: {search['seed']} is the seed of the search in {path}; tuned runs need other seeds"
+
+
+def is_tuned(model: str) -> bool:
+    """Return whether the runs of this name in the grid use the result of a search."""
+    return model.endswith(TUNED)
