@@ -3,7 +3,9 @@
 import hashlib
 import json
 import logging
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -72,6 +74,21 @@ def fingerprint(file: DataFile, task: Task, tokenizer: Any, settings: Mapping[st
     facts = [FEATURES_VERSION, file.sha256, format_of(file.path, task), task_facts, identity, dict(settings)]
     # The keys are not sorted: the order of a task's labels matters.
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
+
+
+def one_ahead(function: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
+    """Yield function(item) of every item in order, while another thread works on the next one.
+
+    The tokenizer needs no lock of Python: it goes on while its last results are turned into arrays.
+    """
+    with ThreadPoolExecutor(1) as other:
+        pending: deque[Future[Any]] = deque()
+        for item in items:
+            pending.append(other.submit(function, item))
+            if len(pending) > 1:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
 
 
 def cached_features(cache_dir: Path, name: str, build: Callable[[], Features]) -> Features:

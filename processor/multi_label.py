@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from processor.label_sets import write_labels
-from processor.seq_cls import SequenceExample, SequenceInputs, SequencePredictions, SequenceSplit
+from processor.seq_cls import SequenceInputs, SequencePredictions, SequenceSplit
+from processor.seq_features import SequenceExample
 from processor.split import NO_SCORES, stratified_split
 from src.data import Features, Scores
 from src.errors import CheckpointError

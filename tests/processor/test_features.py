@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from processor import TASKS
-from processor.features import cached_features, fingerprint
+from processor.features import cached_features, fingerprint, one_ahead
 from src.data import DataFile, Features
 from tests.conftest import SAMPLE
 
@@ -93,3 +93,25 @@ def test_selects_a_subset_of_rows():
         "offsets": [0, 3, 4],
         "labels": [9, 7],
     }
+
+
+def test_one_ahead_keeps_the_order_and_works_ahead():
+    seen = []
+
+    def items():
+        for item in range(5):
+            seen.append(item)
+            yield item
+
+    results = one_ahead(lambda item: item * item, items())
+    assert next(results) == 0
+    assert seen == [0, 1]  # the next one is in work, and no further
+    assert list(results) == [1, 4, 9, 16]
+    assert list(one_ahead(str, [])) == []
+
+
+def test_one_ahead_raises_what_the_function_raises():
+    results = one_ahead(lambda item: 1 // item, [1, 0, 1])
+    assert next(results) == 1
+    with pytest.raises(ZeroDivisionError):
+        next(results)

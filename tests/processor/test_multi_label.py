@@ -5,7 +5,8 @@ from processor.data_files import describe_files
 from processor.definition import make_task
 from processor.kinds import load_split
 from processor.multi_label import MultiLabelInputs, MultiLabelSplit, best_threshold, decode_logits, sigmoid
-from processor.seq_cls import SequenceExample, read_examples, read_rows
+from processor.seq_cls import read_examples, read_rows
+from processor.seq_features import SequenceExample
 from src.data import DataFile, Features
 from src.errors import CheckpointError, DataError
 from tests.src.helpers import DEFAULTS

@@ -11,7 +11,7 @@ from processor.data_files import describe_files
 from processor.features import Frame
 from processor.kinds import load_split
 from processor.quality import LIMITS, measure, require_content, warnings_of
-from processor.seq_cls import SequenceExample, encode
+from processor.seq_features import SequenceExample, encode
 from src.config import load_settings
 from src.data import Features
 from src.errors import DataError
