@@ -86,7 +86,7 @@ def test_a_checkpoint_works_in_a_pipeline(tiny, tmp_path):
 
     assert tiny("--max_steps", "60").returncode == 0
     checkpoint = tmp_path / "ckpt" / "tiny-nsmc-ckpt" / "checkpoint-60"
-    files = ["config.json", "model.safetensors", "settings.json", "tokenizer.json", "tokenizer_config.json"]
+    files = ["README.md", "config.json", "model.safetensors", "settings.json", "tokenizer.json", "tokenizer_config.json"]
     assert names_in(checkpoint) == files
     classify = pipeline("text-classification", str(checkpoint), device=torch.device("cpu"))
     first = (SAMPLE / "nsmc" / "ratings_test.txt").read_text().split("\n")[1].split("\t")

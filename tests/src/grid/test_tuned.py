@@ -189,7 +189,7 @@ def test_compare_takes_tuned_models(tmp_path, config):
     predictions(finished(tmp_path, score=75.0), columns | {"prediction": "0100"})
     predictions(tuned(tmp_path, score=100.0), columns | {"prediction": "0101"})
     models = ("koelectra-base-v3", "koelectra-base-v3@tuned")
-    (comparison,), cautions = compare(tmp_path, models, [], "selected", TASKS)
+    (comparison,), cautions = compare([tmp_path], models, [], "selected", TASKS)
     assert comparison.means == (75.0, 100.0)
     assert [line for line in cautions if "koelectra-base-v3@tuned were searched" in line and "30 trials" in line]
     assert json.loads(tuned_file(config, "tiny", "nsmc").read_text())["search"] == SEARCH
