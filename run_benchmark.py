@@ -41,7 +41,9 @@ WITH_TEXTS_HELP = """show the texts of all tasks in results.html, also of those 
 the corpus allows it (texts_may_be_shown); passing the page on is then your responsibility"""
 FORMAT_HELP = """eee: also write records in the format of Every Eval Ever, one per model and task, into the folder eee beside the
 tables"""
-MERGE_HELP = """other folders of runs, each the --ckpt_dir of somebody or of a machine, to be read as one with --ckpt_dir"""
+MERGE_HELP = (
+    """other folders of runs, each the --ckpt_dir of somebody else or of another machine, to be read together with --ckpt_dir"""
+)
 RUN_EPILOG = """
 All other flags are settings of the runs, such as --max_steps 100 --data_dir data/sample (see python3 run_seq_cls.py --help).
 Each run has the folder ckpt/benchmark/<model>/<task>/seed-<n>/. Finished runs are skipped, interrupted runs resume, and failed
@@ -130,6 +132,8 @@ def cluster_of(arguments: argparse.Namespace) -> AbstractContextManager["Cluster
 
 
 def report(arguments: argparse.Namespace, rest: list[str]) -> None:
+    if arguments.format != "eee" and (arguments.organization, arguments.relationship) != ("unknown", RELATIONSHIPS[-1]):
+        raise ConfigError("--organization and --relationship are for the records of --format eee: pass it, too.")
     tasks = recorded_tasks(*(folder / GRID for folder in (arguments.ckpt_dir, *arguments.merge)))
     published, config_dir = Published.read(PUBLISHED), ROOT / "config"
     evaluator = Evaluator(arguments.organization, arguments.relationship) if arguments.format == "eee" else None
@@ -206,7 +210,7 @@ def make_parser() -> Parser:
     reporter.add_argument("--published", choices=SHOWN, default=SHOWN[0], help=published_help)
     reporter.add_argument("--with_texts", action="store_true", help=WITH_TEXTS_HELP)
     reporter.add_argument("--format", choices=("tables", "eee"), default="tables", help=FORMAT_HELP)
-    organization_help = "with --format eee: who has made the runs; default: %(default)s"
+    organization_help = "with --format eee: who made the runs; default: %(default)s"
     reporter.add_argument("--organization", default="unknown", help=organization_help)
     relationship_help = "with --format eee: of that organization to the models; default: %(default)s"
     reporter.add_argument("--relationship", choices=RELATIONSHIPS, default=RELATIONSHIPS[-1], help=relationship_help)

@@ -122,7 +122,9 @@ def read_settings(checkpoint: Path) -> Settings:
         path = shlex.quote(f"{checkpoint}/checkpoint-{step}")  # to be pasted into a shell
         raise CheckpointError(f"{checkpoint} is the folder of a run. Name one of its checkpoints: {path}")
     if "settings" not in record or not (checkpoint / "config.json").is_file():
-        raise CheckpointError(f"{checkpoint} is not a checkpoint: {SETTINGS} or config.json is missing.")
+        raise CheckpointError(
+            f"{checkpoint} is not a checkpoint: {SETTINGS} or config.json is missing. Name a folder <run>/checkpoint-<step>."
+        )
     given = record["settings"] | record.get(CHOICES, {})
     values = {name: value for name, value in given.items() if name in Settings.model_fields}
     try:

@@ -70,7 +70,7 @@ def _early_stop(state: TrainState, run: RunFolder) -> dict[str, Any]:
         return {}
     best = history.best_on_dev()
     assert best is not None
-    reason = f"{history.headline} on dev was not better than at step {best} in {history.scorings_since_best()} scorings in a row"
+    reason = f"{history.headline} on dev has not improved since step {best}; scorings since then: {history.scorings_since_best()}"
     logger.info("training stopped early, at step %d of %d: %s", step, planned, reason)
     return {"stopped_early": {"step": step, "planned_steps": planned, "best_step": best, "reason": reason}}
 

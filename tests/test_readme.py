@@ -169,6 +169,12 @@ def test_links(name):
             assert (ROOT / name).parent.joinpath(target).exists(), target
 
 
+def test_the_figure_is_embedded_and_small():
+    figure = ROOT / "docs" / "results.png"
+    assert re.search(r"!\[[^]]{20,}\]\(docs/results\.png\)", README.split("## Installation")[0])
+    assert figure.read_bytes().startswith(b"\x89PNG") and figure.stat().st_size < 200_000
+
+
 def test_names_every_model_of_config():
     for path in (ROOT / "config").glob("*.json"):
         assert f"`{path.name}`" in README or path.name == "tiny.json", path.name

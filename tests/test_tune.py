@@ -88,8 +88,9 @@ def test_a_search_without_a_test_file_and_runs_with_its_result(bench, tmp_path):
         (["--tasks", "nsmc", "--seeds", "1"], "--seeds"),
         (["--tasks", "question-pair", "--test_file", "a"], "--test_file"),
         (["--tasks", "question-pair", "--learning_rate", "1e-4", "--weight_decay", "0"], "nothing to search"),
-        (["--tasks", "question-pair", "--space", "none.json"], "none.json"),
+        (["--tasks", "question-pair", "--space", "none.json"], "--print_space"),
         (["--tasks", "question-pair", "--trials", "0"], "--trials"),
+        (["--tasks", "question-pair", "--dev_ratio", "2"], "dev_ratio"),  # although it has a dev file
         (["--tasks", "question-pair", "--models", ""], "--models is empty"),
         (["--tasks", "question-pair"], "train.tsv"),
     ],

@@ -105,7 +105,7 @@ def make_cells(models: str, tasks: str, seeds: str, rest: Sequence[str], all_tas
         problems.append("--do_train false --do_eval false: nothing to report. Use the run scripts to build features")
     for flag, values in {"--models": model_flags, "--tasks": chosen, "--seeds": seed_texts}.items():
         if not values and not problems:
-            problems.append(f"{flag} is empty")
+            problems.append(f"{flag} is empty: give one or more names, separated by commas")
     if tuned and not problems:
         problems += tuned_problems(config_dir, model_flags, chosen, set(map(int, seed_texts)))
     if problems:

@@ -44,7 +44,9 @@ def read_grid(ckpt_dir: Path, tasks: Tasks) -> tuple[list[Record], list[NotRepor
     """
     root = ckpt_dir / GRID
     if not root.is_dir():
-        raise CheckpointError(f"{root}/ does not exist. Run `python3 run_benchmark.py run` first, or pass its --ckpt_dir.")
+        raise CheckpointError(
+            f"{root}/ does not exist. Name the --ckpt_dir of finished runs, or run `python3 run_benchmark.py run` first."
+        )
     records: list[Record] = []
     places, others = _find_runs(root, tasks)
     for place in places:

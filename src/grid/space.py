@@ -41,7 +41,9 @@ def read_space(path: Path, fixed: Collection[str] = ()) -> Space:
         if not isinstance(content, dict):
             raise TypeError("not a JSON object")
     except (OSError, ValueError, TypeError) as error:
-        raise ConfigError(f"--space: {path} cannot be read: {brief(error)}") from None
+        raise ConfigError(
+            f"--space: {path} cannot be read: {brief(error)}. tune --print_space prints one to start from."
+        ) from None
     if problems := [problem for name, entry in content.items() for problem in _problems(name, entry)]:
         raise ConfigError(list_problems(f"{path} is not a search space:", problems))
     fixed = {*fixed, *(other for name, other in WITHOUT_EFFECT.items() if name in fixed)}

@@ -4,7 +4,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from src.command_line import parse_command_line
+from src.config import convert
 from src.data import Tasks
 from src.errors import CheckpointError, ConfigError, list_problems
 from src.files import read_json, remove
@@ -28,6 +31,11 @@ def make_trial_cells(
     if problems := [f"--{name}: a trial is always trained, and scored on dev alone" for name in SET_BY_TUNE if name in given]:
         raise ConfigError(list_problems("tune cannot run:", problems))
     cells = make_cells(models, tasks, str(seed), [*rest, *DEV_ONLY], all_tasks)
+    if dev_ratio is not None:
+        try:
+            convert("dev_ratio", dev_ratio, from_string=True)  # also if no task needs it
+        except ValidationError as error:
+            raise ConfigError(f"--dev_ratio {dev_ratio}: {error.errors()[0]['msg']}") from None
     without = list(dict.fromkeys(cell.task for cell in cells if not cell.settings.has_dev))
     if without and dev_ratio is None:
         raise ConfigError(

@@ -51,7 +51,7 @@ def test_stops_after_so_many_scorings_without_a_better_one(settings, dev_scores,
         return
     stop = stop_of(run)
     assert (stop["step"], stop["planned_steps"], stop["best_step"]) == (last, 20, best)
-    assert f"at step {last} of 20: acc on dev was not better than at step {best} in {patience} scorings" in caplog.text
+    assert f"at step {last} of 20: acc on dev has not improved since step {best}; scorings since then: {patience}" in caplog.text
 
 
 def test_the_selected_checkpoint_is_the_best_one_that_was_saved(settings, dev_scores):

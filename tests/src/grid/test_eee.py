@@ -96,6 +96,14 @@ def test_an_organization_must_name_a_folder(tmp_path, name):
     assert done.returncode == 2 and "--organization" in done.stderr
 
 
+@pytest.mark.parametrize("flag", [("--organization", "Lab"), ("--relationship", "first_party")])
+def test_who_made_the_runs_is_for_records_only(tmp_path, flag):
+    finished(tmp_path, "tiny")
+    done = run_forked("run_benchmark.py", "report", "--ckpt_dir", str(tmp_path), *flag)
+    assert done.returncode == 2 and "--format eee" in done.stderr
+    assert not (tmp_path / "benchmark" / "results.md").exists()
+
+
 def newer_pythons():
     """Interpreters that the package supports, from PATH or pyenv."""
     names = [shutil.which(f"python3.{minor}") for minor in (12, 13, 14)]
