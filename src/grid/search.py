@@ -19,6 +19,8 @@ from src.grid.trials import tidy
 from src.grid.tuned import tuned_file, write_tuned
 from src.settings import COMMAND_LINE, default_of
 
+PLACES = ("config_dir", "data_dir", "ckpt_dir")
+
 
 @dataclass
 class Search:
@@ -39,16 +41,19 @@ class Search:
         seed, settings = base.settings.seed, affecting_scores(base.settings.model_dump(), task.kind)
         changed = {name: value for name, value in settings.items() if name not in space and value != default_of(name)}
         facts = {"space": space, "settings": changed, "data": data, "search": {"seed": seed}}
-        study = Study(trials_folder(base), f"{base.model}/{base.task}/{TUNE}", space, seed, facts)
+        usual = {name: getattr(base.settings, name) for name in space}
+        study = Study(trials_folder(base), f"{base.model}/{base.task}/{TUNE}", space, seed, facts, usual)
         return cls(base, task, space, data, total, study, deque(study.unfinished))
 
     @property
     def chosen_by(self) -> str:
-        """The flags of run_benchmark.py that choose the model and the task."""
+        """The flags of run_benchmark.py that choose the model and the task, and where their files are."""
         settings = self.base.settings
         is_path = settings.layer_of("model_name_or_path") == COMMAND_LINE
         model = settings.model_name_or_path if is_path else settings.config_file
-        return shlex.join(["--models", model, "--tasks", self.base.flags[1]])
+        places = [name for name in PLACES if getattr(settings, name) != default_of(name)]
+        flags = [word for name in places for word in (f"--{name}", getattr(settings, name))]
+        return shlex.join(["--models", model, "--tasks", self.base.flags[1], *flags])
 
     def next_trial(self) -> FrozenTrial | None:
         """Return the next trial to run; None if there is none."""

@@ -42,8 +42,13 @@ STATES = {"finished": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed"
 class Study:
     """The trials of a model on a task. Trials are known by their numbers."""
 
-    def __init__(self, folder: Path, name: str, space: Space, seed: int, facts: Mapping[str, Any]) -> None:
+    def __init__(
+        self, folder: Path, name: str, space: Space, seed: int, facts: Mapping[str, Any], usual: Mapping[str, Any] | None = None
+    ) -> None:
         """Open or create the study in `folder`. facts: what its trials have in common, as JSON.
+
+        usual: the values without a search. The first trial has them where the space contains them, so that the result is hardly
+        worse than they are.
 
         Raises CheckpointError if another process uses the study called `name`, ConfigError if it was made with other facts.
         """
@@ -52,6 +57,7 @@ class Study:
         _remove_torn_line(folder / JOURNAL)
         self.seed = seed
         self.distributions = {setting: _distribution(setting, entry) for setting, entry in space.items()}
+        self.usual = {name: value for name, value in (usual or {}).items() if _contains(self.distributions[name], value)}
         pruner = MedianPruner(n_startup_trials=PRUNED_AFTER_TRIALS, n_warmup_steps=PRUNED_FROM)
         storage = _storage(folder)
         self._study = optuna.create_study(
@@ -86,6 +92,8 @@ class Study:
         sampler = TPESampler(n_startup_trials=RANDOM_TRIALS, seed=int(sampler_seed[0]))
         scratch = optuna.create_study(direction=DIRECTION, sampler=sampler)
         scratch.add_trials(self.trials)
+        if not self.trials:
+            scratch.enqueue_trial(self.usual)
         values = scratch.ask(self.distributions).params
         self._study.add_trial(create_trial(state=TrialState.RUNNING, params=values, distributions=self.distributions))
         return self.trials[-1]
@@ -175,6 +183,13 @@ def _remove_torn_line(journal: Path) -> None:
         content = journal.read_bytes()
         with open(journal, "r+b") as stream:
             stream.truncate(content.rfind(b"\n") + 1)
+
+
+def _contains(distribution: BaseDistribution, value: Any) -> bool:
+    if isinstance(distribution, FloatDistribution | IntDistribution):
+        steps = (value - distribution.low) / (distribution.step or 1)
+        return distribution.low <= value <= distribution.high and (not distribution.step or steps == int(steps))
+    return isinstance(distribution, CategoricalDistribution) and value in distribution.choices
 
 
 def _distribution(name: str, entry: Any) -> BaseDistribution:

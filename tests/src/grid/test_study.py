@@ -52,6 +52,16 @@ def test_values_are_of_the_types_of_their_settings(study):
         assert 3 <= params["num_train_epochs"] <= 4 and isinstance(params["num_train_epochs"], float)
 
 
+def test_the_first_trial_has_the_usual_values_that_the_space_contains(tmp_path):
+    usual = {"learning_rate": 5e-5, "train_batch_size": 12, "num_train_epochs": 10, "class_weights": "none"}
+    study = Study(tmp_path, "tiny/nsmc", SPACE, 1, FACTS, usual)
+    first, second = study.ask().params, study.ask().params
+    assert (first["learning_rate"], first["class_weights"]) == (5e-5, "none")
+    assert first["train_batch_size"] in (8, 16, 24, 32) and 3 <= first["num_train_epochs"] <= 4  # 12 is between two steps
+    assert second["learning_rate"] != 5e-5
+    study.close()
+
+
 def test_trials_do_not_depend_on_the_processes_that_asked(study, tmp_path):
     whole = study(folder=tmp_path / "whole")
     for _ in range(9):
