@@ -25,7 +25,7 @@ import torch
 from benchmarks.models import write_model
 from src.cli import run_command
 from src.device_types import choose_type
-from src.run_files import LOG
+from src.run_files import LOG_LINES
 
 UPDATES = 20
 RUN = ["run_seq_cls.py", "--task", "nsmc", "--data_dir", "data/sample", "--from_scratch", "true", "--max_seq_len", "64"]
@@ -50,9 +50,9 @@ runpy.run_path(sys.argv[0], run_name="__main__")
 class Checks:
     """The checks, which share a folder with a model and the runs."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, shape: str) -> None:
         self.folder = folder
-        write_model(folder / "model", "small", dropout=False)
+        write_model(folder / "model", shape, dropout=False)
 
     def command(self, name: str, *flags: str) -> list[str]:
         """Return the command line of a run in the folder `name`."""
@@ -68,7 +68,7 @@ class Checks:
 
     def losses(self, name: str) -> list[float]:
         """Return the losses that a run has logged."""
-        lines = (self.folder / name / LOG).read_text(encoding="utf-8").splitlines()
+        lines = (self.folder / name / LOG_LINES).read_text(encoding="utf-8").splitlines()
         return [line["loss"] for line in map(json.loads, lines) if "loss" in line]
 
     def precision(self, flags: Sequence[str], tolerance: float) -> str:
@@ -84,7 +84,7 @@ class Checks:
         """Interrupt a run, resume it, and compare its weights with those of a run that was not interrupted."""
         self.run("whole")
         process = subprocess.Popen([sys.executable, *self.command("halves")], cwd=ROOT, stderr=subprocess.DEVNULL)
-        log = self.folder / "halves" / LOG
+        log = self.folder / "halves" / LOG_LINES
         while process.poll() is None and (not log.is_file() or len(log.read_text().splitlines()) < UPDATES // 4):
             time.sleep(0.01)
         process.send_signal(signal.SIGTERM)
@@ -117,7 +117,7 @@ def main() -> None:
     os.environ["PYTHONWARNINGS"] = "ignore"
     failed = 0
     with tempfile.TemporaryDirectory() as folder:
-        checks = Checks(Path(folder))
+        checks = Checks(Path(folder), "small" if on_gpu else "tiny")
         names: dict[str, Callable[[], str]] = {
             name: partial(checks.precision, flags, tolerance)
             for name, (flags, tolerance) in PRECISIONS.items()

@@ -1,4 +1,4 @@
-"""Write a model's folder to measure: config.json in a published shape, and a tokenizer. The weights are random.
+"""Write a model's folder to measure: config.json in one of three shapes, and a tokenizer. The weights are random.
 
 python3 benchmarks/models.py small FOLDER --vocab vocab.txt
 """
@@ -17,6 +17,13 @@ from src.cli import run_command
 SAMPLE = ROOT / "data" / "sample" / "tiny-electra" / "vocab.txt"
 VOCABULARY = 35_000  # the number of embeddings of KoELECTRA, however many of them the vocabulary uses
 SHAPES = {
+    "tiny": {
+        "embedding_size": 64,
+        "hidden_size": 64,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 128,
+    },
     "small": {
         "embedding_size": 128,
         "hidden_size": 256,
@@ -38,7 +45,7 @@ NO_DROPOUT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
 def main() -> None:
     """Write the folder."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("shape", choices=SHAPES, help="of KoELECTRA-Small or -Base")
+    parser.add_argument("shape", choices=SHAPES, help="small, base: of KoELECTRA; tiny: to try things")
     parser.add_argument("folder", type=Path)
     parser.add_argument("--vocab", type=Path, default=SAMPLE, help="vocab.txt; default: that of the sample")
     parser.add_argument("--no_dropout", action="store_true", help="to compare losses between devices")

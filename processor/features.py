@@ -1,11 +1,13 @@
 """Features: the special tokens around a row, the fingerprint of everything that features depend on, and the feature cache."""
 
+import gc
 import hashlib
 import json
 import logging
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -105,13 +107,26 @@ def cached_features(cache_dir: Path, name: str, build: Callable[[], Features]) -
                 return Features(tensors, {key: int(value) for key, value in (stored.metadata() or {}).items()})
         except (SafetensorError, OSError, LookupError, TypeError, ValueError) as error:
             logger.warning("%s cannot be read (%s); the features are built again", path, error)
-    features = build()
+    with _no_garbage_collection():
+        features = build()
     content = save(features.tensors, {key: str(value) for key, value in features.counts.items()})
     try:
         write_bytes(path, content, shared=True)
     except OSError as error:
         _warn_once(f"features are not cached: {cache_dir}: {error.strerror}")
     return features
+
+
+@contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    """Rows have no cycles to be found. Looking for them in millions of objects takes a fifth of the time."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def _require_fit(tensors: Tensors) -> None:

@@ -1,11 +1,13 @@
 """The benchmarks run, and their figures are consistent. What they measure is not tested."""
 
 import json
+import os
+import subprocess
 
 import pytest
 
 from tests.commands import run_forked
-from tests.conftest import ROOT
+from tests.conftest import ROOT, SAMPLE
 
 MODEL = ["--model_name_or_path", "data/sample/tiny-electra", "--data_dir", "data/sample"]
 
@@ -42,6 +44,55 @@ def test_features(tmp_path):
     assert set(report["figures"]) == {"tokenizer", "offsets", "features", "cached", "imports", "first update"}
     assert all(figure["seconds"] > 0 for figure in report["figures"].values())
     assert report["figures"]["first update"]["seconds"] < 60
+
+
+@pytest.mark.long
+def test_prediction(tmp_path):
+    report, printed = measure(tmp_path, "benchmarks/predict_speed.py", "--rows", "100", "--blocks", "2")
+    speed = {name: figures["rows_per_s"] for name, figures in report["ways"].items()}
+    pipelines = {name: rate for name, rate in speed.items() if name.startswith("pipeline")}
+    assert speed.keys() - pipelines.keys() == {"sorted", "scoring", "predict.py"}
+    assert len(pipelines) == 3 and report["rows"] == 100
+    assert report["ratios"]["scoring / pipeline"] == pytest.approx(speed["scoring"] / max(pipelines.values()), abs=0.01)
+    assert f"scoring / sorted {report['ratios']['scoring / sorted']}" in printed
+
+
+@pytest.mark.parametrize("dropout", [True, False])
+def test_a_model_to_measure(tmp_path, dropout):
+    flags = [] if dropout else ["--no_dropout"]
+    done = run_forked("benchmarks/models.py", "base", str(tmp_path / "base"), *flags)
+    assert done.returncode == 0, done.stderr
+    config = json.loads((tmp_path / "base" / "config.json").read_text())
+    assert (config["hidden_size"], config["num_hidden_layers"], config["vocab_size"]) == (768, 12, 35000)
+    assert ("hidden_dropout_prob" in config) is not dropout
+    assert (tmp_path / "base" / "vocab.txt").read_bytes() == (SAMPLE / "tiny-electra" / "vocab.txt").read_bytes()
+
+
+@pytest.mark.parametrize("flags", [["--case", "korquad"], ["--case", "nsmc", "--scoring"]])
+def test_a_profile(flags):
+    done = run_forked("benchmarks/profile_training.py", *MODEL, *flags, "--steps", "1", "--rows", "40")
+    assert done.returncode == 0, done.stderr
+    assert "aten::addmm" in done.stdout and "Self CPU" in done.stdout
+
+
+def gpu_script(tmp_path, limit):
+    given = {"PYTHON": os.fspath(ROOT / ".venv" / "bin" / "python"), "GPU_CHECKS": "--without_gpu", "LIMIT": str(limit)}
+    command = ["bash", str(ROOT / "benchmarks" / "gpu.sh"), str(tmp_path / "out")]
+    return subprocess.run(command, env=os.environ | given, capture_output=True, text=True, check=False)
+
+
+def test_the_gpu_script_names_what_it_has_no_time_for(tmp_path):
+    done = gpu_script(tmp_path, limit=0)
+    assert done.returncode == 1, done.stderr
+    parts = [line.partition(":")[0] for line in done.stdout.splitlines() if "not run" in line]
+    assert {"checks", "train-small-32", "train-base-128", "predict-small", "profile-scoring", "grid-0,0,0,0"} <= set(parts)
+
+
+@pytest.mark.long
+def test_the_gpu_checks_that_a_cpu_can_make(tmp_path):
+    done = run_forked("benchmarks/gpu_checks.py", "--without_gpu")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("passed") == 5 and "resuming" in done.stdout
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,4 @@
+import gc
 import stat
 
 import numpy as np
@@ -115,3 +116,21 @@ def test_one_ahead_raises_what_the_function_raises():
     assert next(results) == 1
     with pytest.raises(ZeroDivisionError):
         next(results)
+
+
+@pytest.mark.parametrize("enabled", [True, False])
+def test_garbage_is_not_collected_while_features_are_built(tmp_path, enabled):
+    seen = []
+
+    def fail():
+        seen.append(gc.isenabled())
+        raise ValueError
+
+    was_enabled = gc.isenabled()
+    try:
+        (gc.enable if enabled else gc.disable)()
+        with pytest.raises(ValueError):
+            cached_features(tmp_path, "x", fail)
+        assert (seen, gc.isenabled()) == ([False], enabled)
+    finally:
+        (gc.enable if was_enabled else gc.disable)()
