@@ -19,6 +19,7 @@ from src.errors import CheckpointError, EnvironmentFailure
 
 logger = logging.getLogger(__name__)
 
+PID_WIDTH = 20  # characters of a process's number in a lock file
 PARTIAL = ".partial"  # ends the name of a file or folder that is still being written, or that is being removed
 # What fsync answers on file systems that do not support it, such as some network and FUSE file systems.
 CANNOT_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EBADF, errno.EACCES, errno.EPERM}
@@ -183,9 +184,13 @@ def hold(lock: Path, what: str) -> int:
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
-        holder = os.read(descriptor, 20).decode()
+        holder = os.read(descriptor, PID_WIDTH).decode().strip()
         os.close(descriptor)
         raise CheckpointError(f"process {holder} is using {what}. Wait for it, or use another folder.") from None
-    os.truncate(descriptor, 0)
-    os.write(descriptor, str(os.getpid()).encode())
+    name_holder(descriptor, os.getpid())
     return descriptor
+
+
+def name_holder(lock: int, process: int) -> None:
+    """Write the number of the process that holds a lock into its file, over that of an earlier one, which may be longer."""
+    os.pwrite(lock, f"{process:<{PID_WIDTH}}".encode(), 0)

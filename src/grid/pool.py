@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Generic, Literal, TypeVar
 
 from src.errors import CheckpointError, Interrupted
-from src.files import hold
+from src.files import hold, name_holder
 from src.grid.cells import Cell
 from src.grid.devices import Device
 from src.grid.read_runs import last_line, last_message
@@ -198,5 +198,5 @@ def start(cell: Cell, device: Device) -> LocalProcess:
     except OSError:
         os.close(lock)
         raise
-    os.pwrite(lock, str(process.pid).encode(), 0)
+    name_holder(lock, process.pid)
     return LocalProcess(cell, device, time.monotonic(), process, lock)

@@ -5,7 +5,7 @@ import stat
 import pytest
 
 from src.errors import CheckpointError
-from src.files import _warn_cannot_sync, atomic_write, read_json, write_bytes, write_json, write_lines
+from src.files import _warn_cannot_sync, atomic_write, hold, name_holder, read_json, write_bytes, write_json, write_lines
 
 
 def test_a_failed_write_leaves_the_previous_file(tmp_path):
@@ -82,3 +82,15 @@ def test_rejects_damaged_json(tmp_path, content):
     (tmp_path / "a.json").write_bytes(content)
     with pytest.raises(CheckpointError, match=r"a\.json is damaged"):
         read_json(tmp_path / "a.json")
+
+
+def test_a_lock_names_its_last_holder(tmp_path):
+    """Also after a holder with a longer number."""
+    lock = hold(tmp_path / "lock", "x")
+    try:
+        for process in (123456, 789):
+            name_holder(lock, process)
+            with pytest.raises(CheckpointError, match=f"process {process} is using x"):
+                hold(tmp_path / "lock", "x")
+    finally:
+        os.close(lock)

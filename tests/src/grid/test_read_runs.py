@@ -25,7 +25,7 @@ def folder(tmp_path):
 
 
 def test_no_grid(tmp_path):
-    with pytest.raises(CheckpointError, match=rf"{tmp_path}/benchmark/.*run_benchmark\.py run.*--ckpt_dir"):
+    with pytest.raises(CheckpointError, match=rf"{tmp_path}/benchmark/.*--ckpt_dir.*run_benchmark\.py run"):
         read_grid(tmp_path, TASKS)
 
 
