@@ -23,7 +23,7 @@ MISTAKES = [
     ("run_seq_cls.py", ["--task", "nsmc", *SAMPLE, "--no_cuda", "--mixed_precision", "fp16"], "fp16.*GPU"),
     # A path that leaves ckpt_dir or the data folder, a number out of range.
     ("run_seq_cls.py", ["--task", "nsmc", *TINY, "--output_dir", "../../elsewhere"], r'output_dir = "\.\./\.\./elsewhere"'),
-    ("run_seq_cls.py", ["--task", "nsmc", *TINY, "--train_file", "../../etc/passwd"], r"train_file = .*<data_dir>/<task>"),
+    ("run_seq_cls.py", ["--task", "nsmc", *TINY, "--train_file", "../../no/such-file"], r"train_file = .*<data_dir>/<task>"),
     ("run_seq_cls.py", ["--task", "nsmc", *TINY, "--config_dir", "no/such"], "no/such"),
     ("run_seq_cls.py", ["--task", "nsmc", *TINY, "--train_batch_size", str(10**30)], f"train_batch_size = {10**30}"),
     ("run_ner.py", ["--task", "nsmc"], "run_ner.py.*nsmc.*naver-ner"),
