@@ -14,9 +14,9 @@ from processor.download import find_files
 from processor.own_task import FLAGS
 from src.cli import Parser, run_command
 from src.command_line import config_dir_of, parse_command_line
-from src.data import DataFile, Task
+from src.data import Task
 from src.errors import ConfigError
-from src.grid.cells import GRID, make_cells, split_list
+from src.grid.cells import GRID, FindFiles, make_cells, split_list
 from src.grid.compare import compare, format_comparisons
 from src.grid.eee import RELATIONSHIPS, Evaluator
 from src.grid.merge import folders_to_read
@@ -41,9 +41,7 @@ WITH_TEXTS_HELP = """show the texts of all tasks in results.html, also of those 
 the corpus allows it (texts_may_be_shown); passing the page on is then your responsibility"""
 FORMAT_HELP = """eee: also write records in the format of Every Eval Ever, one per model and task, into the folder eee beside the
 tables"""
-MERGE_HELP = (
-    """other folders of runs, each the --ckpt_dir of somebody else or of another machine, to be read together with --ckpt_dir"""
-)
+MERGE_HELP = "other folders of runs, each the --ckpt_dir of somebody else or of another machine, to read as well"
 RUN_EPILOG = """
 All other flags are settings of the runs, such as --max_steps 100 --data_dir data/sample (see python3 run_seq_cls.py --help).
 Each run has the folder ckpt/benchmark/<model>/<task>/seed-<n>/. Finished runs are skipped, interrupted runs resume, and failed
@@ -83,15 +81,16 @@ def tasks_of(arguments: argparse.Namespace, rest: list[str]) -> dict[str, Task]:
     return tasks
 
 
+def finder_of(tasks: Mapping[str, Task]) -> FindFiles:
+    """Return a function that finds the data files of a run."""
+    return lambda settings: find_files(settings, tasks[settings.task])
+
+
 def run(arguments: argparse.Namespace, rest: list[str]) -> None:
     tasks = tasks_of(arguments, rest)
     cells = make_cells(arguments.models, arguments.tasks, arguments.seeds, rest, tasks, arguments.tuned)
-
-    def files_of(settings: Settings) -> Mapping[str, DataFile]:
-        return find_files(settings, tasks[settings.task])
-
     with cluster_of(arguments) as cluster:
-        sys.exit(run_grid(cells, arguments.devices, arguments.dry_run, tasks, files_of, cluster))
+        sys.exit(run_grid(cells, arguments.devices, arguments.dry_run, tasks, finder_of(tasks), cluster))
 
 
 def tune(arguments: argparse.Namespace, rest: list[str]) -> None:
@@ -108,14 +107,10 @@ def tune(arguments: argparse.Namespace, rest: list[str]) -> None:
         from src.grid.tune import describe_searches, run_searches  # imports Optuna
     except ModuleNotFoundError as error:
         raise ConfigError(f"tune needs Optuna ({error}). Run: pip install -r requirements-tune.txt") from None
-
-    def files_of(settings: Settings) -> Mapping[str, DataFile]:
-        return find_files(settings, tasks[settings.task])
-
     if arguments.dry_run:
         print(describe_searches(cells, space, arguments.trials, tasks))
         return
-    sys.exit(run_searches(cells, space, given, arguments.trials, arguments.devices, tasks, files_of))
+    sys.exit(run_searches(cells, space, given, arguments.trials, arguments.devices, tasks, finder_of(tasks)))
 
 
 def cluster_of(arguments: argparse.Namespace) -> AbstractContextManager["Cluster | None"]:

@@ -14,7 +14,7 @@ from src.layout import current_layout
 
 
 class _AttentionWithDropout(torch.autograd.Function):
-    """The steps that torch takes on a CPU if there is dropout, written out: autograd would keep and allocate twice as much."""
+    """Attention with dropout as torch computes it on a CPU, with a backward pass that needs half of the memory."""
 
     @staticmethod
     def forward(

@@ -68,7 +68,7 @@ def help_text(script: str, tasks: Sequence[str], config_dir: Path, other_flags: 
         f"config files: {', '.join(config_files(config_dir)) or 'none'}  (in {config_dir}/)",
         "",
         "A boolean setting without a value means true. Precedence, from low to high: default, config/tasks/<task>.json,",
-        'config/<file>.json, its "tasks" part for the task, command line.',
+        'config/<file>.json, its "tasks" part for the task, the file of --tuned_file, command line.',
         "--print_settings prints the effective settings and where each comes from; --version prints the version.",
     ]
     if other_flags:

@@ -1,5 +1,5 @@
 """What differs between the types of devices, in one table. All that is particular to a type is here, in src.ranks (how processes
-exchange gradients) and in src.grid.pool (how a process is given one of several devices).
+exchange gradients) and in src.grid.devices (how a process is given one of several devices).
 """
 
 import logging

@@ -32,7 +32,7 @@ def draw_kept(shape: Sequence[int], p: float) -> tuple[Tensor, float]:
 
 
 class _Dropout(torch.autograd.Function):
-    """Written out because autograd would keep and allocate twice as much."""
+    """Dropout that saves only the mask for its backward pass."""
 
     @staticmethod
     def forward(ctx: Any, values: Tensor, p: float) -> Tensor:

@@ -10,7 +10,7 @@ from src.files import read_json, write_json
 
 FOLDER = "tuning"  # in config_dir
 TUNED = "@tuned"  # ends the name of a model in the grid whose runs use such a file
-SEARCH = "search"  # the entry of the file that is no setting
+SEARCH = "search"  # entry of the file that describes the search; all other entries are settings
 
 
 def tuned_file(config_dir: Path, model: str, task: str) -> Path:
