@@ -21,7 +21,7 @@ from src import ranks
 from src.aliases import advise, replace_switches
 from src.command_line import NAMES, config_files, help_text, parse_command_line, types_of
 from src.data import Task, Tasks
-from src.errors import MAX_QUOTED, ConfigError, did_you_mean, list_problems, quote, quote_json, shorten
+from src.errors import MAX_QUOTED, ConfigError, brief, did_you_mean, list_problems, quote, quote_json, shorten
 from src.settings import (
     ALIASES,
     COMMAND_LINE,
@@ -104,7 +104,7 @@ def _read_json(path: Path, problems: list[str]) -> AttrDict:
     except json.JSONDecodeError as error:
         problems.append(f"{path}, line {error.lineno}, column {error.colno}: not JSON: {error.msg}")
     except (OSError, UnicodeDecodeError) as error:
-        problems.append(f"{path}: cannot be read: {error}")
+        problems.append(f"{path}: cannot be read: {brief(error)}")
     return AttrDict()
 
 

@@ -100,8 +100,12 @@ def shorten(text: str, limit: int) -> str:
 
 
 def brief(error: BaseException) -> str:
-    """Return an error's message on one line of at most MAX_REASON characters, or the name of its type if it has none."""
-    return shorten(" ".join(str(error).split()) or type(error).__name__, MAX_REASON)
+    """Return an error's message on one line of at most MAX_REASON characters, or the name of its type if it has none.
+
+    Of an error of the operating system it is the reason alone, without its number and the path.
+    """
+    message = (isinstance(error, OSError) and error.strerror) or str(error)
+    return shorten(" ".join(message.split()) or type(error).__name__, MAX_REASON)
 
 
 def _shorten_lines(message: str) -> str:

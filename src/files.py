@@ -165,6 +165,15 @@ def remove_at_once(folder: Path) -> None:
     remove(doomed)
 
 
+def without_folders(value: Any) -> Any:
+    """Return a JSON value with the last part of every absolute path in place of the path."""
+    if isinstance(value, dict):
+        return {name: without_folders(part) for name, part in value.items()}
+    if isinstance(value, list):
+        return [without_folders(part) for part in value]
+    return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
+
+
 def digest_folder(folder: Path, leave_out: Collection[str] = ()) -> str:
     """Return a sha256 (hex digits) over the names and contents of the files directly in `folder` but those to leave out."""
     digest = hashlib.sha256()

@@ -6,12 +6,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 from src.card import licence_notice
 from src.data import Task
 from src.errors import BenchmarkError, CheckpointError, ConfigError, EnvironmentFailure, brief
-from src.files import read_json, write_json
+from src.files import read_json, without_folders, write_json
 from src.run_files import CARD, SETTINGS
 
 logger = logging.getLogger(__name__)
@@ -63,15 +62,6 @@ def staged(checkpoint: Path) -> Iterator[Path]:
 def model_files(checkpoint: Path) -> list[Path]:
     """Return the files of the model in a checkpoint's folder, sorted by name."""
     return sorted(path for path in checkpoint.iterdir() if path.is_file() and MODEL_FILES.fullmatch(path.name))
-
-
-def without_folders(value: Any) -> Any:
-    """Return a JSON value with the last part of every absolute path in place of the path."""
-    if isinstance(value, dict):
-        return {name: without_folders(part) for name, part in value.items()}
-    if isinstance(value, list):
-        return [without_folders(part) for part in value]
-    return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
 
 
 def check_name(repository: str) -> None:

@@ -20,7 +20,7 @@ from typing import Any
 
 from src.data import Task
 from src.errors import ConfigError
-from src.files import write_json
+from src.files import without_folders, write_json
 from src.grid.record import VIEWS, Record
 from src.grid.table import Row, Table, Value
 from src.metrics import METRICS, display_name
@@ -144,7 +144,7 @@ def _result(name: str, score: str, task: Task, runs: Sequence[Record], values: S
             "max_score": metric.scale,
         },
         "score_details": {"score": selected.mean * unit, "details": details, **_uncertainty(selected, unit)},
-        "generation_config": {"additional_details": _of_all(runs, lambda run: run.settings)},
+        "generation_config": {"additional_details": _of_all(runs, lambda run: without_folders(run.settings))},
     }
 
 

@@ -14,10 +14,10 @@ from src.grid.eee import Evaluator, write_records
 from src.grid.markdown import format_report
 from src.grid.merge import folders_to_read, read_grids
 from src.grid.pages import write_grid_page
-from src.grid.published import SHOWN, Published
+from src.grid.published import SHOWN, Published, PublishedRow
 from src.grid.read_runs import missing_runs
 from src.grid.record import VIEWS, ModelAndTask, group
-from src.grid.table import COSTS, Table, make_rows, mean_cost
+from src.grid.table import COSTS, Row, Table, Value, make_rows, mean_cost
 from src.grid.tuned import is_tuned
 
 logger = logging.getLogger(__name__)
@@ -89,59 +89,49 @@ def make_table(
 def _csv_lines(table: Table) -> list[str]:
     """Return results.csv: one line per model, task, score and view, then one per published score; scores in percent."""
     stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(CSV_COLUMNS)
+    writer = csv.DictWriter(stream, CSV_COLUMNS, lineterminator="\n")
+    writer.writeheader()
     for row in (*_csv_rows(table), *_published_csv_rows(table)):
-        writer.writerow(f"{value:.10g}" if isinstance(value, float) else value for value in row)  # None is written as ""
+        writer.writerow({name: f"{value:.10g}" if isinstance(value, float) else value for name, value in row.items()})
     return stream.getvalue().splitlines()
 
 
-def _csv_rows(table: Table) -> Iterator[list[object]]:
+def _csv_rows(table: Table) -> Iterator[dict[str, object]]:
+    """Yield the values of each line by column; those that are None or missing are written as ""."""
     for row in table.rows:
         for task in (name for name in table.tasks if name in row.records):
-            records, about = row.records[task], [row.model, row.title, row.table, row.size, task]
-            seeds = " ".join(str(record.seed) for record in records)
-            flagged = "yes" if (row.model, task) in table.flagged else None
-            not_compared = "; ".join(dict.fromkeys(table.not_comparable.get((row.model, task), ())))
-            costs = [mean_cost(records, cost) for cost in COSTS]
+            records, costs = row.records[task], {cost: mean_cost(row.records[task], cost) for cost in COSTS}
+            about = _about(row) | {
+                "task": task,
+                "seeds": " ".join(str(record.seed) for record in records),
+                "flagged": "yes" if (row.model, task) in table.flagged else None,
+                "not_compared": "; ".join(dict.fromkeys(table.not_comparable.get((row.model, task), ()))),
+            }
             for view in VIEWS:
                 for score, value in table.values(row, task, view).items():
-                    published, numbers = value.published, [value.mean, value.sd, value.n]
-                    tolerance = published.tolerance if published and value.comparable else None
-                    comparison = [published and published.value, value.difference, tolerance, value.verdict]
-                    yield [
-                        *about,
-                        score,
-                        view,
-                        seeds,
-                        *numbers,
-                        *comparison,
-                        flagged,
-                        not_compared,
-                        *costs,
-                        None,
-                        None,
-                        value.trials or None,
-                    ]
+                    numbers = {"mean": value.mean, "sd": value.sd, "n": value.n, "trials": value.trials or None}
+                    yield about | costs | {"score": score, "view": view} | numbers | _comparison(value)
 
 
-def _published_csv_rows(table: Table) -> Iterator[list[object]]:
+def _comparison(value: Value) -> dict[str, object]:
+    published = value.published
+    return {
+        "published": published and published.value,
+        "difference": value.difference,
+        "tolerance": published.tolerance if published and value.comparable else None,
+        "verdict": value.verdict,
+    }
+
+
+def _published_csv_rows(table: Table) -> Iterator[dict[str, object]]:
     for row in table.published_rows:
-        about, source = [row.model, row.title, row.table, row.size], [row.source, row.protocol]
         not_compared = table.published.reason_not_compared(row.source)
+        about = _about(row) | {"source": row.source, "protocol": row.protocol, "not_compared": not_compared}
         for task in (name for name in table.tasks if name in row.scores):
             for score, printed in row.scores[task].items():
-                numbers = [float(printed.text), printed.sd, printed.n]
-                yield [
-                    *about,
-                    task,
-                    score,
-                    "published",
-                    None,
-                    *numbers,
-                    *[None] * 5,
-                    not_compared,
-                    *[None] * len(COSTS),
-                    *source,
-                    None,
-                ]
+                numbers = {"mean": float(printed.text), "sd": printed.sd, "n": printed.n}
+                yield about | {"task": task, "score": score, "view": "published"} | numbers
+
+
+def _about(row: Row | PublishedRow) -> dict[str, object]:
+    return {"model": row.model, "title": row.title, "table": row.table, "size": row.size}

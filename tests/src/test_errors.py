@@ -63,4 +63,5 @@ def test_messages_are_limited_and_keep_their_start_and_end(length):
 def test_the_reason_of_an_error_is_one_short_line():
     assert brief(ValueError("two\n  lines")) == "two lines"
     assert brief(EOFError()) == "EOFError"
+    assert brief(FileNotFoundError(2, "No such file or directory", "a/b")) == "No such file or directory"
     assert len(brief(ValueError("x" * 10_000))) == 300

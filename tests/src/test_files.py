@@ -5,7 +5,17 @@ import stat
 import pytest
 
 from src.errors import CheckpointError
-from src.files import _warn_cannot_sync, atomic_write, hold, name_holder, read_json, write_bytes, write_json, write_lines
+from src.files import (
+    _warn_cannot_sync,
+    atomic_write,
+    hold,
+    name_holder,
+    read_json,
+    without_folders,
+    write_bytes,
+    write_json,
+    write_lines,
+)
 
 
 def test_a_failed_write_leaves_the_previous_file(tmp_path):
@@ -94,3 +104,8 @@ def test_a_lock_names_its_last_holder(tmp_path):
                 hold(tmp_path / "lock", "x")
     finally:
         os.close(lock)
+
+
+def test_absolute_paths_lose_their_folders():
+    values = {"a": ["/x/y.json (tasks.nsmc)", "x/y", 5, None], "/key": True}
+    assert without_folders(values) == {"a": ["y.json (tasks.nsmc)", "x/y", 5, None], "/key": True}

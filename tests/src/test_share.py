@@ -7,7 +7,7 @@ import pytest
 from huggingface_hub import HfApi, constants
 
 from src.errors import CheckpointError, ConfigError, EnvironmentFailure, Interrupted
-from src.share import check_name, model_files, staged, upload, without_folders
+from src.share import check_name, model_files, staged, upload
 from tests.hub import READ_TOKEN, TOKEN, serve
 
 # huggingface_hub's own, when it uploads a git-lfs object
@@ -120,11 +120,6 @@ def test_a_checkpoint_without_a_card(checkpoint):
 def test_names_that_are_none_of_the_hub(name):
     with pytest.raises(ConfigError, match="USER/NAME"):
         check_name(name)
-
-
-def test_absolute_paths_lose_their_folders():
-    values = {"a": ["/x/y.json (tasks.nsmc)", "x/y", 5, None], "/key": True}
-    assert without_folders(values) == {"a": ["y.json (tasks.nsmc)", "x/y", 5, None], "/key": True}
 
 
 def test_links_survive_a_checkpoint_named_by_a_relative_path(checkpoint, monkeypatch):

@@ -22,11 +22,15 @@ def records(tmp_path, *flags):
     return {str(path.relative_to(tmp_path / "benchmark" / "eee").parent): json.loads(path.read_text()) for path in found}
 
 
+def change_settings(cell, **values):
+    path = cell.folder / "settings.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+
 def test_a_record_holds_what_is_known(tmp_path):
     for seed, score in [(1, 90.0), (2, 92.0)]:
         cell = finished(tmp_path, seed=seed, score=score, best=95.0)
-        settings = cell.folder / "settings.json"
-        settings.write_text(json.dumps(json.loads(settings.read_text()) | {"model_revision": REVISION}))
+        change_settings(cell, model_revision=REVISION)
         os.utime(cell.folder / "eval_results.json", (MTIME, MTIME))
     ((folder, record),) = records(tmp_path, "--organization", "Some Lab", "--relationship", "third_party").items()
     assert folder == "data/nsmc/monologg/koelectra-base-v3-discriminator"
@@ -60,7 +64,8 @@ def test_a_record_holds_what_is_known(tmp_path):
 
 def test_what_is_unknown_or_differs_is_said(tmp_path):
     """A model from a folder, other data than the published ones, two scores, a score with a sign, one seed, two machines."""
-    finished(tmp_path, "tiny", "korquad", score=50.0, weights="b" * 64, status="other")
+    cell = finished(tmp_path, "tiny", "korquad", score=50.0, weights="b" * 64, status="other")
+    change_settings(cell, settings=cell.settings.model_dump() | {"model_name_or_path": "/home/me/tiny"})
     finished(tmp_path, "tiny", "klue-sts", seed=1, score=-50.0, weights="b" * 64, device="one")
     finished(tmp_path, "tiny", "klue-sts", seed=2, score=-50.0, weights="b" * 64, device="another")
     found = records(tmp_path)
@@ -69,6 +74,7 @@ def test_what_is_unknown_or_differs_is_said(tmp_path):
     assert quad["model_info"]["id"] == "unknown/tiny"
     assert quad["model_info"]["additional_details"]["base_model_sha256"] == "b" * 64
     assert quad["source_metadata"]["evaluator_relationship"] == "other"
+    assert "/home/me" not in json.dumps(quad)
     assert [result["metric_config"]["metric_name"] for result in quad["evaluation_results"]] == ["EM", "F1"]
     for result in quad["evaluation_results"]:
         assert (result["score_details"]["score"], result["metric_config"]["max_score"]) == (50.0, 100)
