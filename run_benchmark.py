@@ -15,7 +15,7 @@ from processor.own_task import FLAGS
 from src.cli import Parser, run_command
 from src.command_line import config_dir_of, parse_command_line
 from src.data import Task
-from src.errors import ConfigError
+from src.errors import ConfigError, list_problems
 from src.grid.cells import GRID, FindFiles, make_cells, split_list
 from src.grid.compare import compare, format_comparisons
 from src.grid.eee import RELATIONSHIPS, Evaluator
@@ -70,11 +70,16 @@ def main() -> None:
 
 
 def tasks_of(arguments: argparse.Namespace, rest: list[str]) -> dict[str, Task]:
-    """Return all tasks that --tasks can choose from. Raises ConfigError for an invalid file, and for flags that define a task."""
+    """Return all tasks that --tasks can choose from.
+
+    Raises ConfigError for an invalid file, and if `rest` has flags that define a task or are no settings.
+    """
     if flags := [f"--{flag}" for flag in FLAGS if any(word.split("=")[0] == f"--{flag}" for word in rest)]:
         raise ConfigError(
             f"{', '.join(flags)}: write a task file for --tasks; python3 run_seq_cls.py ... --print_task prints it."
         )
+    if problems := parse_command_line(rest, vars(arguments).keys() - {"action"})[1]:
+        raise ConfigError(list_problems("the benchmark cannot run:", problems))
     tasks = dict(read_tasks(config_dir_of(rest)))
     for path in (entry for entry in split_list(arguments.tasks) if is_task_file(entry)):
         tasks |= read_task_file(Path(path))

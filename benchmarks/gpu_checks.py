@@ -96,7 +96,7 @@ class Checks:
         return "the same bytes of the weights"
 
     def full_memory(self) -> str:
-        """Train with too little memory for a whole batch, and compare the losses with those of a CPU."""
+        """Train with too little memory for a whole batch: the run must split it and end."""
         flags = ["--train_batch_size", "256", "--padding", "max_length", "--max_seq_len", "512", "--max_steps", "3"]
         flags += ["--torch_compile", "false", "--mixed_precision", "no"]
         code = LIMITED.format(bytes=4 * 2**30, argv=self.command("full", *flags))

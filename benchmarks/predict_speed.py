@@ -132,19 +132,9 @@ def settings_flags(arguments: argparse.Namespace) -> list[str]:
 
 def make_checkpoint(arguments: argparse.Namespace, folder: Path) -> Path:
     """Train a model with random weights for one update and return its checkpoint."""
-    short = [
-        "--max_steps",
-        "1",
-        "--train_batch_size",
-        "8",
-        "--do_eval",
-        "false",
-        "--ckpt_dir",
-        str(folder),
-        "--output_dir",
-        "run",
-    ]
-    flags = ["--task", NAME, *settings_flags(arguments), *short]
+    one_update = ["--max_steps", "1", "--train_batch_size", "8", "--do_eval", "false"]
+    place = ["--ckpt_dir", str(folder), "--output_dir", "run"]
+    flags = ["--task", NAME, *settings_flags(arguments), *one_update, *place]
     subprocess.run([sys.executable, "run_seq_cls.py", *flags], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
     return folder / "run" / "checkpoint-1"
 

@@ -3,7 +3,7 @@
 import argparse
 import json
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
 
@@ -15,10 +15,10 @@ from src.settings import ALIASES, COMMAND_LINE, Settings, default_of, kinds_of
 NAMES = [*Settings.model_fields, *ALIASES, *PRECISIONS]
 
 
-def parse_command_line(argv: Sequence[str], other_flags: Mapping[str, str] | None = None) -> tuple[dict[str, Any], list[str]]:
+def parse_command_line(argv: Sequence[str], other_flags: Collection[str] = ()) -> tuple[dict[str, Any], list[str]]:
     """Return the given values as strings by the names as written, and one problem for each argument that is not a setting.
 
-    other_flags: flags that the script has removed from `argv`, which may be meant by a misspelled one.
+    other_flags: names of flags that the script has removed from `argv`, which may be meant by a misspelled one.
     """
     parser = Parser(add_help=False, allow_abbrev=False, argument_default=argparse.SUPPRESS)
     parser.add_argument("-h", "--help", action="store_true")
@@ -29,7 +29,7 @@ def parse_command_line(argv: Sequence[str], other_flags: Mapping[str, str] | Non
     parsed, unknown = parser.parse_known_args(argv)
     given = {name: value for name, value in vars(parsed).items() if value is not None}
     problems = [f"{COMMAND_LINE}: --{name} needs a value" for name, value in vars(parsed).items() if value is None]
-    known = [*NAMES, *(other_flags or ())]
+    known = [*NAMES, *other_flags]
     for position, argument in enumerate(unknown):
         if argument.startswith("--"):
             name = argument.removeprefix("--").split("=")[0]

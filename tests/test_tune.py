@@ -92,6 +92,7 @@ def test_a_search_without_a_test_file_and_runs_with_its_result(bench, tmp_path):
         (["--tasks", "question-pair", "--trials", "0"], "--trials"),
         (["--tasks", "question-pair", "--dev_ratio", "2"], "dev_ratio"),  # although it has a dev file
         (["--tasks", "question-pair", "--models", ""], "--models is empty"),
+        (["--tasks", "question-pair", "--trial", "2"], "--trials"),
         (["--tasks", "question-pair"], "train.tsv"),
     ],
 )
