@@ -17,6 +17,7 @@ from processor import TASKS
 from src.errors import BenchmarkError
 from src.grid.cells import make_cells
 from src.grid.read_runs import read_grid
+from tests.commands import run_forked
 from tests.conftest import ROOT, SAMPLE
 
 
@@ -32,7 +33,7 @@ def grid(command, tmp_path):
         if name == "run":
             flags += ["--models", "tiny", "--max_steps", "4", "--data_dir", str(tmp_path / "data")]
             flags += ["--feature_cache_dir", str(tmp_path / "cache")]
-        start = run_on_terminal if on_terminal else command
+        start = run_on_terminal if on_terminal else command if options or name == "run" else run_forked
         return start("run_benchmark.py", name, *flags, *arguments, **options)
 
     return run

@@ -22,6 +22,7 @@ def shell(line, **environment):
     return subprocess.run(["sh", "-c", line], cwd=ROOT, capture_output=True, text=True, timeout=300, env=environment or None)
 
 
+@pytest.mark.long
 def test_streams_that_are_closed_full_or_in_ascii(tmp_path):
     """One test, as it needs a run, whose folder has a Korean name."""
     places = f"--ckpt_dir '{tmp_path}/한글 폴더' --output_dir '실 험' --feature_cache_dir '{tmp_path}/cache'"
