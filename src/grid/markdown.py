@@ -16,7 +16,7 @@ from src.progress import format_seconds
 
 TITLES = {"base": "Base models", "small": "Small models", "unknown": "Models without saved weights", "tuned": "Tuned models"}
 ABOUT_TUNED = (
-    "The settings of these models were searched on dev, with as many trials as the cell says. Rows of other tables are not tuned."
+    "The settings of models named @tuned were searched on dev, with as many trials as the cell says. Other models are not tuned."
 )
 ABOUT = {
     "selected": "The checkpoint is selected without using the test set: the best on dev, or the last one if there is no dev.",
