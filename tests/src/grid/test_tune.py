@@ -165,12 +165,16 @@ def test_a_trial_without_a_score_has_failed(tmp_path):
 
 
 def test_several_searches_share_the_devices(tmp_path):
-    first, second = (open_search(tmp_path, trials=3, task=task) for task in ("question-pair", "paws"))
-    most = []
-    run([first, second], "cpu,cpu", lambda pool: most.append({running.cell.task for running in pool.running}))
-    assert {"question-pair", "paws"} in most
-    assert [search.study.counts["finished"] for search in (first, second)] == [3, 3]
-    assert all(search.write_result([]).is_file() for search in (first, second))
+    """A device that the first search has no more trials for takes one of the second."""
+    searches = [open_search(tmp_path, trials=trials, task=task) for trials, task in ((1, "question-pair"), (3, "paws"))]
+    tuner, pool = Tuner(searches), Pool(deque(), parse_devices("cpu,cpu"))
+    tuner._fill(pool)
+    assert [cell.task for cell in pool.waiting] == ["question-pair", "paws"]
+    tuner.run(pool)
+    assert [search.study.counts["finished"] for search in searches] == [1, 3]
+    assert all(search.write_result([]).is_file() for search in searches)
+    for search in searches:
+        search.study.close()
 
 
 def test_the_result_has_the_fixed_settings_of_the_training(tmp_path):
