@@ -35,7 +35,8 @@ def test_runs_killed_at_any_moment_end_like_an_undisturbed_one(command, tmp_path
     assert all(kills.values())  # while saving, while evaluating, and at any time
 
 
-@pytest.mark.parametrize("number", [3, pytest.param(70, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("number", [3, 70])
 def test_runs_that_stop_early_and_are_killed_stop_at_the_same_step(command, tmp_path, number):
     kills = kill_runs(command, tmp_path, "run_seq_cls.py", number, flags=EARLY_STOP)
     assert all(kills.values())

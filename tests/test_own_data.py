@@ -81,6 +81,7 @@ def test_flags_over_a_task_file_and_predictions_as_csv(run, topics, tmp_path):
     assert (lines.returncode, ".csv" in lines.stderr) == (2, True)
 
 
+@pytest.mark.long
 def test_the_table_of_a_task_file(run, topics, tmp_path):
     """The grid knows the task by the path of its file and by its name in a config folder; the report by its record."""
     ckpt_dir = ["--ckpt_dir", str(tmp_path / "ckpt")]

@@ -64,6 +64,7 @@ def modification_times(folders):
     return {path: path.stat().st_mtime_ns for folder in folders for path in folder.rglob("*")}
 
 
+@pytest.mark.long
 def test_from_nothing_to_the_table(grid, tmp_path):
     """Two runs at a time on three tasks. One fails, as its data is missing, and is tried again on a terminal."""
     tasks = ("--tasks", "nsmc,paws,korquad", "--seeds", "1")

@@ -161,6 +161,7 @@ def test_a_failed_command_keeps_the_earlier_run(tiny, tmp_path):
     assert names_in(tmp_path / "ckpt") == ["tiny-nsmc-ckpt"]
 
 
+@pytest.mark.long
 def test_scoring_a_killed_run_does_not_finish_it(tiny, tmp_path):
     folder = tmp_path / "ckpt" / "tiny-nsmc-ckpt"
     command = ["--max_steps", "150", "--save_steps", "20", "--logging_steps", "100000"]

@@ -172,6 +172,7 @@ def test_interrupted_and_killed_processes_resume_to_the_same_bits(run, tmp_path)
 STOPS = ["--dev_ratio", "0.2", "--early_stopping_patience", "1", "--learning_rate", "1e-9", "--max_train_samples", "30"]
 
 
+@pytest.mark.long
 def test_all_processes_stop_early(run, tmp_path):
     """At step 6: dev is scored at 4 and 6. Terminated before step 6 is scored, it stops there, too."""
     flags, folder = [*SHORT, *STOPS, "--train_batch_size", "8"], tmp_path / "ckpt"

@@ -85,6 +85,7 @@ def test_what_is_unknown_or_differs_is_said(tmp_path):
     assert pearson["score_details"]["details"]["device"] == "one; another"
 
 
+@pytest.mark.long
 def test_a_report_replaces_earlier_records_and_ignores_them(tmp_path):
     finished(tmp_path, "tiny")
     cell = finished(tmp_path, "kobert")

@@ -148,6 +148,7 @@ def test_with_texts(tmp_path):
         assert ("홍길동이" in (tmp_path / "benchmark" / "results.html").read_text(encoding="utf-8")) == with_texts
 
 
+@pytest.mark.long
 def test_a_finished_run_is_asked_again_for_its_report(tiny, tmp_path):
     pytest.importorskip("altair", reason="needs the packages of requirements-report.txt")
     folder = tmp_path / "ckpt" / "tiny-nsmc-ckpt"
