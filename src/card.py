@@ -13,7 +13,7 @@ from src.files import read_json, write_lines
 from src.metrics import METRICS, display_name
 from src.run_files import CARD, CHOICES, SETTINGS
 from src.scores import ScoreHistory
-from src.settings import COMMAND_LINE_ONLY
+from src.settings import TRUST
 
 
 class Use(NamedTuple):
@@ -173,7 +173,7 @@ class Card(NamedTuple):
 
     def _use_lines(self) -> Iterator[str]:
         use, texts = USES[self.task.kind], len(self.task.text)
-        trusted = [name for name in COMMAND_LINE_ONLY if self.settings.get(name)]
+        trusted = [name for name in TRUST if self.settings.get(name)]
         flags = "".join(f" --{name}" for name in trusted)
         line = use.inputs[min(texts, len(use.inputs)) - 1]
         yield from ["In a checkout of the benchmark, with the path of this folder:", "", "```bash"]

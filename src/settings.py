@@ -21,8 +21,9 @@ COMMAND_LINE = "command line"
 DEFAULT = "default"
 DERIVED = "derived"
 
-# Settings with which a user accepts a risk, and one that names a file of settings. In a file they are an error.
-COMMAND_LINE_ONLY = ("trust_native_code", "trust_remote_code", "tuned_file")
+# Settings with which a user accepts a risk; all that are an error in a file, with the one that names a file of settings.
+TRUST = ("trust_native_code", "trust_remote_code")
+COMMAND_LINE_ONLY = (*TRUST, "tuned_file")
 
 # The settings that name data files, by split.
 DATA_FILES = {"train": "train_file", "dev": "dev_file", "test": "test_file"}

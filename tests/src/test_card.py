@@ -169,3 +169,4 @@ def test_code_that_must_be_trusted_is_named():
     assert "--checkpoint FOLDER --trust_native_code" in native and "pipeline(" not in native
     remote = load(make(TASKS["nsmc"], settings={"trust_remote_code": True})).text
     assert "--checkpoint FOLDER --trust_remote_code" in remote and "trust_remote_code=True" in remote
+    assert "--tuned_file" not in load(make(TASKS["nsmc"], settings={"tuned_file": "config/tuning/tiny.nsmc.json"})).text
