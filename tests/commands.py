@@ -1,25 +1,24 @@
 """Ways to run a command as a user does: in a new Python, or in a process forked from one that has imported the libraries."""
 
+import logging
 import multiprocessing
 import os
 import runpy
+import shutil
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
+import traceback
 from functools import partial
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 
-# Importing these takes most of the time of a short command. Nothing of this project is among them.
-LIBRARIES = [
-    "torch._dynamo", "transformers.models.auto.tokenization_auto", "transformers.models.electra.modeling_electra",
-    "transformers.models.bert.tokenization_bert", "accelerate", "scipy.stats", "sklearn.metrics", "seqeval.metrics",
-]  # fmt: skip
+# Imports take most of the time of a short command: a server imports what commands need once, and forks their processes.
 FORKSERVER = multiprocessing.get_context("forkserver")
-FORKSERVER.set_forkserver_preload(LIBRARIES)
+FORKSERVER.set_forkserver_preload(["tests.preload"])
 
 
 def run_command(script, *arguments, wait=True, env=None, timeout=300):
@@ -41,11 +40,54 @@ def run_command(script, *arguments, wait=True, env=None, timeout=300):
     return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
 
 
-def run_forked(script, *arguments, stdin="", timeout=300):
-    """Run the same in a process that has imported LIBRARIES, four seconds faster. stdin: the text of standard input."""
-    with tempfile.TemporaryDirectory() as folder:
-        process = _start(script, arguments, Path(folder), stdin)
-        return _wait(process, script, arguments, Path(folder), timeout)
+class Forked:
+    """A script in a process forked from one that has imported tests.preload; started like a subprocess.Popen with pipes as text.
+
+    stdin: the text of standard input; None: a FIFO at `folder`/stdin, to be written meanwhile. env: added to the environment.
+    before: called in the process before the script runs; it is pickled by its name.
+    """
+
+    def __init__(self, script, *arguments, stdin="", env=None, before=None):
+        self.args = [script, *arguments]
+        self.folder = Path(tempfile.mkdtemp())  # of the files stdin, stdout and stderr
+        for name in ("stdout", "stderr"):
+            (self.folder / name).touch()
+        if stdin is None:
+            os.mkfifo(self.folder / "stdin")
+        else:
+            (self.folder / "stdin").write_text(stdin, encoding="utf-8")
+        self._process = FORKSERVER.Process(target=_run_script, args=(script, arguments, self.folder, env or {}, before))
+        self._process.start()
+        self.pid = self._process.pid
+
+    @property
+    def returncode(self):
+        return self._process.exitcode
+
+    poll = returncode.fget
+
+    def send_signal(self, number):
+        os.kill(self.pid, number)
+
+    def kill(self):
+        self._process.kill()
+
+    def communicate(self, timeout=300):
+        """Wait until the process ends, and return what it wrote to standard output and standard error."""
+        self._process.join(timeout)
+        if self.returncode is None:
+            self.kill()
+            raise subprocess.TimeoutExpired(self.args, timeout)
+        texts = [(self.folder / name).read_text(encoding="utf-8") for name in ("stdout", "stderr")]
+        shutil.rmtree(self.folder)
+        return texts
+
+
+def run_forked(script, *arguments, timeout=300, **options):
+    """Run a script in a forked process, seconds faster than in a new Python, and wait. For the options see Forked."""
+    process = Forked(script, *arguments, **options)
+    output, errors = process.communicate(timeout)
+    return subprocess.CompletedProcess(process.args, process.returncode, output, errors)
 
 
 def run_ranks(number, script, *arguments, before=None, env=None, timeout=120):
@@ -53,43 +95,84 @@ def run_ranks(number, script, *arguments, before=None, env=None, timeout=120):
 
     before: a function, called as before(rank) in each process before the script runs. It is pickled by its name.
     """
-    with tempfile.TemporaryDirectory() as folder, socket.socket() as free:
+    with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-        free.close()
-        started = []
-        for rank in range(number):
-            launcher = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": number, "LOCAL_WORLD_SIZE": number}
-            launcher |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port} | (env or {})
-            (own := Path(folder) / str(rank)).mkdir()
-            started.append((_start(script, arguments, own, "", launcher, before and partial(before, rank)), own))
-        return [_wait(process, script, arguments, own, timeout) for process, own in started]
-
-
-def _start(script, arguments, folder, stdin, env=None, before=None):
-    (folder / "stdin").write_text(stdin, encoding="utf-8")
-    process = FORKSERVER.Process(target=_run_script, args=(script, arguments, folder, env or {}, before))
-    process.start()
-    return process
-
-
-def _wait(process, script, arguments, folder, timeout):
-    process.join(timeout)
-    if process.exitcode is None:
-        process.kill()
-        raise subprocess.TimeoutExpired(script, timeout)
-    output, errors = ((folder / name).read_text(encoding="utf-8") for name in ("stdout", "stderr"))
-    return subprocess.CompletedProcess([script, *arguments], process.exitcode, output, errors)
+    started = []
+    for rank in range(number):
+        launcher = {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": number, "LOCAL_WORLD_SIZE": number}
+        launcher |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port} | (env or {})
+        started.append(Forked(script, *arguments, env=launcher, before=before and partial(before, rank)))
+    results = [(process, *process.communicate(timeout)) for process in started]
+    return [subprocess.CompletedProcess(process.args, process.returncode, *texts) for process, *texts in results]
 
 
 def _run_script(script, arguments, folder, env, before):
-    """Run a command in this process, with its standard streams in `folder`."""
+    """Run a script in this process, with its standard streams in `folder`."""
     os.chdir(ROOT)
     os.environ.update({name: str(value) for name, value in env.items()})
     sys.stdin = open(folder / "stdin", encoding="utf-8")  # noqa: SIM115
     for name, descriptor in (("stdout", 1), ("stderr", 2)):
-        os.dup2(os.open(folder / name, os.O_WRONLY | os.O_CREAT), descriptor)
+        os.dup2(os.open(folder / name, os.O_WRONLY), descriptor)
     if before:
         before()
     sys.argv = [script, *arguments]
     runpy.run_path(script, run_name="__main__")
+
+
+def fork_cells():
+    """Make the grid of this process fork its cells. For `before` of Forked: there, nothing has used threads yet."""
+    from src.grid import pool, schedule
+
+    pool.Pool = schedule.Pool = partial(pool.Pool, spawn=ForkedCell)
+    pool.POLL = 0.02
+
+
+class ForkedCell:
+    """Stands in for subprocess.Popen in a Pool: runs the script of a cell in a fork of this process."""
+
+    def __init__(self, command, env, stdout, pass_fds, **options):
+        self.returncode = None
+        sys.stdout.flush()
+        self.pid = os.fork()
+        if self.pid == 0:
+            _become(command[1:], env, stdout, pass_fds)
+
+    def poll(self, flags=os.WNOHANG):
+        if self.returncode is None:
+            pid, status = os.waitpid(self.pid, flags)
+            self.returncode = os.waitstatus_to_exitcode(status) if pid else None
+        return self.returncode
+
+    def wait(self):
+        return self.poll(flags=0)
+
+    def send_signal(self, number):
+        os.kill(self.pid, number)
+
+
+def _become(argv, env, stdout, pass_fds):
+    """Run a script in this process as in a new one: without the parent's open files, signal handlers and log handlers."""
+    code = 1
+    try:
+        os.setsid()
+        os.dup2(stdout.fileno(), 1)
+        os.dup2(1, 2)
+        kept = pass_fds[0]
+        os.closerange(3, kept)
+        os.closerange(kept + 1, 1000)
+        for number, handler in ((signal.SIGINT, signal.default_int_handler), (signal.SIGTERM, signal.SIG_DFL)):
+            signal.signal(number, handler)
+        for name in ("src", "processor"):
+            logging.getLogger(name).handlers.clear()
+        os.environ.update(env)
+        sys.argv = argv
+        runpy.run_path(argv[0], run_name="__main__")
+        code = 0
+    except SystemExit as error:
+        code = error.code or 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        os._exit(code)

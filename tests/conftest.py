@@ -2,10 +2,12 @@
 
 import os
 import pickle
+import shutil
 
 import pytest
 
 from processor import TASKS
+from src.cli import limit_spinning
 from tests.commands import ROOT, run_command, run_forked
 
 SAMPLE = ROOT / "data" / "sample"
@@ -15,7 +17,23 @@ SHARED = ROOT.parent / "shared"  # real data and reference outputs, next to the 
 
 # Two test processes on two cores: more threads would slow each other down.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+limit_spinning()
 os.environ["HF_HUB_OFFLINE"] = "1"
+
+
+def pytest_addoption(parser):
+    parser.addoption("--limit", type=float, help="fail a test that is not marked long and takes more seconds")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    """Fail a test that is too slow to run before every commit."""
+    report = yield
+    limit = item.config.getoption("limit")
+    if limit and call.duration > limit and call.when == "call" and report.passed and "long" not in item.keywords:
+        report.outcome = "failed"
+        report.longrepr = f"{item.nodeid} took {call.duration:.1f} s: make it faster, or mark it long"
+    return report
 
 
 @pytest.fixture
@@ -36,16 +54,37 @@ def command():
 def tiny(tmp_path):
     """tiny("--max_steps", "5") runs nsmc on the sample with the tiny model; the run is in tmp_path/ckpt/tiny-nsmc-ckpt.
 
-    With options of tests.commands.run_command it runs in a new Python, else in a forked process.
+    start: run_forked, or another function or class of tests.commands; `options` are its own.
     """
 
-    def run(*arguments, task="nsmc", **options):
+    def run(*arguments, task="nsmc", start=run_forked, **options):
         places = ["--ckpt_dir", str(tmp_path / "ckpt"), "--feature_cache_dir", str(tmp_path / "cache")]
         common = ["--task", task, "--config_file", "tiny.json", "--data_dir", "data/sample"]
-        run_script = run_command if options else run_forked
-        return run_script(TASKS[task].script, *common, *places, *arguments, **options)
+        return start(TASKS[task].script, *common, *places, *arguments, **options)
 
     return run
+
+
+@pytest.fixture(scope="session")
+def _trained_runs(tmp_path_factory):
+    """The folder of the runs of `trained`."""
+    return tmp_path_factory.mktemp("trained")
+
+
+@pytest.fixture
+def trained(_trained_runs, tmp_path):
+    """trained("nsmc") returns the checkpoint of a tiny model that has learned a task of the sample, in a copy of its run."""
+
+    def copy(task):
+        run = _trained_runs / task
+        if not run.exists():
+            places = ["--ckpt_dir", str(_trained_runs), "--output_dir", task, "--feature_cache_dir", str(_trained_runs / "cache")]
+            common = ["--task", task, "--config_file", "tiny.json", "--data_dir", "data/sample", "--max_steps", "100"]
+            done = run_forked(TASKS[task].script, *common, *places)
+            assert done.returncode == 0, done.stderr
+        return shutil.copytree(run, tmp_path / "trained" / task) / "checkpoint-100"
+
+    return copy
 
 
 @pytest.fixture

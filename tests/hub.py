@@ -6,6 +6,7 @@ service of its own: uploading processes need HF_HUB_DISABLE_XET=1.
 
 import base64
 import hashlib
+import importlib
 import json
 import re
 from collections.abc import Iterator
@@ -18,6 +19,13 @@ from urllib.parse import unquote, urlsplit
 COMMIT = "c0ffee" + "0" * 34
 TOKEN = "hf_of-the-loopback-hub"  # who uploads needs it
 READ_TOKEN = "hf_that-may-only-read"
+
+
+def read_environment_again():
+    """Make this process use the hub that its environment names now: huggingface_hub read it when it was imported."""
+    from huggingface_hub import constants
+
+    importlib.reload(constants)
 
 
 class Hub(ThreadingHTTPServer):

@@ -8,6 +8,7 @@ import time
 
 import pytest
 
+from tests.commands import Forked, run_command
 from tests.kills import contents_of, differences
 
 SHORT = ["--max_steps", "40", "--save_steps", "10", "--logging_steps", "15", "--log_every", "2"]
@@ -67,7 +68,7 @@ def wait_for(path, lines):
 def test_a_run_that_is_asked_to_end_saves_its_state_and_resumes(tiny, tmp_path, number):
     whole = tmp_path / "ckpt" / "whole"
     assert tiny("--output_dir", "whole", *SHORT).returncode == 0
-    process = tiny("--output_dir", "run", *SHORT, wait=False)
+    process = tiny("--output_dir", "run", *SHORT, start=Forked)
     wait_for(tmp_path / "ckpt" / "run" / "log.jsonl", 2)
     process.send_signal(number)
     _, errors = process.communicate(timeout=60)
@@ -84,7 +85,7 @@ def test_a_run_that_is_asked_to_end_saves_its_state_and_resumes(tiny, tmp_path, 
 @pytest.mark.long
 def test_a_machine_without_a_compiler(tiny, tmp_path):
     caches = {"TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "inductor"), "CXX": "/nowhere/c++"}
-    done = tiny("--torch_compile", "--max_steps", "2", env=caches)
+    done = tiny("--torch_compile", "--max_steps", "2", start=run_command, env=caches)
     assert done.returncode == 1
     assert re.search(r"error: the model cannot be compiled here: .*--torch_compile false", done.stderr.splitlines()[-1])
     assert "Traceback" not in done.stderr

@@ -19,7 +19,7 @@ DEFINITION = {
     "label": "topics",
     "labels": {"music": "Music", "sports": "Sports", "art": "Art"},
 }
-SETTINGS = {"train_file": "train.tsv", "test_file": "test.tsv", "max_seq_len": 16, "max_steps": 300}
+SETTINGS = {"train_file": "train.tsv", "test_file": "test.tsv", "max_seq_len": 16, "max_steps": 120}
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def topics(tmp_path):
     places = [word for flag, folder in places.items() for word in (f"--{flag}", str(tmp_path / folder))]
 
     def train(*flags):
-        steps = ["--learning_rate", "0.003", "--save_steps", "300", "--logging_steps", "300"]  # the model's file has others
+        steps = ["--learning_rate", "0.003", "--save_steps", "120", "--logging_steps", "120"]  # the model's file has others
         done = run_forked("run_seq_cls.py", *run, *places, *steps, *flags)
         assert done.returncode == 0, done.stderr
         return done
@@ -69,21 +69,21 @@ def test_trains_scores_predicts_and_compares(topics, tmp_path):
     assert scores["test"]["threshold"] == threshold
     assert json.loads((folder / "settings.json").read_text())["class_weights"] == dict.fromkeys(WORDS, 1.0)
 
-    header, *rows = [line.split("\t") for line in (folder / "test" / "predictions-300.tsv").read_text().splitlines()]
+    header, *rows = [line.split("\t") for line in (folder / "test" / "predictions-120.tsv").read_text().splitlines()]
     assert header == ["index", "text", "label", "prediction", "prob_music", "prob_sports", "prob_art"]
     gold, predicted = ([[name in row[column] for name in WORDS] for row in rows] for column in (2, 3))
     for average in ("micro", "macro", "samples"):
         expected = f1_score(np.array(gold), np.array(predicted), average=average, zero_division=average == "samples")
         assert scores["test"][f"{average}_f1"] == pytest.approx(expected)
 
-    results = predict(folder / "checkpoint-300", [row[1] for row in rows])
+    results = predict(folder / "checkpoint-120", [row[1] for row in rows])
     assert [json.dumps(result["labels"]) for result in results] == [row[3] for row in rows]
     for result, row in zip(results, rows, strict=True):
         assert list(result["probabilities"].values()) == pytest.approx([float(value) for value in row[4:]], abs=2e-6)
         assert result["labels"] == [name for name, value in result["probabilities"].items() if value >= threshold]
         assert result.get("names", []) == [DEFINITION["labels"][name] for name in result["labels"]]
 
-    classify = pipeline("text-classification", str(folder / "checkpoint-300"), top_k=None)  # of transformers
+    classify = pipeline("text-classification", str(folder / "checkpoint-120"), top_k=None)  # of transformers
     by_name = {item["label"]: item["score"] for item in classify([rows[5][1]])[0]}
     names = DEFINITION["labels"]
     assert by_name == pytest.approx({names[label]: p for label, p in results[5]["probabilities"].items()}, abs=1e-5)
@@ -91,7 +91,7 @@ def test_trains_scores_predicts_and_compares(topics, tmp_path):
     topics("--dev_ratio", "0.2", "--threshold", "0.999", "--class_weights", "balanced", "--do_train", "false")
     scores = json.loads((folder / "eval_results.json").read_text())["selected"]
     assert (scores["test"]["threshold"], scores["test"]["micro_f1"] < 0.9) == (0.999, True)
-    assert len(predict(folder / "checkpoint-300", ["음악"])[0]["labels"]) == 0  # by the threshold of the new scores
+    assert len(predict(folder / "checkpoint-120", ["음악"])[0]["labels"]) == 0  # by the threshold of the new scores
 
     report = run_forked("run_benchmark.py", "report", "--ckpt_dir", str(tmp_path / "ckpt")).stdout
     assert "**Topics**<br/>(micro F1)" in report

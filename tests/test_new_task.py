@@ -1,11 +1,11 @@
 """A task and a metric that a user adds: a file in config/tasks, a row in METRICS, and data."""
 
 import json
-import os
+import runpy
 import shutil
-import subprocess
-import sys
+from functools import partial
 
+from tests.commands import run_forked
 from tests.conftest import ROOT
 
 ADDITIONS = '''
@@ -45,17 +45,6 @@ DEFINITION = {
     "metric": "mcc",
 }
 
-# Runs one command after another in one process: importing torch takes most of the time.
-DRIVER = """
-import json, runpy, sys
-import additions
-
-for script, *arguments in json.loads(sys.argv[1]):
-    sys.argv = [script, *arguments]
-    print(f"=== {script} {arguments[0]}")
-    runpy.run_path(script, run_name="__main__")
-"""
-
 
 def test_a_new_task_with_a_new_metric(tmp_path):
     data, config = tmp_path / "data" / "topics", tmp_path / "config"
@@ -82,13 +71,12 @@ def test_a_new_task_with_a_new_metric(tmp_path):
         ["run_benchmark.py", "compare", "tiny", "tiny", "--tasks", "topics", *ckpt],
         ["predict.py", "--checkpoint", str(folder / "checkpoint-20"), "--input", str(tmp_path / "inputs.txt")],
     ]
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)])}
-    arguments = [sys.executable, "-c", DRIVER, json.dumps(commands)]
-    done = subprocess.run(arguments, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr
-    _, run, report, compared, predicted = done.stdout.split("=== ")
+    add = partial(runpy.run_path, str(tmp_path / "additions.py"))
+    results = [run_forked(*command, before=add) for command in commands]
+    assert [done.returncode for done in results] == [0] * 4, [done.stderr for done in results]
+    run, report, compared, predicted = (done.stdout for done in results)
     score = json.loads((folder / "eval_results.json").read_text())["selected"]["test"]["mcc"]
     assert score > 0.5 and f"test {score:.4f}" in run
     assert "**Topics**<br/>(MCC)" in report and f"**{100 * score:.2f}** (n=1)" in report
     assert f"| topics | mcc | {100 * score:.2f} | {100 * score:.2f} | +0.00 |" in compared
-    assert json.loads(predicted.splitlines()[1])["label"] in ("sports", "politics")
+    assert json.loads(predicted)["label"] in ("sports", "politics")

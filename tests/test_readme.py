@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from processor import TASKS
-from tests.commands import run_forked
+from tests.commands import fork_cells, run_forked
 from tests.conftest import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -36,23 +36,19 @@ def on_sample(line):
     return "data/sample" in line
 
 
-@pytest.fixture(scope="module")
-def runs(tmp_path_factory):
-    """The README's commands on the sample, run in full: command line -> result, and the folder of their runs."""
-    folder = tmp_path_factory.mktemp("runs")
-    places = ["--ckpt_dir", str(folder / "ckpt"), "--feature_cache_dir", str(folder / "cache")]
-    lines = [line for line in RUNS if on_sample(line)]
-    return {line: run(line, *places) for line in lines}, folder / "ckpt"
-
-
 def run(line, *flags):
     _, script, *arguments = line.split()
-    return run_forked(script, *arguments, *flags)
+    return run_forked(script, *arguments, *flags, before=fork_cells)
 
 
-def test_commands_on_the_sample(runs):
-    assert {line: done.stderr for line, done in runs[0].items() if done.returncode != 0} == {}
-    assert len(list(runs[1].glob("*/eval_results.json"))) == len(runs[0])
+@pytest.mark.parametrize(
+    "flags", [["--max_steps", "2"], pytest.param([], marks=pytest.mark.long)], ids=["two updates", "in full"]
+)
+def test_commands_on_the_sample(tmp_path, flags):
+    places = ["--ckpt_dir", str(tmp_path / "ckpt"), "--feature_cache_dir", str(tmp_path / "cache")]
+    results = {line: run(line, *places, *flags) for line in RUNS if on_sample(line)}
+    assert {line: done.stderr for line, done in results.items() if done.returncode != 0} == {}
+    assert len(list(tmp_path.glob("ckpt/*/eval_results.json"))) == len(results) >= 3
 
 
 @pytest.mark.parametrize("line", [line for line in RUNS if not on_sample(line)] + LAUNCHED)
@@ -63,9 +59,10 @@ def test_settings_of_commands_that_need_the_hub(line):
     assert done.returncode == 0, done.stderr
 
 
-def test_predictions(runs, tmp_path):
-    """The commands for predict.py, with the sample's NSMC run in place of the demo's."""
-    (checkpoint,) = runs[1].glob("*-nsmc-ckpt/checkpoint-250")
+@pytest.mark.long
+def test_predictions(trained, tmp_path):
+    """The commands for predict.py, with a run on the sample's NSMC in place of the demo's."""
+    checkpoint = trained("nsmc")
     (tmp_path / "reviews.txt").write_text("정말 최고다\n너무 지루하다\n")
     written = []
     for line in PREDICTIONS:
@@ -79,9 +76,9 @@ def test_predictions(runs, tmp_path):
     assert results == ["positive", "negative"]
 
 
-def test_sharing(runs):
-    """The commands for share.py with the sample's NSMC run in place of the demo's; nothing is uploaded."""
-    (checkpoint,) = runs[1].glob("*-nsmc-ckpt/checkpoint-250")
+def test_sharing(trained):
+    """The commands for share.py with a run on the sample's NSMC in place of the demo's; nothing is uploaded."""
+    checkpoint = trained("nsmc")
     assert len(SHARES) == 2
     for line in SHARES:
         flags = [] if "--dry_run" in line else ["--dry_run"]
@@ -150,6 +147,7 @@ def test_tuning(tmp_path):
     assert json.loads(run(space, *flags).stdout).keys() >= {"learning_rate", "num_train_epochs"}
 
 
+@pytest.mark.long
 def test_make_demo():
     if not (ROOT / ".venv" / ".run").exists():
         pytest.skip("needs the virtual environment that `make test` makes")

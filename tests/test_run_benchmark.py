@@ -17,23 +17,26 @@ from processor import TASKS
 from src.errors import BenchmarkError
 from src.grid.cells import make_cells
 from src.grid.read_runs import read_grid
-from tests.commands import run_forked
+from tests.commands import Forked, fork_cells, run_forked
 from tests.conftest import ROOT, SAMPLE
 
 
 @pytest.fixture
-def grid(command, tmp_path):
-    """grid("run", "--seeds", "1") runs the tiny model for a few steps on tmp_path/data; the grid is in tmp_path/ckpt."""
+def grid(tmp_path):
+    """grid("run", "--seeds", "1") runs the tiny model for a few steps on tmp_path/data; the grid is in tmp_path/ckpt.
+
+    start: run_forked, or another function or class of tests.commands.
+    """
     (tmp_path / "data").mkdir()
     for task in ("nsmc", "korquad"):
         (tmp_path / "data" / task).symlink_to(SAMPLE / task)
 
-    def run(name, *arguments, on_terminal=False, **options):
+    def run(name, *arguments, start=run_forked):
         flags = ["--ckpt_dir", str(tmp_path / "ckpt")]
         if name == "run":
             flags += ["--models", "tiny", "--max_steps", "4", "--data_dir", str(tmp_path / "data")]
             flags += ["--feature_cache_dir", str(tmp_path / "cache")]
-        start = run_on_terminal if on_terminal else command if options or name == "run" else run_forked
+        options = {} if start is run_on_terminal else {"before": fork_cells}
         return start("run_benchmark.py", name, *flags, *arguments, **options)
 
     return run
@@ -104,7 +107,7 @@ def test_from_nothing_to_the_table(grid, tmp_path):
 
     (tmp_path / "data" / "paws").symlink_to(SAMPLE / "paws")
     before = modification_times(folders)
-    text = grid("run", *tasks, on_terminal=True)
+    text = grid("run", *tasks, start=run_on_terminal)
     assert "0/1 ▶1" in text and "▶ tiny/paws/seed-1" in text and "3 of 3 done" in text
     assert "2 finished, 1 new" in text and "3 of 3 runs are finished. " in text
     assert modification_times(folders) == before
@@ -127,10 +130,10 @@ def wait_for_training(tmp_path, process):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.long)])
-def test_an_interrupted_run_resumes(grid, command, tmp_path, number):
+def test_an_interrupted_run_resumes(grid, tmp_path, number):
     """Its results equal those of a run that was not interrupted, byte for byte."""
-    flags = ("run", "--tasks", "nsmc", "--seeds", "1", "--max_steps", "150")
-    process = grid(*flags, wait=False)
+    flags = ("run", "--tasks", "nsmc", "--seeds", "1", "--max_steps", "80")
+    process = grid(*flags, start=Forked)
     wait_for_training(tmp_path, process)
     process.send_signal(number)
     _, errors = process.communicate(timeout=120)
@@ -139,11 +142,10 @@ def test_an_interrupted_run_resumes(grid, command, tmp_path, number):
     records, (run,) = read_grid(tmp_path / "ckpt", TASKS)
     assert not records and (run.kind, run.place) == ("unfinished", "tiny/nsmc/seed-1")
 
-    rest = ["--max_steps", "150", "--data_dir", str(SAMPLE), "--ckpt_dir", str(tmp_path / "other")]
+    rest = ["--max_steps", "80", "--data_dir", str(SAMPLE), "--ckpt_dir", str(tmp_path / "other")]
     (cell,) = make_cells("tiny", "nsmc", "1", rest, TASKS)
-    other = command(cell.script, *cell.flags, wait=False)
+    other = run_forked(cell.script, *cell.flags)
     done = grid(*flags)
-    other.communicate()
     assert (done.returncode, messages(done)[0]) == (0, "runs: 1 to resume"), done.stderr
     assert other.returncode == 0
     resumed, uninterrupted = (tmp_path / name / "benchmark/tiny/nsmc/seed-1" for name in ("ckpt", "other"))

@@ -2,9 +2,12 @@
 
 import json
 
+import pytest
+
 from tests.conftest import SAMPLE
 
 
+@pytest.mark.long
 def test_a_whole_run_on_the_sample(tiny, tmp_path):
     done = tiny(task="naver-ner")
     assert done.returncode == 0, done.stderr

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from processor import TASKS, tasks_of
-from tests.commands import run_forked
+from tests.commands import Forked, run_command, run_forked
 from tests.conftest import ROOT, SAMPLE, SAMPLED_TASKS
 
 
@@ -16,57 +16,67 @@ def results_of(tmp_path, name="tiny-nsmc-ckpt"):
     return json.loads((tmp_path / "ckpt" / name / "eval_results.json").read_text())
 
 
+def files_of_scores(step):
+    return (f"predictions-{step}", "tsv"), (f"test-{step}", "txt")
+
+
 def names_in(folder):
     return sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
 
 
-def test_a_whole_run_on_the_sample(tiny, tmp_path):
-    """The README's default in a new Python: the model learns, and every file is written."""
-    done = tiny(wait=True)
+WHOLE = {"start": run_command}, ["100", "200", "250"], ["50", "100", "150", "200", "250"]
+SHORT = {"start": run_forked}, ["4", "8", "10"], ["2", "4", "6", "8", "10"]
+
+
+@pytest.mark.parametrize("case", [SHORT, pytest.param(WHOLE, marks=pytest.mark.long)], ids=["short", "in a new Python"])
+def test_a_whole_run_on_the_sample(tiny, tmp_path, case):
+    """Every file is written, and in README's default, in a new Python, the model learns."""
+    options, scored, logged = case
+    steps = [] if case is WHOLE else ["--max_steps", "10", "--save_steps", "4", "--logging_steps", "4", "--log_every", "2"]
+    done = tiny(*steps, **options)
     assert done.returncode == 0, done.stderr
     results = results_of(tmp_path)
-    assert results["selected"]["test"]["acc"] >= 0.85
-    assert (results["selected"]["step"], results["selected"]["by"]) == (250, "last")
-    assert list(results["scores"]) == ["100", "200", "250"]
+    assert results["selected"]["test"]["acc"] >= (0.85 if case is WHOLE else 0.5)
+    last = scored[-1]
+    assert (results["selected"]["step"], results["selected"]["by"]) == (int(last), "last")
+    assert list(results["scores"]) == scored
 
     folder = tmp_path / "ckpt" / "tiny-nsmc-ckpt"
     best = results["best_on_test"]["checkpoint"]
     files = ["cost.json", "eval_results.json", "eval_results.txt", "log.jsonl", "settings.json", "test", "train.log"]
-    assert names_in(folder) == sorted({*files, best, "checkpoint-250"})
-    assert names_in(folder / "test") == [
-        f"{kind}-{step}.{end}" for kind, end in (("predictions", "tsv"), ("test", "txt")) for step in (100, 200, 250)
-    ]
-    assert [json.loads(line)["step"] for line in (folder / "log.jsonl").read_text().splitlines()] == [50, 100, 150, 200, 250]
+    assert names_in(folder) == sorted({*files, best, f"checkpoint-{last}"})
+    assert names_in(folder / "test") == sorted(f"{name}.{end}" for step in scored for name, end in files_of_scores(step))
+    assert [str(json.loads(line)["step"]) for line in (folder / "log.jsonl").read_text().splitlines()] == logged
     cost = json.loads((folder / "cost.json").read_text())
     assert cost.pop("skipped_updates") == 0
     assert all(cost.values())
     log = (folder / "train.log").read_text()
     assert "train: data/sample/nsmc/ratings_train.txt" in log  # logged before the folder was created
-    assert "step 250, test: acc" in log
+    assert f"step {last}, test: acc" in log
 
-    predictions = [line.split("\t") for line in (folder / "test" / "predictions-250.tsv").read_text().split("\n")[:-1]]
+    predictions = [line.split("\t") for line in (folder / "test" / f"predictions-{last}.tsv").read_text().split("\n")[:-1]]
     assert predictions[0] == ["index", "document", "label", "prediction", "prob_0", "prob_1"]
     assert len(predictions) == 1 + results["data"]["test"]["rows"]
     correct = sum(row[2] == row[3] for row in predictions[1:])
     assert correct / (len(predictions) - 1) == results["selected"]["test"]["acc"]
     assert any(row[1] == "" for row in predictions[1:])  # a blank review is scored
 
-    assert re.search("selected +step 250", done.stdout)
+    assert re.search(rf"selected +step {last}", done.stdout)
     assert str(folder) in done.stdout
     assert not re.search(r"[\x00-\x09\x0b-\x1f]", done.stderr)
     assert "Warning" not in done.stderr
 
-    again = tiny()  # the same command prints the scores of the finished run
+    again = tiny(*steps)  # the same command prints the scores of the finished run
     assert (again.returncode, again.stdout, again.stderr) == (0, done.stdout, "")
 
-    changed = tiny("--learning_rate", "2e-3", "--max_steps", "3")
+    changed = tiny(*steps, "--learning_rate", "2e-3", "--max_steps", "3")
     assert changed.returncode == 0, changed.stderr
     assert "learning_rate 0.001, now 0.002" in changed.stderr
     assert names_in(tmp_path / "ckpt") == ["tiny-nsmc-ckpt", "tiny-nsmc-ckpt.1"]
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("task", [task for task in tasks_of("run_seq_cls.py")[1:] if task in SAMPLED_TASKS])
+@pytest.mark.parametrize("task", [task for task in tasks_of("run_seq_cls.py") if task in SAMPLED_TASKS])
 def test_learns_every_task_of_the_sample(tiny, tmp_path, task):
     assert tiny(task=task).returncode == 0
     selected = results_of(tmp_path, f"tiny-{task}-ckpt")["selected"]
@@ -81,16 +91,15 @@ def test_the_same_run_writes_the_same_bytes(tiny, tmp_path):
         assert first == second, file
 
 
-def test_a_checkpoint_works_in_a_pipeline(tiny, tmp_path):
+def test_a_checkpoint_works_in_a_pipeline(trained):
     from transformers import AutoTokenizer, pipeline
 
-    assert tiny("--max_steps", "60").returncode == 0
-    checkpoint = tmp_path / "ckpt" / "tiny-nsmc-ckpt" / "checkpoint-60"
+    checkpoint = trained("nsmc")
     files = ["README.md", "config.json", "model.safetensors", "settings.json", "tokenizer.json", "tokenizer_config.json"]
     assert names_in(checkpoint) == files
     classify = pipeline("text-classification", str(checkpoint), device=torch.device("cpu"))
     first = (SAMPLE / "nsmc" / "ratings_test.txt").read_text().split("\n")[1].split("\t")
-    predicted = (tmp_path / "ckpt" / "tiny-nsmc-ckpt" / "test" / "predictions-60.tsv").read_text().split("\n")[1].split("\t")
+    predicted = (checkpoint.parent / "test" / "predictions-100.tsv").read_text().split("\n")[1].split("\t")
     result = classify(first[1])[0]
     assert result["label"] == ("negative", "positive")[int(predicted[3])]
     assert result["score"] == pytest.approx(max(float(predicted[4]), float(predicted[5])), abs=1e-4)
@@ -165,10 +174,10 @@ def test_a_failed_command_keeps_the_earlier_run(tiny, tmp_path):
 def test_scoring_a_killed_run_does_not_finish_it(tiny, tmp_path):
     folder = tmp_path / "ckpt" / "tiny-nsmc-ckpt"
     command = ["--max_steps", "150", "--save_steps", "20", "--logging_steps", "100000"]
-    process = tiny(*command, wait=False)
+    process = tiny(*command, start=Forked)
     deadline = time.monotonic() + 120
     while not (folder / "checkpoint-40").exists():
-        assert process.poll() is None and time.monotonic() < deadline, process.stderr.read()
+        assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.01)
     process.kill()
     process.communicate()

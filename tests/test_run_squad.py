@@ -18,6 +18,7 @@ def questions_in(name):
     return {question["id"]: paragraph["context"] for paragraph in paragraphs for question in paragraph["qas"]}
 
 
+@pytest.mark.long
 def test_a_whole_run_on_the_sample(tiny, tmp_path):
     done = tiny(task="korquad")
     assert done.returncode == 0, done.stderr

@@ -55,7 +55,9 @@ def fail(*arguments):
     raise IndexError("a bug")
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "kind", [kind if kind in ("classification", "span") else pytest.param(kind, marks=pytest.mark.long) for kind in KINDS]
+)
 def test_training_is_kept_if_scoring_fails(settings, monkeypatch, updates, kind):
     """First the metric fails, then decoding, the report ...; with all of them corrected the run ends as usual."""
     monkeypatch.setattr(SquadSplit, "upper_bound", {})  # scores, too, but before training

@@ -67,7 +67,7 @@ CASES = {
     "layers and smoothing": (2, "kornli", ["--layer_decay", "0.8", "--lr_scheduler", "cosine", "--label_smoothing", "0.1"]),
     "windows in a row": (3, "korquad", ["--gradient_accumulation_steps", "3", "--padding", "longest"]),
 }
-FAST = ("tails", "tokens")
+FAST = ("tails",)
 
 
 @pytest.mark.parametrize("case", [case if case in FAST else pytest.param(case, marks=pytest.mark.long) for case in CASES])

@@ -6,8 +6,8 @@ import re
 import pytest
 from huggingface_hub import ModelCard
 
-from tests.commands import run_command, run_forked
-from tests.hub import TOKEN, serve
+from tests.commands import run_forked
+from tests.hub import TOKEN, read_environment_again, serve
 
 PAIR = '{"text": "비가 온다", "%s": "비가 내린다"}'
 # task -> an input of the pipeline, the same for predict.py, the keys of the pipeline's result, and one of predict.py's
@@ -18,22 +18,10 @@ EXAMPLES = {
 }
 
 
-@pytest.fixture
-def checkpoint(tiny, tmp_path):
-    """checkpoint("nsmc") trains the tiny model for 60 updates and returns the checkpoint."""
-
-    def train(task):
-        done = tiny("--max_steps", "60", task=task)
-        assert done.returncode == 0, done.stderr
-        return tmp_path / "ckpt" / f"tiny-{task}-ckpt" / "checkpoint-60"
-
-    return train
-
-
 @pytest.mark.parametrize("task", EXAMPLES)
-def test_the_commands_of_a_card_work(checkpoint, task):
+def test_the_commands_of_a_card_work(trained, task):
     text_call, line, keys, result = EXAMPLES[task]
-    folder = checkpoint(task)
+    folder = trained(task)
     card = ModelCard.load(folder / "README.md")
     results = json.loads((folder.parent / "eval_results.json").read_text())
     scores = [value for splits in results["scores"].values() for values in splits.values() for value in values.values()]
@@ -54,21 +42,25 @@ def test_the_commands_of_a_card_work(checkpoint, task):
     assert all(set(each) == keys for each in answers) and (answers or task == "naver-ner")
 
 
-def test_share(checkpoint, tmp_path):
-    folder = checkpoint("naver-ner")
+def test_share(trained, tmp_path):
+    folder = trained("naver-ner")
     (folder / "labels.csv").write_text("text,label\n")
     arguments = ["share.py", "--checkpoint", str(folder), "--to", "me/ner"]
     with serve(tmp_path / "hub") as hub:
         env = {"HF_ENDPOINT": hub.url, "HF_HOME": str(tmp_path / "home"), "HF_TOKEN": TOKEN, "HF_HUB_OFFLINE": "0"}
         env |= {"HF_HUB_DISABLE_XET": "1"}
-        listed = run_command(*arguments, "--dry_run", env=env)
+
+        def share(*flags, **changes):
+            return run_forked(*arguments, *flags, env=env | changes, before=read_environment_again)
+
+        listed = share("--dry_run")
         assert (listed.returncode, hub.requests) == (0, [])
         sizes = dict(reversed(line.split()) for line in listed.stdout.splitlines()[:-1])
         assert sizes["model.safetensors"] == f"{(folder / 'model.safetensors').stat().st_size:,}"
         assert "labels.csv" not in sizes and "labels.csv" in listed.stderr
         assert "no redistribution" in listed.stderr and "not known to allow" in listed.stderr
 
-        done = run_command(*arguments, "--private", env=env)
+        done = share("--private")
         assert (done.returncode, done.stdout.splitlines()[-1]) == (0, f"{hub.url}/me/ner"), done.stderr
         assert hub.private == {"me/ner"} and TOKEN not in done.stdout + done.stderr
         assert "not known to allow" in done.stderr
@@ -80,9 +72,9 @@ def test_share(checkpoint, tmp_path):
         predicted = [run_forked("predict.py", "--checkpoint", str(path), stdin=line).stdout for path in (folder, uploaded)]
         assert predicted[0] == predicted[1] != ""
 
-        denied = run_command(*arguments, env=env | {"HF_TOKEN": ""})
+        denied = share(HF_TOKEN="")
         assert denied.returncode == 2 and "HF_TOKEN" in denied.stderr
-        lost = run_command(*arguments, env=env | {"HF_ENDPOINT": "http://127.0.0.1:9"})
+        lost = share(HF_ENDPOINT="http://127.0.0.1:9")
         assert lost.returncode == 1 and "me/ner: the upload failed" in lost.stderr
 
 

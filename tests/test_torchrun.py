@@ -46,9 +46,8 @@ def processes_of(launcher):
     return [found[rank] for rank in sorted(found)]
 
 
-@pytest.mark.parametrize(
-    "how", [signal.SIGTERM, pytest.param(signal.SIGINT, marks=pytest.mark.long), pytest.param("kill", marks=pytest.mark.long)]
-)
+@pytest.mark.long
+@pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGINT, "kill"])
 def test_an_interrupted_launcher(run, tmp_path, how):
     """The launcher gets a signal, or loses one of its processes; the same command resumes to the same bits."""
     flags = [*SHORT, "--max_steps", "150", "--save_steps", "20", "--logging_steps", "100"]

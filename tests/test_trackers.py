@@ -7,6 +7,8 @@ from collections import Counter
 
 import pytest
 
+from tests.commands import Forked
+
 EVERY_STEPS = ["--max_steps", "12", "--save_steps", "4", "--logging_steps", "4", "--log_every", "3", "--dev_ratio", "0.2"]
 
 
@@ -48,7 +50,7 @@ def test_nothing_is_there_twice_after_a_kill(tiny, tmp_path):
     """Killed after the state of step 4, when more lines have been shown; the state it resumes from is older."""
     command = [*EVERY_STEPS, "--max_steps", "600", "--report_to", "tensorboard"]
     run = tmp_path / "ckpt" / "tiny-nsmc-ckpt"
-    process = tiny(*command, wait=False)
+    process = tiny(*command, start=Forked)
     while not (run / "checkpoint-20").exists():
         assert process.poll() is None
         time.sleep(0.02)

@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import signal
+import sys
 import time
 
 import pytest
@@ -13,26 +14,25 @@ pytest.importorskip("optuna", reason="needs the package of requirements-tune.txt
 from processor import TASKS
 from src.grid.read_runs import read_grid
 from src.grid.study import read_trials
-from tests.commands import run_forked
+from tests.commands import Forked, fork_cells, run_forked
 from tests.conftest import ROOT, SAMPLE
 
 RATES = {"learning_rate": [1e-7, 1e-3], "weight_decay": {"low": 0.0, "high": 0.1}}  # the first one learns nothing
 
 
 @pytest.fixture
-def bench(command, tmp_path):
+def bench(tmp_path):
     """bench("tune", ...) runs the tiny model on tmp_path/data, with config files and results in tmp_path/config."""
     (tmp_path / "config").mkdir()
     for name in ("tiny.json", "tasks"):
         (tmp_path / "config" / name).symlink_to(ROOT / "config" / name)
     (tmp_path / "space.json").write_text(json.dumps(RATES))
 
-    def run(action, *arguments, ckpt="ckpt", **options):
+    def run(action, *arguments, ckpt="ckpt", start=run_forked, **options):
         flags = ["--models", "tiny", "--ckpt_dir", str(tmp_path / ckpt), "--feature_cache_dir", str(tmp_path / "cache")]
         flags += ["--config_dir", str(tmp_path / "config"), "--data_dir", str(tmp_path / "data"), "--devices", "cpu"]
         flags += ["--space", str(tmp_path / "space.json")] if action == "tune" else []
-        start = command if options else run_forked
-        return start("run_benchmark.py", action, *flags, *arguments, **options)
+        return start("run_benchmark.py", action, *flags, *arguments, **{"before": fork_cells} | options)
 
     return run
 
@@ -103,12 +103,16 @@ def test_mistakes(bench, tmp_path, arguments, expected):
     assert not (tmp_path / "ckpt").exists()
 
 
-def test_without_optuna(bench, tmp_path):
-    (tmp_path / "hidden").mkdir()
-    (tmp_path / "hidden" / "optuna.py").write_text("raise ModuleNotFoundError('No module named optuna')")
-    done = bench("tune", "--tasks", "question-pair", env={"PYTHONPATH": str(tmp_path / "hidden")})
+def hide_optuna():
+    for name in [name for name in sys.modules if name.split(".")[0] == "optuna" or name.startswith("src.grid.")]:
+        del sys.modules[name]
+    sys.modules["optuna"] = None  # importing it raises ModuleNotFoundError
+
+
+def test_without_optuna(bench):
+    done = bench("tune", "--tasks", "question-pair", before=hide_optuna)
     assert done.returncode == 2 and "pip install -r requirements-tune.txt" in done.stderr
-    shown = bench("tune", "--print_space", "--weight_decay", "0", env={"PYTHONPATH": str(tmp_path / "hidden")})
+    shown = bench("tune", "--print_space", "--weight_decay", "0", before=hide_optuna)
     assert json.loads(shown.stdout) == {"learning_rate": [1e-7, 1e-3]}
 
 
@@ -130,7 +134,7 @@ def test_the_planted_rate_is_found_and_a_killed_search_gives_the_same_trials(ben
     assert {params["learning_rate"] for _, params, *_ in whole} == {1e-7, 1e-3}
 
     folder = tmp_path / "ckpt" / "benchmark" / "tiny" / "nsmc" / "tune"
-    process = bench("tune", *flags, wait=False)
+    process = bench("tune", *flags, start=Forked)
     while process.poll() is None and not (folder / "trial-1" / "resume" / "scores.json").exists():
         time.sleep(0.05)
     os.kill(process.pid, signal.SIGKILL)

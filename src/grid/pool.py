@@ -125,8 +125,11 @@ class Runs(ABC, Generic[R]):
         """Wait until no process of a cell is left."""
 
 
+@dataclass
 class Pool(Runs[LocalProcess]):
-    """Runs on this machine."""
+    """Runs on this machine. `spawn` starts the process of a cell, given the arguments of subprocess.Popen."""
+
+    spawn: Callable[..., "subprocess.Popen[bytes]"] = subprocess.Popen
 
     def _start_waiting(self) -> None:
         free = list(self.devices)
@@ -136,7 +139,7 @@ class Pool(Runs[LocalProcess]):
             if self.waiting and not self.signals:
                 cell = self.waiting.popleft()
                 try:
-                    self.running.append(start(cell, device))
+                    self.running.append(start(cell, device, self.spawn))
                 except CheckpointError as error:
                     self.ended.append(Outcome(cell, "busy", str(error), 0.0))
                 except OSError as error:
@@ -176,7 +179,7 @@ def lock_file(cell: Cell) -> Path:
     return cell.output.with_name(f".{cell.folder.name}.cell.lock")
 
 
-def start(cell: Cell, device: Device) -> LocalProcess:
+def start(cell: Cell, device: Device, spawn: Callable[..., "subprocess.Popen[bytes]"] = subprocess.Popen) -> LocalProcess:
     """Start the process of a cell; its output goes to `cell.output`.
 
     The process holds a lock until it ends, even if this process ends earlier. Raises CheckpointError if another process is
@@ -186,7 +189,7 @@ def start(cell: Cell, device: Device) -> LocalProcess:
     lock = hold(lock_file(cell), cell.name)
     try:
         with open(cell.output, "wb") as output:
-            process = subprocess.Popen(
+            process = spawn(
                 [sys.executable, str(ROOT / cell.script), *cell.flags],
                 env=os.environ | device.environment,
                 stdin=subprocess.DEVNULL,

@@ -19,9 +19,10 @@ def measure(tmp_path, script, *flags):
     return json.loads(out.read_text()), done.stdout
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(
     ("task", "ways"),
-    [("hate-speech", "d"), *(pytest.param(task, "abcde", marks=pytest.mark.long) for task in ("naver-ner", "korquad"))],
+    [("hate-speech", "d"), ("naver-ner", "abcde"), ("korquad", "abcde")],
 )
 def test_training(tmp_path, task, ways):
     report, printed = measure(tmp_path, "benchmarks/train_speed.py", "--cases", task, "--ways", ways, "--steps", "2")

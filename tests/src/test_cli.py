@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from src.cli import Parser, run_command
+from src.cli import SPINS, WAITING, Parser, run_command
 from src.errors import ConfigError, EnvironmentFailure, Interrupted
 
 
@@ -34,6 +34,19 @@ def test_errors_end_the_command_with_one_message(error, code, message, capsys):
     assert caught.value.code == code
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"), [({}, {"GOMP_SPINCOUNT": SPINS}), ({"OMP_WAIT_POLICY": "ACTIVE"}, {}), ({"GOMP_SPINCOUNT": "7"}, {})]
+)
+def test_threads_of_openmp_spin_briefly_unless_the_user_has_chosen(monkeypatch, given, expected):
+    for name in WAITING:
+        monkeypatch.delenv(name, raising=False)
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    seen = {}
+    run_command(lambda: seen.update({name: os.environ[name] for name in WAITING if name in os.environ}))
+    assert seen == given | expected
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])

@@ -13,8 +13,9 @@ from transformers import ElectraConfig, ElectraForPreTraining
 from src.errors import EnvironmentFailure, ModelError
 from src.hub import fetch_model
 from src.models import load_tokenizer, new_model
+from tests.commands import run_forked
 from tests.conftest import SAMPLE
-from tests.hub import COMMIT, serve
+from tests.hub import COMMIT, read_environment_again, serve
 
 UNREACHABLE = "http://127.0.0.1:9"
 LABELS = {"0": "negative", "1": "positive"}
@@ -66,7 +67,7 @@ def connect(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def run(command, tmp_path):
+def run(tmp_path):
     """run(url, "owner/name") fine-tunes for one step with the hub at `url` and returns the finished process."""
 
     def start(url, repository, *arguments, **env):
@@ -74,7 +75,7 @@ def run(command, tmp_path):
         folders = ["--ckpt_dir", str(tmp_path / "ckpt"), "--feature_cache_dir", str(tmp_path / "cache")]
         environment = {"HF_ENDPOINT": url, "HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "0", **env}
         arguments = ["--task", "nsmc", "--data_dir", "data/sample", *model, *folders, *arguments]
-        return command("run_seq_cls.py", *arguments, env=environment)
+        return run_forked("run_seq_cls.py", *arguments, env=environment, before=read_environment_again)
 
     return start
 

@@ -49,11 +49,11 @@ def test_saved_files_are_unchanged(tmp_path):
 @pytest.mark.parametrize(
     ("model_type", "first_token", "backend", "graphs"),
     [
-        ("electra", False, "eager", 3),
         ("electra", True, "eager", 6),
         ("modernbert", False, "eager", 3),
-        ("modernbert", True, "eager", 6),
-        ("deberta-v2", False, "eager", 3),
+        pytest.param("electra", False, "eager", 3, marks=pytest.mark.long),
+        pytest.param("modernbert", True, "eager", 6, marks=pytest.mark.long),
+        pytest.param("deberta-v2", False, "eager", 3, marks=pytest.mark.long),
         pytest.param("electra", False, "inductor", 3, marks=pytest.mark.long),
         pytest.param("electra", True, "inductor", 6, marks=pytest.mark.long),
     ],

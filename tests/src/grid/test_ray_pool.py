@@ -47,7 +47,7 @@ def test_without_gpus_runs_ask_for_none(nodes):
 
 @pytest.mark.parametrize("listens", [True, False])
 def test_a_cluster_that_does_not_answer(monkeypatch, listens):
-    monkeypatch.setattr(ray_pool, "CLUSTER_TIMEOUT", 2)
+    monkeypatch.setattr(ray_pool, "CLUSTER_TIMEOUT", 0.5)
     with socket.socket() as server:
         server.bind(("127.0.0.1", 0))
         if listens:
