@@ -25,7 +25,7 @@ check: $(VENV)/.dev      ## check format, lint and types
 	$(BIN)/mypy
 
 pytest: $(VENV)/.dev
-	$(BIN)/python -m pytest -n 2 $(LONG)
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(LONG)
 
 audit: $(BIN)/python  ## look up known vulnerabilities of the locked packages (skipped if the index does not answer)
 	$(BIN)/python tools/audit.py

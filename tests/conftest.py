@@ -8,7 +8,7 @@ import pytest
 
 from processor import TASKS
 from src.cli import limit_spinning
-from tests.commands import ROOT, run_command, run_forked
+from tests.commands import ROOT, run_command, run_script
 
 SAMPLE = ROOT / "data" / "sample"
 # The tasks that come with the project. A task that a user adds to TASKS has no sample and no published files.
@@ -19,6 +19,7 @@ SHARED = ROOT.parent / "shared"  # real data and reference outputs, next to the 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 limit_spinning()
 os.environ["HF_HUB_OFFLINE"] = "1"
+os.fsync = lambda descriptor: None  # no test pulls the plug, and waiting for the disk takes a tenth of the time
 
 
 def pytest_addoption(parser):
@@ -54,10 +55,10 @@ def command():
 def tiny(tmp_path):
     """tiny("--max_steps", "5") runs nsmc on the sample with the tiny model; the run is in tmp_path/ckpt/tiny-nsmc-ckpt.
 
-    start: run_forked, or another function or class of tests.commands; `options` are its own.
+    start: run_script, or another function or class of tests.commands; `options` are its own.
     """
 
-    def run(*arguments, task="nsmc", start=run_forked, **options):
+    def run(*arguments, task="nsmc", start=run_script, **options):
         places = ["--ckpt_dir", str(tmp_path / "ckpt"), "--feature_cache_dir", str(tmp_path / "cache")]
         common = ["--task", task, "--config_file", "tiny.json", "--data_dir", "data/sample"]
         return start(TASKS[task].script, *common, *places, *arguments, **options)
@@ -80,7 +81,7 @@ def trained(_trained_runs, tmp_path):
         if not run.exists():
             places = ["--ckpt_dir", str(_trained_runs), "--output_dir", task, "--feature_cache_dir", str(_trained_runs / "cache")]
             common = ["--task", task, "--config_file", "tiny.json", "--data_dir", "data/sample", "--max_steps", "100"]
-            done = run_forked(TASKS[task].script, *common, *places)
+            done = run_script(TASKS[task].script, *common, *places)
             assert done.returncode == 0, done.stderr
         return shutil.copytree(run, tmp_path / "trained" / task) / "checkpoint-100"
 

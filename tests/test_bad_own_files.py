@@ -18,7 +18,7 @@ from processor.labels import complete_task
 from src.data import SCRIPTS
 from src.errors import DataError
 from src.models import load_tokenizer
-from tests.commands import run_forked
+from tests.commands import run_script
 from tests.conftest import SAMPLE
 from tests.generated import VALUES, check_generated, damaged, few_or_many, places_in, replaced
 
@@ -148,6 +148,6 @@ def test_a_command_names_a_file_that_is_cut_off(tmp_path, name):
     definition = TASKS[name]
     (tmp_path / "own.json").write_text(json.dumps({"definition": definition, "train_file": str(tmp_path / name)}))
     flags = ["--task", str(tmp_path / "own.json"), "--config_file", "tiny.json", "--test_ratio", "0.3"]
-    done = run_forked(SCRIPTS[definition["kind"]], *flags, "--ckpt_dir", str(tmp_path / "ckpt"))
+    done = run_script(SCRIPTS[definition["kind"]], *flags, "--ckpt_dir", str(tmp_path / "ckpt"))
     assert (done.returncode, done.stdout, "Traceback" in done.stderr) == (2, "", False), done.stderr
     assert str(tmp_path / name) in done.stderr

@@ -10,7 +10,7 @@ from processor import TASKS
 from processor.data_files import describe_files
 from processor.kinds import KINDS, load_split
 from src.models import load_tokenizer
-from tests.commands import run_forked
+from tests.commands import run_script
 from tests.conftest import SAMPLE
 
 # One task per kind, one of pairs, and a test file of the sample.
@@ -100,7 +100,7 @@ def test_predict_gives_characters_of_the_text_as_it_is(tiny, tmp_path):
         json.dumps({"question": change(question), "context": change(context)}, ensure_ascii=False) for change in (str, decompose)
     ]
     checkpoint = tmp_path / "ckpt" / "tiny-korquad-ckpt" / "checkpoint-2"
-    done = run_forked("predict.py", "--checkpoint", str(checkpoint), stdin="\n".join(lines))
+    done = run_script("predict.py", "--checkpoint", str(checkpoint), stdin="\n".join(lines))
     composed, decomposed = (json.loads(line) for line in done.stdout.splitlines())
     assert composed["answer"] == context[composed["start"] : composed["end"]] != ""
     assert decomposed["answer"] == decompose(context)[decomposed["start"] : decomposed["end"]] == decompose(composed["answer"])

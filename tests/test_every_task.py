@@ -5,7 +5,7 @@ import json
 import pytest
 
 from processor import TASKS
-from tests.commands import run_forked
+from tests.commands import run_script
 from tests.conftest import SAMPLED_TASKS
 
 INPUTS = {
@@ -27,12 +27,12 @@ def test_trains_scores_and_predicts(tiny, tmp_path, task):
     values = [" ".join(value) if isinstance(value, list) else value for value in given.values()]
     as_json, as_tsv = json.dumps(given, ensure_ascii=False), "\t".join(values)
     checkpoint = str(folder / "checkpoint-4")
-    done = run_forked("predict.py", "--checkpoint", checkpoint, stdin=f"{as_json}\n{{}}\n")
+    done = run_script("predict.py", "--checkpoint", checkpoint, stdin=f"{as_json}\n{{}}\n")
     assert done.returncode == 0, done.stderr
     result, error = (json.loads(line) for line in done.stdout.splitlines())
     assert error["line"] == 2 and repr(next(iter(given))) in error["error"]
     check_prediction(result, given, TASKS[task])
-    done = run_forked("predict.py", "--checkpoint", checkpoint, stdin=f"{as_tsv}\n")
+    done = run_script("predict.py", "--checkpoint", checkpoint, stdin=f"{as_tsv}\n")
     assert json.loads(done.stdout) == result
 
 

@@ -8,7 +8,7 @@ import pytest
 from processor import TASKS
 from src.config import load_settings
 from src.metrics import METRICS
-from tests.commands import run_forked
+from tests.commands import run_script
 from tests.conftest import ROOT
 
 COMMIT = "https://raw.githubusercontent.com/KLUE-benchmark/KLUE/3efd98708a40ff49251fddde35453f8fbb11f536/klue_benchmark"
@@ -77,7 +77,7 @@ def test_the_classes_of_sentence_similarity(shared):
 def test_real_rows(shared, tmp_path, name):
     folders = {"data_dir": shared / "data" / "klue", "ckpt_dir": tmp_path / "ckpt", "feature_cache_dir": tmp_path / "cache"}
     flags = [word for flag, folder in folders.items() for word in (f"--{flag}", str(folder))]
-    done = run_forked("run_seq_cls.py", "--task", name, "--config_file", "tiny.json", "--max_steps", "4", *flags)
+    done = run_script("run_seq_cls.py", "--task", name, "--config_file", "tiny.json", "--max_steps", "4", *flags)
     assert done.returncode == 0, done.stderr
     results = json.loads((tmp_path / "ckpt" / f"tiny-{name}-ckpt" / "eval_results.json").read_text())
     assert results["data"]["test"]["rows"] == {"klue-sts": 119, "klue-nli": 1000}[name]

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score
 
-from tests.commands import run_forked
+from tests.commands import run_script
 from tests.conftest import ROOT
 
 WORDS = {"music": "음악", "sports": "선수", "art": "영화"}
@@ -50,7 +50,7 @@ def topics(tmp_path):
 
     def train(*flags):
         steps = ["--learning_rate", "0.003", "--save_steps", "120", "--logging_steps", "120"]  # the model's file has others
-        done = run_forked("run_seq_cls.py", *run, *places, *steps, *flags)
+        done = run_script("run_seq_cls.py", *run, *places, *steps, *flags)
         assert done.returncode == 0, done.stderr
         return done
 
@@ -93,13 +93,13 @@ def test_trains_scores_predicts_and_compares(topics, tmp_path):
     assert (scores["test"]["threshold"], scores["test"]["micro_f1"] < 0.9) == (0.999, True)
     assert len(predict(folder / "checkpoint-120", ["음악"])[0]["labels"]) == 0  # by the threshold of the new scores
 
-    report = run_forked("run_benchmark.py", "report", "--ckpt_dir", str(tmp_path / "ckpt")).stdout
+    report = run_script("run_benchmark.py", "report", "--ckpt_dir", str(tmp_path / "ckpt")).stdout
     assert "**Topics**<br/>(micro F1)" in report
-    compared = run_forked("run_benchmark.py", "compare", "tiny", "tiny", "--ckpt_dir", str(tmp_path / "ckpt"))
+    compared = run_script("run_benchmark.py", "compare", "tiny", "tiny", "--ckpt_dir", str(tmp_path / "ckpt"))
     assert f"| topics | micro_f1 | {100 * scores['test']['micro_f1']:.2f} |" in compared.stdout, compared.stderr
 
 
 def predict(checkpoint, texts):
-    done = run_forked("predict.py", "--checkpoint", str(checkpoint), stdin="".join(f"{text}\n" for text in texts))
+    done = run_script("predict.py", "--checkpoint", str(checkpoint), stdin="".join(f"{text}\n" for text in texts))
     assert done.returncode == 0, done.stderr
     return [json.loads(line) for line in done.stdout.splitlines()]

@@ -6,7 +6,7 @@ import shutil
 
 import pytest
 
-from tests.commands import run_forked
+from tests.commands import run_script
 from tests.conftest import SAMPLE
 
 DEFINITION = {"kind": "classification", "columns": ["n", "text", "topic"], "text": "n", "label": "topic"}
@@ -19,7 +19,7 @@ def run(tmp_path):
 
     def run(script, *arguments, code=0):
         places = ["--ckpt_dir", str(tmp_path / "ckpt"), "--feature_cache_dir", str(tmp_path / "cache")]
-        done = run_forked(script, "--config_file", "tiny.json", "--max_steps", "4", *places, *arguments)
+        done = run_script(script, "--config_file", "tiny.json", "--max_steps", "4", *places, *arguments)
         assert done.returncode == code, done.stderr
         return done
 
@@ -66,18 +66,18 @@ def test_flags_over_a_task_file_and_predictions_as_csv(run, topics, tmp_path):
         csv.writer(file).writerows([["번호", "기사"], ["1", "축구 경기,\n5"], ["2", "국회 선거 4"]])
     checkpoint = tmp_path / "ckpt" / "tiny-topics-ckpt" / "checkpoint-20"
     files = ["--input", str(tmp_path / "new.csv"), "--output", str(tmp_path / "labels.csv")]
-    done = run_forked("predict.py", "--checkpoint", str(checkpoint), *files, "--text_column", "기사")
+    done = run_script("predict.py", "--checkpoint", str(checkpoint), *files, "--text_column", "기사")
     assert (done.returncode, done.stdout) == (0, ""), done.stderr
     with open(tmp_path / "labels.csv", newline="", encoding="utf-8") as file:
         rows = list(csv.reader(file))
     assert rows[0] == ["번호", "기사", "label", "prob_스포츠", "prob_정치"]
     assert [row[:3] for row in rows[1:]] == [["1", "축구 경기,\n5", "스포츠"], ["2", "국회 선거 4", "정치"]]
 
-    missing = run_forked("predict.py", "--checkpoint", str(checkpoint), *files)
+    missing = run_script("predict.py", "--checkpoint", str(checkpoint), *files)
     assert (missing.returncode, "'text'" in missing.stderr, "--text_column" in missing.stderr) == (2, True, True)
-    pair = run_forked("predict.py", "--checkpoint", str(checkpoint), *files, "--text_pair_column", "기사")
+    pair = run_script("predict.py", "--checkpoint", str(checkpoint), *files, "--text_pair_column", "기사")
     assert (pair.returncode, "--text_pair_column" in pair.stderr) == (2, True)
-    lines = run_forked("predict.py", "--checkpoint", str(checkpoint), "--text_column", "기사", stdin="x\n")
+    lines = run_script("predict.py", "--checkpoint", str(checkpoint), "--text_column", "기사", stdin="x\n")
     assert (lines.returncode, ".csv" in lines.stderr) == (2, True)
 
 
@@ -91,13 +91,13 @@ def test_the_table_of_a_task_file(run, topics, tmp_path):
     shutil.copy("config/tiny.json", tmp_path / "config")
     flags = ["--models", "tiny", "--seeds", "1,2", "--max_steps", "4", "--dry_run", *ckpt_dir]
     for task in ([str(topics)], ["topics", "--config_dir", str(tmp_path / "config")]):
-        planned = run_forked("run_benchmark.py", "run", *flags, "--tasks", *task)
+        planned = run_script("run_benchmark.py", "run", *flags, "--tasks", *task)
         assert "1 finished, 1 new" in planned.stdout, planned.stderr
         assert f"--task {task[0]} " in planned.stdout
-    report = run_forked("run_benchmark.py", "report", *ckpt_dir)
+    report = run_script("run_benchmark.py", "report", *ckpt_dir)
     assert "**topics**" in report.stdout, report.stderr
     for chosen in ("topics", str(topics)):
-        compared = run_forked("run_benchmark.py", "compare", "tiny", "tiny", "--tasks", chosen, *ckpt_dir)
+        compared = run_script("run_benchmark.py", "compare", "tiny", "tiny", "--tasks", chosen, *ckpt_dir)
         assert "| topics | acc |" in compared.stdout, compared.stderr
 
 
@@ -110,6 +110,6 @@ def test_mistakes(run, topics, tmp_path):
     ]:
         done = run(script, *flags, code=2)
         assert expected in done.stderr and "Traceback" not in done.stderr
-    done = run_forked("run_benchmark.py", "run", "--models", "tiny", "--text_column=a")
+    done = run_script("run_benchmark.py", "run", "--models", "tiny", "--text_column=a")
     assert (done.returncode, "--text_column" in done.stderr, "--print_task" in done.stderr) == (2, True, True)
     assert not (tmp_path / "ckpt").exists()

@@ -6,11 +6,11 @@ import time
 import pytest
 from safetensors.torch import load_file, save_file
 
-from tests.commands import Forked, run_forked
+from tests.commands import Forked, run_script
 
 
 def predict(folder, *arguments, lines=()):
-    return run_forked("predict.py", "--checkpoint", str(folder), *arguments, stdin="".join(line + "\n" for line in lines))
+    return run_script("predict.py", "--checkpoint", str(folder), *arguments, stdin="".join(line + "\n" for line in lines))
 
 
 def test_predictions_equal_those_of_the_run(trained, tmp_path):

@@ -11,7 +11,7 @@ from src.card import USES
 from src.heads import HEADS
 from src.metrics import METRICS
 from src.version import VERSION
-from tests.commands import run_command, run_forked
+from tests.commands import run_command, run_script
 from tests.conftest import ROOT
 
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
@@ -94,7 +94,7 @@ def test_the_commands_of_contributing_work(tmp_path):
     for line in COMMANDS:
         command, _, output = line.partition(" > ")
         script, *arguments = shlex.split(command)[1:]
-        done = run_command(script, *arguments, *config) if script == "-m" else run_forked(script, *arguments, *config, *places)
+        done = run_command(script, *arguments, *config) if script == "-m" else run_script(script, *arguments, *config, *places)
         assert done.returncode == 0, (line, done.stderr)
         if output:
             (tmp_path / output).write_text(done.stdout)

@@ -10,7 +10,7 @@ import sys
 import pytest
 
 from processor import TASKS
-from tests.commands import fork_cells, run_forked
+from tests.commands import fork_cells, run_forked, run_script
 from tests.conftest import ROOT
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -38,7 +38,9 @@ def on_sample(line):
 
 def run(line, *flags):
     _, script, *arguments = line.split()
-    return run_forked(script, *arguments, *flags, before=fork_cells)
+    if "run" in arguments and "--dry_run" not in flags:  # starts processes
+        return run_forked(script, *arguments, *flags, before=fork_cells)
+    return run_script(script, *arguments, *flags)
 
 
 @pytest.mark.parametrize(
@@ -95,9 +97,9 @@ def test_own_data(tmp_path):
     assert (ROOT / "data" / "sample" / "reviews.csv").read_text() == shown
     places = ["--ckpt_dir", str(tmp_path / "ckpt"), "--feature_cache_dir", str(tmp_path / "cache")]
     trained, predicted, *light = own
-    assert run_forked(*trained.split()[1:], *places).returncode == 0
+    assert run_script(*trained.split()[1:], *places).returncode == 0
     predicted = predicted.replace(" ckpt/", f" {tmp_path}/ckpt/").replace("labels.csv", f"{tmp_path}/labels.csv")
-    assert run_forked(*predicted.split()[1:]).returncode == 0
+    assert run_script(*predicted.split()[1:]).returncode == 0
     for line in light:  # in a copy of the project, whose config/ they change
         line = re.sub(r"python3 (\S+)", rf"{sys.executable} {ROOT}/\1", line)
         done = subprocess.run(line, shell=True, cwd=tmp_path, capture_output=True, text=True, timeout=120)

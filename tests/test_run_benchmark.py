@@ -17,7 +17,7 @@ from processor import TASKS
 from src.errors import BenchmarkError
 from src.grid.cells import make_cells
 from src.grid.read_runs import read_grid
-from tests.commands import Forked, fork_cells, run_forked
+from tests.commands import Forked, fork_cells, run_forked, run_script
 from tests.conftest import ROOT, SAMPLE
 
 
@@ -25,7 +25,7 @@ from tests.conftest import ROOT, SAMPLE
 def grid(tmp_path):
     """grid("run", "--seeds", "1") runs the tiny model for a few steps on tmp_path/data; the grid is in tmp_path/ckpt.
 
-    start: run_forked, or another function or class of tests.commands.
+    start: run_script, or another function or class of tests.commands.
     """
     (tmp_path / "data").mkdir()
     for task in ("nsmc", "korquad"):
@@ -144,7 +144,7 @@ def test_an_interrupted_run_resumes(grid, tmp_path, number):
 
     rest = ["--max_steps", "80", "--data_dir", str(SAMPLE), "--ckpt_dir", str(tmp_path / "other")]
     (cell,) = make_cells("tiny", "nsmc", "1", rest, TASKS)
-    other = run_forked(cell.script, *cell.flags)
+    other = run_script(cell.script, *cell.flags)
     done = grid(*flags)
     assert (done.returncode, messages(done)[0]) == (0, "runs: 1 to resume"), done.stderr
     assert other.returncode == 0

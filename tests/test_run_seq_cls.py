@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from processor import TASKS, tasks_of
-from tests.commands import Forked, run_command, run_forked
+from tests.commands import Forked, run_command, run_script
 from tests.conftest import ROOT, SAMPLE, SAMPLED_TASKS
 
 
@@ -25,7 +25,7 @@ def names_in(folder):
 
 
 WHOLE = {"start": run_command}, ["100", "200", "250"], ["50", "100", "150", "200", "250"]
-SHORT = {"start": run_forked}, ["4", "8", "10"], ["2", "4", "6", "8", "10"]
+SHORT = {"start": run_script}, ["4", "8", "10"], ["2", "4", "6", "8", "10"]
 
 
 @pytest.mark.parametrize("case", [SHORT, pytest.param(WHOLE, marks=pytest.mark.long)], ids=["short", "in a new Python"])
@@ -223,6 +223,6 @@ def test_a_flat_file_of_the_original_runs_unchanged(tmp_path):
     (tmp_path / "nsmc" / "mine.json").write_text(json.dumps(flat | {"max_steps": 2}))
     places = ["--config_dir", str(tmp_path), "--data_dir", "data/sample", "--ckpt_dir", str(tmp_path / "ckpt")]
     model = ["--model_name_or_path", "data/sample/tiny-electra", "--from_scratch", "--feature_cache_dir", str(tmp_path / "cache")]
-    done = run_forked("run_seq_cls.py", "--task", "nsmc", "--config_file", "mine.json", *places, *model)
+    done = run_script("run_seq_cls.py", "--task", "nsmc", "--config_file", "mine.json", *places, *model)
     assert done.returncode == 0, done.stderr
     assert results_of(tmp_path, "koelectra-small-nsmc-ckpt")["selected"]["step"] == 2

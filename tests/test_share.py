@@ -6,7 +6,7 @@ import re
 import pytest
 from huggingface_hub import ModelCard
 
-from tests.commands import run_forked
+from tests.commands import run_forked, run_script
 from tests.hub import TOKEN, read_environment_again, serve
 
 PAIR = '{"text": "비가 온다", "%s": "비가 내린다"}'
@@ -29,13 +29,13 @@ def test_the_commands_of_a_card_work(trained, task):
 
     command = re.search(r"```bash\n(.*)\n```", card.text)[1]
     words = re.sub(r"^echo '.*' \| python3 predict.py", "", command).replace("FOLDER", str(folder)).split()
-    assert result in json.loads(run_forked("predict.py", *words, stdin=f"{line}\n").stdout)
+    assert result in json.loads(run_script("predict.py", *words, stdin=f"{line}\n").stdout)
 
     code = re.search(r"```python\n(.*)```", card.text, re.DOTALL)[1].replace("FOLDER", str(folder))
     code = re.sub(r"print\(predict\(.*\)\)", f"print(predict({text_call}))", code)
     script = folder.parent / "example.py"
     script.write_text(code)
-    done = run_forked(str(script))
+    done = run_script(str(script))
     assert done.returncode == 0, done.stderr
     answer = eval(done.stdout, {"np": __import__("numpy")})  # a list, or a dict for one pair
     answers = answer if isinstance(answer, list) else [answer]
@@ -69,7 +69,7 @@ def test_share(trained, tmp_path):
         assert str(tmp_path) not in "".join(path.read_text(errors="replace") for path in uploaded.glob("*.json"))
         # What was uploaded is a checkpoint.
         line = '{"words": ["경주", "영화제가"]}\n'
-        predicted = [run_forked("predict.py", "--checkpoint", str(path), stdin=line).stdout for path in (folder, uploaded)]
+        predicted = [run_script("predict.py", "--checkpoint", str(path), stdin=line).stdout for path in (folder, uploaded)]
         assert predicted[0] == predicted[1] != ""
 
         denied = share(HF_TOKEN="")
@@ -87,5 +87,5 @@ def test_share(trained, tmp_path):
     ],
 )
 def test_wrong_arguments(arguments, message):
-    done = run_forked("share.py", *arguments)
+    done = run_script("share.py", *arguments)
     assert (done.returncode, done.stdout) == (2, "") and message in done.stderr

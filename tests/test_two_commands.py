@@ -7,7 +7,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from tests.commands import run_forked
+from tests.commands import run_script
 from tests.conftest import SAMPLE
 
 OWN = SAMPLE / "own"
@@ -49,12 +49,12 @@ def path_of(name, folder):
 def predict(checkpoint, given, is_csv, folder):
     """Return the result of predict.py for an input, which is a row of a CSV file or a line of JSON."""
     if not is_csv:
-        done = run_forked("predict.py", "--checkpoint", str(checkpoint), stdin=json.dumps(given))
+        done = run_script("predict.py", "--checkpoint", str(checkpoint), stdin=json.dumps(given))
         return json.loads(done.stdout)
     with open(folder / "new.csv", "w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([["id", *given], ["7", *given.values()]])
     files = ["--input", str(folder / "new.csv"), "--output", str(folder / "predicted.csv")]
-    run_forked("predict.py", "--checkpoint", str(checkpoint), *files)
+    run_script("predict.py", "--checkpoint", str(checkpoint), *files)
     with open(folder / "predicted.csv", newline="", encoding="utf-8") as file:
         (row,) = csv.DictReader(file)
     assert {"id": "7", **given}.items() <= row.items()
@@ -66,7 +66,7 @@ def test_trains_and_predicts(tmp_path, case):
     name, flags, labels, given, key = CASES[case]
     flags = ["--task", "own", "--train_file", str(path_of(name, tmp_path)), "--test_ratio", "0.3", *flags.split()]
     places = ["--ckpt_dir", str(tmp_path / "ckpt"), "--feature_cache_dir", str(tmp_path / "cache")]
-    done = run_forked(SCRIPTS.get(key, "run_seq_cls.py"), *flags, "--config_file", "tiny.json", "--max_steps", "2", *places)
+    done = run_script(SCRIPTS.get(key, "run_seq_cls.py"), *flags, "--config_file", "tiny.json", "--max_steps", "2", *places)
     assert done.returncode == 0, done.stderr
     run = tmp_path / "ckpt" / "tiny-own-ckpt"
     record = json.loads((run / "settings.json").read_text())

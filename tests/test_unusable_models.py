@@ -5,7 +5,7 @@ import shutil
 import pytest
 
 from src.models import new_model
-from tests.commands import run_forked
+from tests.commands import run_script
 from tests.conftest import SAMPLE
 from tests.families import change, make_family, write, write_pointer
 
@@ -60,7 +60,7 @@ def test_a_model_that_cannot_be_used_ends_with_one_message(tmp_path, script, tas
     make(tmp_path / "model")
     places = ["--ckpt_dir", str(tmp_path / "ckpt"), "--feature_cache_dir", str(tmp_path / "cache"), "--data_dir", "data/sample"]
     model = ["--config_file", "auto.json", "--model_name_or_path", str(tmp_path / "model"), "--from_scratch", "true"]
-    done = run_forked(script, "--task", task, *model, *places, "--max_seq_len", "128", "--doc_stride", "32")
+    done = run_script(script, "--task", task, *model, *places, "--max_seq_len", "128", "--doc_stride", "32")
     assert done.returncode == 2, done.stderr
     assert done.stderr.count("error: ") == 1
     assert "Traceback" not in done.stderr
@@ -72,7 +72,7 @@ def test_predict_needs_the_tokenizer_of_a_checkpoint(settings, tmp_path):
     folder = tmp_path / "checkpoint-1"
     new_model(settings(), "classification", {"0": "0", "1": "1"}).save_pretrained(folder)
     write(folder, "settings.json", {"settings": settings().model_dump()})
-    done = run_forked("predict.py", "--checkpoint", str(folder), stdin="좋다\n")
+    done = run_script("predict.py", "--checkpoint", str(folder), stdin="좋다\n")
     assert done.returncode == 2
     assert f"{folder} has no vocab.txt" in done.stderr
     assert done.stdout == ""

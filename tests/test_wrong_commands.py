@@ -8,7 +8,7 @@ import pytest
 from processor import TASKS, tasks_of
 from src.data import SCRIPTS
 from src.settings import Settings
-from tests.commands import run_forked
+from tests.commands import run_script
 
 SAMPLE = ["--data_dir", "data/sample"]
 TINY = ["--config_file", "tiny.json", *SAMPLE]
@@ -36,7 +36,7 @@ MISTAKES = [
 
 @pytest.mark.parametrize(("script", "arguments", "pattern"), MISTAKES, ids=[pattern for *_, pattern in MISTAKES])
 def test_mistakes_end_with_one_message_and_code_2(tmp_path, script, arguments, pattern):
-    done = run_forked(script, *arguments, "--ckpt_dir", str(tmp_path / "ckpt"), "--feature_cache_dir", str(tmp_path))
+    done = run_script(script, *arguments, "--ckpt_dir", str(tmp_path / "ckpt"), "--feature_cache_dir", str(tmp_path))
     assert done.returncode == 2
     assert re.search(pattern, done.stderr, re.DOTALL)
     assert done.stderr.count("error: ") == 1
@@ -52,7 +52,7 @@ def test_a_hub_that_cannot_be_reached_exits_with_code_1(tiny):
 
 
 def test_help_lists_tasks_config_files_and_every_setting():
-    done = run_forked("run_seq_cls.py", "--help")
+    done = run_script("run_seq_cls.py", "--help")
     assert done.returncode == 0
     assert all(f"--{name} " in done.stdout for name in Settings.model_fields)
     assert all(task in done.stdout for task in tasks_of("run_seq_cls.py"))
@@ -71,7 +71,7 @@ def test_printed_settings_are_json_and_nothing_else(command):
 @pytest.mark.parametrize("script", sorted(set(SCRIPTS.values())))
 def test_a_script_of_one_task_does_not_need_its_name(script):
     tasks = [name for name, task in TASKS.items() if task.script == script]
-    done = run_forked(script, "--print_settings")
+    done = run_script(script, "--print_settings")
     if len(tasks) == 1:
         assert json.loads(done.stdout)["task"]["value"] == tasks[0]
     else:

@@ -69,6 +69,7 @@ def test_a_model_to_measure(tmp_path, dropout):
     assert (tmp_path / "base" / "vocab.txt").read_bytes() == (SAMPLE / "tiny-electra" / "vocab.txt").read_bytes()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("flags", [["--case", "korquad"], ["--case", "nsmc", "--scoring"]])
 def test_a_profile(flags):
     done = run_forked("benchmarks/profile_training.py", *MODEL, *flags, "--steps", "1", "--rows", "40")

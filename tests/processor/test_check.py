@@ -1,6 +1,4 @@
 import json
-import subprocess
-import sys
 
 import pytest
 
@@ -10,7 +8,8 @@ from processor.definition import make_task
 from processor.kinds import KINDS
 from processor.readers import DataRow
 from src.errors import DataError
-from tests.conftest import ROOT, SAMPLE, SAMPLED_TASKS
+from tests.commands import run_script
+from tests.conftest import SAMPLE, SAMPLED_TASKS
 
 
 def rows_of(*rows):
@@ -108,8 +107,7 @@ def test_a_malformed_file_exits_with_code_2(tmp_path):
     folder.mkdir()
     (folder / "sts-dev.tsv").write_text("genre\tscore\n")
     (folder / "sts-test.tsv").write_bytes((SAMPLE / "korsts" / "sts-test.tsv").read_bytes())
-    command = [sys.executable, "-m", "processor.download", "korsts", "--check", "--data_dir", str(tmp_path)]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    done = run_script("processor.download", "korsts", "--check", "--data_dir", str(tmp_path))
     assert done.returncode == 2
     assert "sts-dev.tsv, line 1: found the header" in done.stderr
     assert "sts-test.tsv: 100 rows" in done.stdout  # the other files are still checked
@@ -129,7 +127,7 @@ def own_task(tmp_path, **files):
 
 
 def check(*arguments):
-    return subprocess.run([sys.executable, "-m", "processor.check", *arguments], cwd=ROOT, capture_output=True, text=True)
+    return run_script("processor.check", *arguments)
 
 
 def test_checks_own_files(tmp_path):

@@ -3,8 +3,6 @@
 import errno
 import hashlib
 import os
-import subprocess
-import sys
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -16,7 +14,8 @@ from processor import TASKS, download
 from processor.data_files import git_blob
 from src.data import PublishedFile
 from src.errors import EnvironmentFailure
-from tests.conftest import ROOT, SAMPLE, SAMPLED_TASKS
+from tests.commands import run_script
+from tests.conftest import SAMPLE, SAMPLED_TASKS
 
 FILES = ("ratings_train.txt", "ratings_test.txt")
 NAMES = tuple(f"nsmc/{file}" for file in FILES)
@@ -219,9 +218,7 @@ def test_the_default_folder_is_the_default_setting():
 
 
 def run(*arguments):
-    return subprocess.run(
-        [sys.executable, "-m", "processor.download", *map(str, arguments)], cwd=ROOT, capture_output=True, text=True
-    )
+    return run_script("processor.download", *map(str, arguments))
 
 
 def test_lists_files(tmp_path):

@@ -14,7 +14,7 @@ from src.errors import ModelError
 from src.models import load_tokenizer
 from src.pipeline import run_task
 from src.tokenization_hanbert import BUFFER_BYTES, TEXT_BYTES, align, load_hanbert_tokenizer, split_text
-from tests.commands import run_forked
+from tests.commands import run_script
 from tests.families import build_analyser, make_family
 
 needs_gcc = pytest.mark.skipif(not shutil.which("gcc"), reason="needs gcc to build a stand-in for HanBERT's native analyser")
@@ -191,7 +191,7 @@ def test_runs_and_predictions_require_the_flag(settings, folder, tmp_path, monke
         patch.setattr(sys, "argv", [*arguments, "--output", str(tmp_path / "outputs")])
         with pytest.raises(ModelError, match="--trust_native_code"):
             predict.main()
-    done = run_forked(*arguments, "--trust_native_code")
+    done = run_script(*arguments, "--trust_native_code")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["label"] in TASKS["nsmc"].labels
 

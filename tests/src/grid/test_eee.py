@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.commands import run_forked
+from tests.commands import run_script
 from tests.conftest import ROOT
 from tests.src.grid.helpers import REVISION, finished
 
@@ -16,7 +16,7 @@ MTIME = 1_700_000_000  # 2023-11-14T22:13:20 UTC
 
 
 def records(tmp_path, *flags):
-    done = run_forked("run_benchmark.py", "report", "--format", "eee", "--ckpt_dir", str(tmp_path), *flags)
+    done = run_script("run_benchmark.py", "report", "--format", "eee", "--ckpt_dir", str(tmp_path), *flags)
     assert done.returncode == 0, done.stderr
     found = (tmp_path / "benchmark" / "eee").rglob("*.json")
     return {str(path.relative_to(tmp_path / "benchmark" / "eee").parent): json.loads(path.read_text()) for path in found}
@@ -99,14 +99,14 @@ def test_a_report_replaces_earlier_records_and_ignores_them(tmp_path):
 @pytest.mark.parametrize("name", ["..", "a/b", ""])
 def test_an_organization_must_name_a_folder(tmp_path, name):
     finished(tmp_path, "tiny")
-    done = run_forked("run_benchmark.py", "report", "--format", "eee", "--ckpt_dir", str(tmp_path), "--organization", name)
+    done = run_script("run_benchmark.py", "report", "--format", "eee", "--ckpt_dir", str(tmp_path), "--organization", name)
     assert done.returncode == 2 and "--organization" in done.stderr
 
 
 @pytest.mark.parametrize("flag", [("--organization", "Lab"), ("--relationship", "first_party")])
 def test_who_made_the_runs_is_for_records_only(tmp_path, flag):
     finished(tmp_path, "tiny")
-    done = run_forked("run_benchmark.py", "report", "--ckpt_dir", str(tmp_path), *flag)
+    done = run_script("run_benchmark.py", "report", "--ckpt_dir", str(tmp_path), *flag)
     assert done.returncode == 2 and "--format eee" in done.stderr
     assert not (tmp_path / "benchmark" / "results.md").exists()
 

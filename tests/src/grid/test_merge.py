@@ -7,7 +7,7 @@ import pytest
 
 from processor import TASKS
 from src.grid.merge import folders_to_read, read_grids
-from tests.commands import run_forked
+from tests.commands import run_script
 from tests.src.grid.helpers import finished, predictions
 
 BY_BOTH = {"text": ["a", "b", "c", "d"], "label": [0, 1, 0, 1], "prediction": [0, 1, 0, 0]}
@@ -25,7 +25,7 @@ def grids(tmp_path):
 
 
 def report(*flags):
-    return run_forked("run_benchmark.py", "report", "--published", "none", *map(str, flags))
+    return run_script("run_benchmark.py", "report", "--published", "none", *map(str, flags))
 
 
 def row(folder, model="tiny"):
@@ -98,6 +98,6 @@ def test_models_of_two_folders_are_compared(tmp_path):
     predictions(finished(tmp_path / "mine", "tiny", score=75.0), BY_BOTH)
     predictions(finished(tmp_path / "yours", "kobert", score=75.0), BY_BOTH)
     flags = ["--ckpt_dir", str(tmp_path / "mine"), "--merge", str(tmp_path / "yours")]
-    done = run_forked("run_benchmark.py", "compare", "tiny", "kobert", *flags)
+    done = run_script("run_benchmark.py", "compare", "tiny", "kobert", *flags)
     assert done.returncode == 0, done.stderr
     assert "| nsmc | acc | 75.00 | 75.00 | +0.00 |" in done.stdout
