@@ -1,7 +1,6 @@
 """A tokenizer with ids that can be checked by hand, and the path of a test's file."""
 
 import pytest
-from transformers import BertTokenizer
 
 
 @pytest.fixture
@@ -10,6 +9,8 @@ def tokenizer(tmp_path):
     (tmp_path / "vocab.txt").write_text(
         "\n".join(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcde", *(f"##{c}" for c in "abcde")])
     )
+    from transformers import BertTokenizer
+
     return BertTokenizer.from_pretrained(tmp_path, do_lower_case=False)
 
 

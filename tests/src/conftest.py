@@ -2,7 +2,6 @@ import shutil
 
 import pytest
 
-from src.models import new_model
 from tests.conftest import SAMPLE
 
 
@@ -15,6 +14,8 @@ def folder(tmp_path):
 @pytest.fixture
 def classifier(settings):
     """classifier() returns a new classifier with random weights, classifier(folder) with the encoder in `folder`."""
+
+    from src.models import new_model  # imports torch, which takes seconds that other tests need not wait
 
     def make(folder=None):
         changes = {} if folder is None else {"model_name_or_path": folder, "from_scratch": False}

@@ -238,7 +238,8 @@ def test_rejects_truncated_weights(hub, connect, settings):
         load_from_hub(settings)
 
 
-def test_a_broken_transfer_is_repeated_by_the_next_run(hub, connect, settings):
+def test_a_broken_transfer_is_repeated_by_the_next_run(hub, connect, settings, monkeypatch):
+    monkeypatch.setattr(time, "sleep", lambda seconds: None)  # huggingface_hub waits before it tries again
     hub.broken = {"pytorch_model.bin"}
     connect(hub.url)
     with pytest.raises(EnvironmentFailure, match=r"'org/model' .* not in the cache"):
