@@ -18,7 +18,7 @@ CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```bash\n(.*?)```", CONTRIBUTING, re.DOTALL)
 LINES = [line.split("#")[0].strip() for block in BLOCKS for line in block.replace("\\\n", " ").splitlines()]
 COMMANDS = [line for line in LINES if re.match(r"python3 (?!-m pytest)", line)]
-TESTS = [line.removeprefix("python3 -m pytest").strip() for line in LINES if "pytest" in line]
+TESTS = [line.removeprefix("python3 -m pytest -x ").strip() for line in LINES if "pytest" in line]
 MAKE = [line.removeprefix("make ") for line in LINES if line.startswith("make ")]
 FORMS = sorted((ROOT / ".github" / "ISSUE_TEMPLATE").glob("*.yml"))
 
@@ -79,7 +79,7 @@ def test_what_contributing_names_exists():
     assert MAKE and set(MAKE) <= set(targets)
     assert set(LINES) - {*COMMANDS, ""} == {
         *(f"make {target}" for target in MAKE),
-        *(f"python3 -m pytest {test}".strip() for test in TESTS),
+        *(f"python3 -m pytest -x {test}" for test in TESTS),
         "source .venv/bin/activate",
     }
     assert METRICS and HEADS.keys() == USES.keys()  # the tables that it names, each with a row per kind
