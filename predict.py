@@ -8,15 +8,15 @@ from pathlib import Path
 
 import numpy as np
 
-from processor import TASKS
-from processor.definition import make_task
+from processor.definition import find_task
 from processor.kinds import KINDS
-from src.cli import Parser, run_command
-from src.data import Features, Task
-from src.errors import CheckpointError, ConfigError, NumbersError
-from src.predict_csv import LINE, CsvInput, is_csv, open_csv, open_csv_output
-from src.predict_lines import open_lines, open_output, parse_lines, predict_rows, write_json
-from src.run_files import SETTINGS, read_definition, read_settings
+from src.common.cli import Parser, run_command
+from src.common.errors import ConfigError, NumbersError
+from src.data.features import Features
+from src.data.task import Task
+from src.predict.csv import LINE, CsvInput, is_csv, open_csv, open_csv_output
+from src.predict.lines import open_lines, open_output, parse_lines, predict_rows, write_json
+from src.runs.files import SETTINGS, read_definition, read_settings
 
 EPILOG = """
 An input is a line; its keys depend on the task of the checkpoint:
@@ -31,15 +31,6 @@ A result is a line, in the order of the inputs: label (or labels) and probabilit
 end (characters of the context) and score. For an invalid line it is {"line": its number, "error": reason}. In a file that ends
 with .csv, results are columns after those of the input.
 """
-
-
-def find_task(name: str, checkpoint: Path) -> Task:
-    """Return the task of a checkpoint. Raises CheckpointError if it is unknown, ConfigError if its definition is damaged."""
-    if definition := read_definition(checkpoint):
-        return make_task(name, definition, str(checkpoint / SETTINGS))
-    if name not in TASKS:
-        raise CheckpointError(f"{checkpoint}: unknown task {name!r}; tasks are {', '.join(TASKS)}.")
-    return TASKS[name]
 
 
 @contextmanager
@@ -73,7 +64,7 @@ def main() -> None:
     given = parser.parse_args()
     trust = {"trust_native_code": given.trust_native_code, "trust_remote_code": given.trust_remote_code}
     settings = read_settings(given.checkpoint).model_copy(update=trust)
-    task = find_task(settings.task, given.checkpoint)
+    task = find_task(settings.task, read_definition(given.checkpoint), str(given.checkpoint / SETTINGS))
 
     code = KINDS[task.kind]
     with ExitStack() as stack:
@@ -83,8 +74,8 @@ def main() -> None:
         else:
             write = write_json(stack.enter_context(open_output(given.output)))
 
-        from src.evaluate import predict
-        from src.finetune import load_checkpoint
+        from src.training.evaluate import predict
+        from src.training.finetune import load_checkpoint
 
         tokenizer, task_model = load_checkpoint(settings, task, given.checkpoint)
 
@@ -98,4 +89,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_command(main, one_process=True)
+    run_command(main)

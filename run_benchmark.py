@@ -8,33 +8,32 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from processor import TASKS
-from processor.definition import read_task_file, read_tasks, recorded_tasks
+from processor.definition import TASKS, read_task_file, read_tasks, recorded_tasks
 from processor.download import find_files
 from processor.own_task import FLAGS
-from src.cli import Parser, run_command
-from src.command_line import config_dir_of, parse_command_line
-from src.data import Task
-from src.errors import ConfigError, list_problems
-from src.grid.cells import GRID, FindFiles, make_cells, split_list
-from src.grid.compare import compare, format_comparisons
-from src.grid.eee import RELATIONSHIPS, Evaluator
-from src.grid.merge import folders_to_read
-from src.grid.published import SHOWN, Published
-from src.grid.record import VIEWS
-from src.grid.report import write_report
+from src.common.cli import Parser, run_command
+from src.common.errors import ConfigError, list_problems
+from src.data.task import Task
+from src.grid.cells import FindFiles, make_cells, split_list
 from src.grid.schedule import run_grid
-from src.grid.space import read_space
-from src.grid.trials import make_trial_cells
-from src.grid.tuned import FOLDER
-from src.settings import ALIASES, Settings, default_of, is_task_file
-from src.suites import find_tasks
+from src.grid.tune.space import read_space
+from src.grid.tune.trials import make_trial_cells
+from src.report.compare import compare, format_comparisons
+from src.report.eee import RELATIONSHIPS, Evaluator
+from src.report.merge import folders_to_read
+from src.report.published import SHOWN, Published
+from src.report.record import VIEWS
+from src.report.report import write_report
+from src.runs.grid_folder import FOLDER, GRID
+from src.settings.command_line import config_dir_of, parse_command_line
+from src.settings.schema import ALIASES, Settings, default_of, is_task_file
+from src.settings.suites import find_tasks
 
 if TYPE_CHECKING:
     from src.grid.ray_pool import Cluster
 
 ROOT = Path(__file__).resolve().parent
-PUBLISHED = ROOT / "processor" / "published_scores.json"
+PUBLISHED = ROOT / "src" / "report" / "published_scores.json"
 TASKS_HELP = f"""comma-separated names of tasks ({", ".join(TASKS)}, and those of --config_dir), task files (.json) and
 suites; default: all, which means the suite koelectra"""
 WITH_TEXTS_HELP = """show the texts of all tasks in results.html, also of those whose definition does not say that the licence of
@@ -91,6 +90,13 @@ def finder_of(tasks: Mapping[str, Task]) -> FindFiles:
     return lambda settings: find_files(settings, tasks[settings.task])
 
 
+def read_hidden_size(settings: Settings) -> int | None:
+    """Return the hidden size of a model, which may be fetched; None if its config does not tell."""
+    from src.model.files import ModelFiles  # imports torch
+
+    return getattr(ModelFiles.published(settings).load_config(), "hidden_size", None)
+
+
 def run(arguments: argparse.Namespace, rest: list[str]) -> None:
     tasks = tasks_of(arguments, rest)
     cells = make_cells(arguments.models, arguments.tasks, arguments.seeds, rest, tasks, arguments.tuned)
@@ -109,13 +115,13 @@ def tune(arguments: argparse.Namespace, rest: list[str]) -> None:
     tasks = tasks_of(arguments, rest)
     cells = make_trial_cells(arguments.models, arguments.tasks, arguments.seed, arguments.dev_ratio, rest, tasks)
     try:
-        from src.grid.tune import describe_searches, run_searches  # imports Optuna
+        from src.grid.tune.tune import describe_searches, run_searches  # imports Optuna
     except ModuleNotFoundError as error:
         raise ConfigError(f"tune needs Optuna ({error}). Run: pip install -r requirements-tune.txt") from None
     if arguments.dry_run:
         print(describe_searches(cells, space, arguments.trials, tasks))
         return
-    sys.exit(run_searches(cells, space, given, arguments.trials, arguments.devices, tasks, finder_of(tasks)))
+    sys.exit(run_searches(cells, space, given, arguments.trials, arguments.devices, tasks, finder_of(tasks), read_hidden_size))
 
 
 def cluster_of(arguments: argparse.Namespace) -> AbstractContextManager["Cluster | None"]:
@@ -233,4 +239,4 @@ def make_parser() -> Parser:
 
 
 if __name__ == "__main__":
-    run_command(main, one_process=True)
+    run_command(main)

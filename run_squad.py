@@ -6,8 +6,9 @@ from processor.download import find_files
 from processor.kinds import load_split
 from processor.labels import complete_task
 from processor.own_task import read_run
-from src.cli import run_command
+from src.common.cli import run_command
 from src.pipeline import run_task
+from src.training.follower import OTHERS
 
 
 def main() -> None:
@@ -17,4 +18,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_command(main)
+    run_command(main, OTHERS)

@@ -2,10 +2,10 @@
 
 from pathlib import Path
 
-from predict import find_task
-from src.cli import Parser, run_command
-from src.run_files import read_settings
-from src.share import announce, check_name, staged, upload
+from processor.definition import find_task
+from src.common.cli import Parser, run_command
+from src.runs.files import SETTINGS, read_definition, read_settings
+from src.runs.share import announce, check_name, staged, upload
 
 EPILOG = """
 The repository is created if there is none. The token is the one that `hf auth login` has saved, or that of HF_TOKEN.
@@ -19,7 +19,8 @@ def main() -> None:
     parser.add_argument("--private", action="store_true", help="create a private repository")
     parser.add_argument("--dry_run", action="store_true", help="list the files and their sizes, and upload nothing")
     given = parser.parse_args()
-    task = find_task(read_settings(given.checkpoint).task, given.checkpoint)
+    name, definition = read_settings(given.checkpoint).task, read_definition(given.checkpoint)
+    task = find_task(name, definition, str(given.checkpoint / SETTINGS))
     check_name(given.to)
     announce(given.checkpoint, task)
     with staged(given.checkpoint) as folder:
@@ -32,4 +33,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run_command(main, one_process=True)
+    run_command(main)

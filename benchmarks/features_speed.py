@@ -106,12 +106,12 @@ def first_update(folder: Path) -> float:
 def serve(arguments: argparse.Namespace) -> dict[str, float]:
     """Build features, or only tokenize the texts; return rows, seconds and bytes."""
     from benchmarks.machine import process_peak
-    from processor import TASKS
+    from processor.definition import TASKS
     from processor.download import find_files
     from processor.kinds import load_split
     from processor.seq_cls import read_examples
-    from src.config import load_settings
-    from src.models import load_tokenizer
+    from src.model.load import load_tokenizer
+    from src.settings.layers import load_settings
 
     task = TASKS["nsmc"]
     given = {"data_dir": arguments.data_dir, "feature_cache_dir": arguments.cache, "do_lower_case": "false"}
@@ -136,6 +136,6 @@ def serve(arguments: argparse.Namespace) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    from src.cli import run_command
+    from src.common.cli import run_command
 
     run_command(main)

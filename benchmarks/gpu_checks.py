@@ -23,9 +23,9 @@ sys.path.insert(0, str(ROOT))
 import torch
 
 from benchmarks.models import write_model
-from src.cli import run_command
-from src.device_types import choose_type
-from src.run_files import LOG_LINES
+from src.common.cli import run_command
+from src.model.device_types import choose_type
+from src.runs.files import LOG_LINES
 
 UPDATES = 20
 RUN = ["run_seq_cls.py", "--task", "nsmc", "--data_dir", "data/sample", "--from_scratch", "true", "--max_seq_len", "64"]

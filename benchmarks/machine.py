@@ -10,8 +10,8 @@ from typing import Any
 
 import torch
 
-from src.device import device_name
-from src.device_types import choose_type, synchronize
+from src.model.device import device_name
+from src.model.device_types import choose_type, synchronize
 
 
 def describe_machine() -> dict[str, Any]:

@@ -12,7 +12,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from src.cli import run_command
+from src.common.cli import run_command
 
 SAMPLE = ROOT / "data" / "sample" / "tiny-electra" / "vocab.txt"
 VOCABULARY = 35_000  # the number of embeddings of KoELECTRA, however many of them the vocabulary uses

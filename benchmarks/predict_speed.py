@@ -34,16 +34,16 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipe
 
 from benchmarks.machine import describe_machine, print_table
 from benchmarks.turns import Turns, Way, send
-from processor import TASKS
+from processor.definition import TASKS
 from processor.download import find_files
 from processor.kinds import KINDS
 from processor.seq_cls import read_examples
-from src.cli import run_command
-from src.config import load_settings
-from src.device_types import DEVICE_TYPES, choose_type
-from src.evaluate import predict
-from src.finetune import load_checkpoint
-from src.run_files import read_settings
+from src.common.cli import run_command
+from src.model.device_types import DEVICE_TYPES, choose_type
+from src.runs.files import read_settings
+from src.settings.layers import load_settings
+from src.training.evaluate import predict
+from src.training.finetune import load_checkpoint
 
 NAME = "nsmc"
 TASK = TASKS[NAME]

@@ -17,13 +17,13 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from benchmarks.ways import WARM_UP, Case
-from processor import TASKS
-from src.cli import run_command
-from src.device import start_device
-from src.device_types import synchronize
-from src.evaluate import predict
-from src.finetune import wrap_model
-from src.train_state import TrainState
+from processor.definition import TASKS
+from src.common.cli import run_command
+from src.model.device_types import synchronize
+from src.training.evaluate import predict
+from src.training.finetune import wrap_model
+from src.training.start import start_device
+from src.training.state import TrainState
 
 
 def main() -> None:

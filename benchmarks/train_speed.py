@@ -31,9 +31,9 @@ import torch
 from benchmarks.machine import describe_machine, matrix_rate, print_table
 from benchmarks.turns import Turns, Way, send
 from benchmarks.ways import WARM_UP, WAYS, Case
-from processor import TASKS
-from src.cli import run_command
-from src.device_types import choose_type
+from processor.definition import TASKS
+from src.common.cli import run_command
+from src.model.device_types import choose_type
 
 CASES = ("hate-speech", "paws", "naver-ner", "korquad")
 RATIOS = (("d", "a"), ("e", "a"), ("d", "b"), ("e", "c"), ("d", "c"))

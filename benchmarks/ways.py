@@ -18,18 +18,19 @@ from transformers import (
 )
 
 from benchmarks.turns import Turns
-from processor import TASKS
+from processor.definition import TASKS
 from processor.download import find_files
 from processor.kinds import load_split
-from src.batches import Collator, epoch_order, slices
-from src.config import load_settings
-from src.device import start_device
-from src.device_types import DEVICE_TYPES
-from src.finetune import wrap_model
-from src.heads import HEADS, TaskModel
-from src.models import load_tokenizer, new_model, uses_segments
-from src.settings import Settings
-from src.train_state import TrainState
+from src.model.batch import Collator
+from src.model.device_types import DEVICE_TYPES
+from src.model.heads import HEADS, TaskModel
+from src.model.load import load_tokenizer, new_model, uses_segments
+from src.settings.layers import load_settings
+from src.settings.schema import Settings
+from src.training.finetune import wrap_model
+from src.training.order import epoch_order, slices
+from src.training.start import start_device
+from src.training.state import TrainState
 
 WARM_UP = 2  # updates of each way that are not measured
 

@@ -15,14 +15,14 @@ from processor.data_files import describe_files, is_published
 from processor.definition import PROJECT, named_files, read_tasks
 from processor.kinds import KINDS
 from processor.labels import complete_task
-from processor.readers import DataRow
-from src.cli import run_command
-from src.data import Task
-from src.errors import MAX_LINE, ConfigError, DataError, list_problems, shorten
-from src.file_kinds import find_archive, find_stand_in
-from src.hangul import compose
-from src.settings import default_of
-from src.suites import find_tasks
+from processor.readers.tables import DataRow
+from src.common.cli import run_command
+from src.common.errors import MAX_LINE, ConfigError, DataError, list_problems, shorten
+from src.common.file_kinds import find_archive, find_stand_in
+from src.data.hangul import compose
+from src.data.task import Task
+from src.settings.schema import default_of
+from src.settings.suites import find_tasks
 
 OWN_DATA = "Your own data needs a task file: add --print_task to the command that trains on it."
 MAX_CHARACTERS = 2000  # longer texts are reported, unless they are contexts

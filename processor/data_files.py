@@ -4,9 +4,9 @@ import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
-from src.data import DataFile, PublishedFile
-from src.errors import DataError, list_problems
-from src.file_kinds import find_archive, find_stand_in
+from src.common.errors import DataError, list_problems
+from src.common.file_kinds import find_archive, find_stand_in
+from src.data.task import DataFile, PublishedFile
 
 NONE: Mapping[str, PublishedFile] = {}
 

@@ -1,4 +1,4 @@
-"""Read the definitions of tasks: the "definition" in each config/tasks/<task>.json. Its fields are those of src.data.Task."""
+"""Read the definitions of tasks: the "definition" in each config/tasks/<task>.json, with the fields of src.data.task.Task."""
 
 import json
 import logging
@@ -12,12 +12,21 @@ from typing import Any, get_args
 
 from pydantic import ValidationError
 
-from processor.conll import TAG_RULE, find_wrong_tags
-from src.data import Kind, Task
-from src.errors import MAX_PROBLEMS_SHOWN, CheckpointError, ConfigError, brief, did_you_mean, list_problems, quote, quote_json
-from src.files import read_json
-from src.metrics import METRICS
-from src.settings import ALIASES
+from processor.readers.conll import TAG_RULE, find_wrong_tags
+from src.common.errors import (
+    MAX_PROBLEMS_SHOWN,
+    CheckpointError,
+    ConfigError,
+    brief,
+    did_you_mean,
+    list_problems,
+    quote,
+    quote_json,
+)
+from src.common.files import read_json
+from src.data.task import Kind, Task, Tasks
+from src.metrics.metrics import METRICS
+from src.settings.schema import ALIASES
 
 logger = logging.getLogger(__name__)
 
@@ -213,3 +222,23 @@ def _read_folder(folder: Path) -> dict[str, Task]:
         except (ConfigError, OSError) as error:
             logger.warning("%s\nThe task %s is left out.", error, path.stem)
     return tasks
+
+
+TASKS: Tasks = read_tasks()
+
+
+def tasks_of(script: str, tasks: Tasks = TASKS) -> list[str]:
+    """Return the names of the tasks that `script` runs, in the order of the tables."""
+    return [name for name, task in tasks.items() if task.script == script]
+
+
+def find_task(name: str, definition: Mapping[str, Any] | None, place: str) -> Task:
+    """Return the task of a checkpoint, by the definition that it has recorded at `place`, or by its name.
+
+    Raises CheckpointError if it is unknown, ConfigError if its definition is damaged.
+    """
+    if definition:
+        return make_task(name, definition, place)
+    if name not in TASKS:
+        raise CheckpointError(f"{place}: unknown task {name!r}; tasks are {', '.join(TASKS)}.")
+    return TASKS[name]

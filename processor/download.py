@@ -16,12 +16,12 @@ from urllib.parse import urlsplit
 from processor.check import check_tasks
 from processor.data_files import describe_files, git_blob, is_published
 from processor.definition import read_tasks
-from src.cli import run_command
-from src.data import DataFile, PublishedFile, Task, Tasks
-from src.errors import ConfigError, EnvironmentFailure, list_problems
-from src.files import write_bytes
-from src.settings import Settings, default_of
-from src.suites import ALL, find_tasks
+from src.common.cli import run_command
+from src.common.errors import ConfigError, EnvironmentFailure, list_problems
+from src.common.files import write_bytes
+from src.data.task import DataFile, PublishedFile, Task, Tasks
+from src.settings.schema import Settings, default_of
+from src.settings.suites import ALL, find_tasks
 
 logger = logging.getLogger("processor.download")  # __name__ is "__main__" if this file is the command
 

@@ -16,9 +16,10 @@ from typing import Any
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
 
-from processor.readers import format_of
-from src.data import DataFile, Features, Task, Tensors
-from src.files import write_bytes
+from processor.readers.tables import format_of
+from src.common.files import write_bytes
+from src.data.features import Features, Tensors
+from src.data.task import DataFile, Task
 
 logger = logging.getLogger(__name__)
 

@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from src.data import Features, Task
-from src.errors import MAX_REASON, quote_json, shorten
-from src.settings import Settings
+from src.common.errors import MAX_REASON, quote_json, shorten
+from src.data.features import Features
+from src.data.task import Task
+from src.settings.schema import Settings
 
 MOST_LABELS = 30  # in a message
 
@@ -40,7 +41,7 @@ class Inputs(ABC):
 
     @abstractmethod
     def results(self, examples: Sequence[Any], features: Features, outputs: np.ndarray) -> Iterator[dict[str, Any]]:
-        """Yield the result of each example. outputs: what src.evaluate.predict returns for `features`."""
+        """Yield the result of each example. outputs: what src.training.evaluate.predict returns for `features`."""
 
 
 def require_text(name: str, value: Any) -> str:

@@ -7,10 +7,10 @@ from typing import Any
 
 from processor import multi_label, ner, seq_cls, squad, squad_reader
 from processor.inputs import Inputs
-from processor.readers import DataRow
+from processor.readers.tables import DataRow
 from processor.split import Split
-from src.data import DataFile, Kind, Task
-from src.settings import Settings
+from src.data.task import DataFile, Kind, Task
+from src.settings.schema import Settings
 
 
 @dataclass(frozen=True)

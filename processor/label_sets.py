@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from src.data import Task
-from src.errors import did_you_mean, quote
+from src.common.errors import did_you_mean, quote
+from src.data.task import Task
 
 Labels = tuple[str, ...]  # of one row
 

@@ -6,13 +6,13 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from processor.conll import OUTSIDE, TAG_RULE, find_wrong_tags
 from processor.definition import RECORD, make_task
 from processor.kinds import KINDS
-from src.data import DataFile, Task, ends_with_position
-from src.errors import MAX_LINE, DataError, list_problems, quote, shorten
-from src.files import read_json
-from src.hangul import compose
+from processor.readers.conll import OUTSIDE, TAG_RULE, find_wrong_tags
+from src.common.errors import MAX_LINE, DataError, list_problems, quote, shorten
+from src.common.files import read_json
+from src.data.hangul import compose
+from src.data.task import DataFile, Task, ends_with_position
 
 logger = logging.getLogger(__name__)
 

@@ -11,8 +11,9 @@ from processor.label_sets import write_labels
 from processor.seq_cls import SequenceInputs, SequencePredictions, SequenceSplit
 from processor.seq_features import SequenceExample
 from processor.split import NO_SCORES, stratified_split
-from src.data import Features, Scores
-from src.errors import CheckpointError
+from src.common.errors import CheckpointError
+from src.data.features import Features
+from src.data.task import Scores
 
 logger = logging.getLogger(__name__)
 

@@ -12,13 +12,14 @@ import numpy as np
 
 from processor.features import Frame
 from processor.inputs import Inputs, one_of, require_label, require_text
-from processor.readers import DataRow, read_records
+from processor.readers.tables import DataRow, read_records
 from processor.split import NO_SCORES, Split, stratified_split, tsv_line
-from src.data import IGNORE_INDEX, Features, Scores, Task, Tensors
-from src.errors import DataError, list_problems, quote, quote_json
-from src.hangul import compose_rows
-from src.metrics import METRICS, entity_report
-from src.settings import Settings
+from src.common.errors import DataError, list_problems, quote, quote_json
+from src.data.features import IGNORE_INDEX, Features, Tensors
+from src.data.hangul import compose_rows
+from src.data.task import Scores, Task
+from src.metrics.metrics import METRICS, entity_report
+from src.settings.schema import Settings
 
 logger = logging.getLogger(__name__)
 

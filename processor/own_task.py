@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from processor.definition import PROJECT, make_task, read_content, read_task_file, read_tasks
-from src.cli import Parser
-from src.config import load_settings
-from src.data import SCRIPTS, Task, Tasks
-from src.errors import ConfigError, list_problems, quote
-from src.metrics import METRICS
-from src.settings import (
+from src.common.cli import Parser
+from src.common.errors import ConfigError, list_problems, quote
+from src.data.task import SCRIPTS, Task, Tasks
+from src.metrics.metrics import METRICS
+from src.settings.layers import load_settings
+from src.settings.schema import (
     COMMAND_LINE,
     COMMAND_LINE_ONLY,
     DATA_FILES,
@@ -111,7 +111,7 @@ def read_run(argv: Sequence[str], script: str, default_task: str = "") -> tuple[
     """Return the settings and the task of a command line of `script`.
 
     Prints and exits with code 0 on --help, --print_settings and --print_task. Raises ConfigError, see `read_command` and
-    src.config.load_settings.
+    src.settings.layers.load_settings.
     """
     command = read_command(argv, script, default_task)
     settings = load_settings(command.argv, script=script, tasks=command.tasks, default_task=default_task, other_flags=FLAGS)

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from processor.features import Frame
-from src.data import Features
-from src.errors import DataError
+from src.common.errors import DataError
+from src.data.features import Features
 
 logger = logging.getLogger(__name__)
 

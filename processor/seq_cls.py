@@ -11,13 +11,14 @@ import numpy as np
 
 from processor.inputs import Inputs, one_of, require_label, require_text
 from processor.label_sets import Labels, read_label_set
-from processor.readers import DataRow, read_records
+from processor.readers.tables import DataRow, read_records
 from processor.seq_features import SequenceExample, encode
 from processor.split import NO_SCORES, Split, softmax, stratified_split, tsv_line
-from src.data import Features, Scores, Task
-from src.errors import DataError, list_problems, quote
-from src.metrics import METRICS
-from src.settings import Settings
+from src.common.errors import DataError, list_problems, quote
+from src.data.features import Features
+from src.data.task import Scores, Task
+from src.metrics.metrics import METRICS
+from src.settings.schema import Settings
 
 logger = logging.getLogger(__name__)
 

@@ -10,8 +10,9 @@ import numpy as np
 
 from processor.features import Frame, one_ahead
 from processor.label_sets import Labels, encode_labels
-from src.data import Task, Tensors
-from src.hangul import compose_rows
+from src.data.features import Tensors
+from src.data.hangul import compose_rows
+from src.data.task import Task
 
 ROWS_PER_CALL = 4096  # enough to keep the tokenizer's threads busy, few enough to keep its Python lists small
 

@@ -13,9 +13,10 @@ import numpy as np
 from processor.data_files import describe_files
 from processor.features import Frame, cached_features, fingerprint
 from processor.quality import Figures, measure, require_content, warnings_of
-from src.data import DataFile, Features, Scores, Task
-from src.errors import ConfigError, DataError, quote
-from src.settings import Settings
+from src.common.errors import ConfigError, DataError, quote
+from src.data.features import Features
+from src.data.task import DataFile, Scores, Task
+from src.settings.schema import Settings
 
 logger = logging.getLogger(__name__)
 
@@ -141,7 +142,7 @@ class Split(ABC):
 
     @abstractmethod
     def decode(self, outputs: np.ndarray, dev: Scores = NO_SCORES) -> Any:
-        """Return the predictions in a model's outputs, see src.evaluate.predict.
+        """Return the predictions in a model's outputs, see src.training.evaluate.predict.
 
         dev: the scores of the same weights on dev, for what is chosen there.
         """

@@ -15,10 +15,11 @@ from processor.split import HOLD_OUT_SEED, NO_SCORES, Split
 from processor.squad_answers import Candidate, SpanText, find_answers, legacy_text, probabilities
 from processor.squad_reader import SquadQuestion, read_questions, usable
 from processor.squad_windows import SquadExample, encode, require_overlap
-from src.data import MAX_CONTEXT, DataFile, Features, Scores, Task
-from src.errors import ConfigError
-from src.metrics import METRICS
-from src.settings import Settings
+from src.common.errors import ConfigError
+from src.data.features import MAX_CONTEXT, Features
+from src.data.task import DataFile, Scores, Task
+from src.metrics.metrics import METRICS
+from src.settings.schema import Settings
 
 logger = logging.getLogger(__name__)
 
@@ -96,7 +97,7 @@ class SquadSplit(Split):
         return None
 
     def decode(self, outputs: np.ndarray, dev: Scores = NO_SCORES) -> list[list[Candidate]]:
-        """Return the candidates for every question, best first. outputs: float32 [n, k, 4], see src.heads.best_spans."""
+        """Return the candidates for every question, best first. outputs: float32 [n, k, 4], see src.model.heads.best_spans."""
         contexts = [question.example.context for question in self.examples]
         return find_answers(contexts, self.features.tensors, outputs, self.settings.n_best_size, self.span_text)
 

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from processor.split import softmax
-from src.data import Tensors
-from src.hangul import compose
+from src.data.features import Tensors
+from src.data.hangul import compose
 
 SpanText = Callable[[str, int, int, Sequence[int]], str]  # context, start, end, token ids of a span -> answer
 
@@ -34,7 +34,7 @@ def find_answers(
     """Return for every question at most `n_best` candidates with different texts, best first, from the spans of its windows.
 
     contexts: one per question. tensors: those of the windows, see Features. spans: float32 [n, k, 4], the first and last token
-    in the window and their logits, -inf for no span; see src.heads.best_spans. span_text: None for the span's characters.
+    in the window and their logits, -inf for no span; see src.model.heads.best_spans. span_text: None for the span's characters.
     """
     first_windows = np.searchsorted(tensors["example_index"], np.arange(len(contexts) + 1))
     answers = []

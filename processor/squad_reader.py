@@ -7,12 +7,12 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from processor.readers import DataRow
-from processor.records import load_json
+from processor.readers.records import load_json
+from processor.readers.tables import DataRow
+from processor.readers.text_files import UTF_8, read_text
 from processor.squad_windows import SquadExample
-from processor.text_files import UTF_8, read_text
-from src.data import Task
-from src.errors import DataError, list_problems, quote
+from src.common.errors import DataError, list_problems, quote
+from src.data.task import Task
 
 logger = logging.getLogger(__name__)
 

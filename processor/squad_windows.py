@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from processor.features import Frame
-from src.data import IN_CONTEXT, MAX_CONTEXT, Tensors
-from src.errors import ConfigError
-from src.hangul import compose, places_in
-from src.settings import Settings
+from src.common.errors import ConfigError
+from src.data.features import IN_CONTEXT, MAX_CONTEXT, Tensors
+from src.data.hangul import compose, places_in
+from src.settings.schema import Settings
 
 CONTEXTS_PER_CALL = 512
 NOWHERE = (-1, -1)
@@ -30,7 +30,7 @@ class SquadExample:
 class Tokens:
     """The N tokens of a context: `ids`, and the characters [start, end) of each in the context; all int32 [N].
 
-    decomposed: whether the context has decomposed Hangul, see src.hangul.
+    decomposed: whether the context has decomposed Hangul, see src.data.hangul.
     """
 
     ids: np.ndarray

@@ -1,6 +1,1 @@
-"""Settings, models, the training loop and results. Nothing here knows a task by name."""
-
-import os
-
-# Operators that Apple's GPUs lack run on the CPU. PyTorch reads it when it is imported.
-os.environ.setdefault("PYTORCH_ENABLE_MPS_FALLBACK", "1")
+"""The benchmark. Nothing here knows a task or a model by its name."""

@@ -4,10 +4,10 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from src.data import DataFile, Split, Task
-from src.run_folder import RunFolder
-from src.run_status import find_run
-from src.settings import Settings
+from src.data.task import DataFile, Split, Task
+from src.runs.folder import RunFolder
+from src.runs.status import find_run
+from src.settings.schema import Settings
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ def run_task(
     if not settings.features_only:
         print(run.report())
         if settings.html_report:
-            from src.grid.pages import write_run_page
+            from src.report.pages import write_run_page
 
             write_run_page(run.folder, task, with_texts=settings.html_report == "with_texts")
 
@@ -47,7 +47,7 @@ def run_task(
 def _complete(run: RunFolder, task: Task, files: Mapping[str, DataFile], load_split: LoadSplit) -> None:
     """Do what is left to do of a run."""
     # Imported here, so that errors in arguments and files are reported at once: importing torch takes seconds.
-    from src.finetune import prepare, train_and_score
+    from src.training.finetune import prepare, train_and_score
 
     settings = run.settings
     components = prepare(run, task)

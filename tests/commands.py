@@ -19,7 +19,7 @@ from pathlib import Path
 import pytest
 
 from processor.definition import read_tasks
-from src.progress import log_once
+from src.common.log import log_once
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -6,8 +6,8 @@ import shutil
 
 import pytest
 
-from processor import TASKS
-from src.cli import limit_spinning
+from processor.definition import TASKS
+from src.common.cli import prepare_torch
 from tests.commands import ROOT, run_command, run_script
 
 SAMPLE = ROOT / "data" / "sample"
@@ -17,7 +17,7 @@ SHARED = ROOT.parent / "shared"  # real data and reference outputs, next to the 
 
 # Two test processes on two cores: more threads would slow each other down.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-limit_spinning()
+prepare_torch()
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.fsync = lambda descriptor: None  # no test pulls the plug, and waiting for the disk takes a tenth of the time
 
@@ -91,7 +91,7 @@ def trained(_trained_runs, tmp_path):
 @pytest.fixture
 def settings(tmp_path):
     """settings(max_steps=5) returns the settings of nsmc on the sample with the tiny model, with these changes."""
-    from src.config import load_settings
+    from src.settings.layers import load_settings
 
     def make(task="nsmc", **changes):
         given = {

@@ -108,7 +108,8 @@ class Runner:
 
 def watch(work: Path, notify) -> None:
     """Call notify("change") before every change of a file under `work`, and notify("check") at every check for a signal."""
-    from src import signals, state_file
+    from src.common import signals
+    from src.training import state_file
 
     check = signals.check
 
@@ -158,7 +159,7 @@ def main() -> None:
     os.chdir(ROOT)
     sys.path.insert(0, str(ROOT))
     runner, rng = Runner(Path(work), script, arguments), random.Random(int(seed))
-    for name in ("src.finetune", "sklearn.metrics", "scipy.stats", "seqeval.metrics", script.removesuffix(".py")):
+    for name in ("src.training.finetune", "sklearn.metrics", "scipy.stats", "seqeval.metrics", script.removesuffix(".py")):
         importlib.import_module(name)
     importlib.import_module("transformers.models.electra.modeling_electra")
     changes, checks, seconds = runner.count()

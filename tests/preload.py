@@ -12,17 +12,17 @@ import transformers.models.electra.modeling_electra  # noqa: F401
 import processor.download
 import processor.kinds
 import processor.own_task  # noqa: F401
-import src.card
-import src.finetune
-import src.follow
-import src.grid.compare
-import src.grid.html
-import src.grid.pages
-import src.grid.report
 import src.grid.schedule
 import src.pipeline
-import src.predict_csv
-import src.predict_lines
-import src.train
+import src.predict.csv
+import src.predict.lines
+import src.report.compare
+import src.report.html
+import src.report.pages
+import src.report.report
+import src.runs.card
+import src.training.finetune
+import src.training.follower
+import src.training.loop
 
-src.grid.html.vega()  # bundling it takes seconds, which each report would spend
+src.report.html.vega()  # bundling it takes seconds, which each report would spend

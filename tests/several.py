@@ -4,7 +4,7 @@ import json
 import re
 import shutil
 
-from processor import TASKS
+from processor.definition import TASKS
 from tests.commands import run_ranks
 from tests.conftest import SAMPLE
 

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from hypothesis import strategies as st
 
-from processor import TASKS
 from processor.data_files import describe_files
+from processor.definition import TASKS
 from processor.kinds import load_split
-from src.errors import BenchmarkError, DataError
-from src.models import load_checkpoint_model, load_tokenizer, new_model
+from src.common.errors import BenchmarkError, DataError
+from src.model.load import load_checkpoint_model, load_tokenizer, new_model
 from tests.conftest import SAMPLE
 from tests.generated import VALUES, check_generated, damaged, few_or_many, places_in, replaced
 

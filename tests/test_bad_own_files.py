@@ -15,9 +15,9 @@ from processor.data_files import describe_files
 from processor.definition import make_task
 from processor.kinds import load_split
 from processor.labels import complete_task
-from src.data import SCRIPTS
-from src.errors import DataError
-from src.models import load_tokenizer
+from src.common.errors import DataError
+from src.data.task import SCRIPTS
+from src.model.load import load_tokenizer
 from tests.commands import run_script
 from tests.conftest import SAMPLE
 from tests.generated import VALUES, check_generated, damaged, few_or_many, places_in, replaced

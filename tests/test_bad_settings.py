@@ -5,12 +5,12 @@ import json
 import pytest
 from hypothesis import strategies as st
 
-from processor import TASKS
+from processor.definition import TASKS
 from processor.own_task import FLAGS, read_command
-from src.aliases import PRECISIONS
-from src.config import load_settings
-from src.errors import ConfigError
-from src.settings import Settings
+from src.common.errors import ConfigError
+from src.settings.aliases import PRECISIONS
+from src.settings.layers import load_settings
+from src.settings.schema import Settings
 from tests.conftest import ROOT
 from tests.generated import VALUES, check_generated, few_or_many
 

@@ -6,10 +6,10 @@ import unicodedata
 import numpy as np
 import pytest
 
-from processor import TASKS
 from processor.data_files import describe_files
+from processor.definition import TASKS
 from processor.kinds import KINDS, load_split
-from src.models import load_tokenizer
+from src.model.load import load_tokenizer
 from tests.commands import run_script
 from tests.conftest import SAMPLE
 

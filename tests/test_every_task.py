@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from processor import TASKS
+from processor.definition import TASKS
 from tests.commands import run_script
 from tests.conftest import SAMPLED_TASKS
 

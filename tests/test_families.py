@@ -5,15 +5,15 @@ import shutil
 import numpy as np
 import pytest
 
-from processor import TASKS
 from processor.data_files import describe_files
+from processor.definition import TASKS
 from processor.download import find_files
 from processor.kinds import load_split
-from src.evaluate import predict
-from src.finetune import load_checkpoint
-from src.models import load_tokenizer
+from src.model.load import load_tokenizer
 from src.pipeline import run_task
-from src.run_files import read_settings
+from src.runs.files import read_settings
+from src.training.evaluate import predict
+from src.training.finetune import load_checkpoint
 from tests.conftest import SAMPLED_TASKS
 from tests.families import FAMILIES, make_family
 

@@ -5,9 +5,9 @@ import json
 import numpy as np
 import pytest
 
-from processor import TASKS
-from src.config import load_settings
-from src.metrics import METRICS
+from processor.definition import TASKS
+from src.metrics.metrics import METRICS
+from src.settings.layers import load_settings
 from tests.commands import run_script
 from tests.conftest import ROOT
 

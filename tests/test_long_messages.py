@@ -4,13 +4,12 @@ import json
 
 import pytest
 
-from processor import TASKS
 from processor.data_files import describe_files
-from processor.definition import make_task
+from processor.definition import TASKS, make_task
 from processor.kinds import KINDS
 from processor.labels import complete_task
-from src.config import load_settings
-from src.errors import BenchmarkError, ConfigError, DataError
+from src.common.errors import BenchmarkError, ConfigError, DataError
+from src.settings.layers import load_settings
 from tests.conftest import ROOT
 from tests.processor.helpers import corpus, question
 

@@ -10,7 +10,7 @@ from tests.conftest import ROOT
 
 ADDITIONS = '''
 import numpy as np
-from src.metrics import METRICS, Metric
+from src.metrics.metrics import METRICS, Metric
 
 
 def mcc(labels, preds):

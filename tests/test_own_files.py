@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from src.data import SCRIPTS
+from src.data.task import SCRIPTS
 from tests.commands import run_script
 from tests.conftest import SAMPLE
 

@@ -7,10 +7,10 @@ import shutil
 import pytest
 import yaml
 
-from src.card import USES
-from src.heads import HEADS
-from src.metrics import METRICS
-from src.version import VERSION
+from src.common.version import VERSION
+from src.metrics.metrics import METRICS
+from src.model.heads import HEADS
+from src.runs.card import USES
 from tests.commands import run_command, run_script
 from tests.conftest import ROOT
 

@@ -11,8 +11,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from src.errors import CheckpointError
-from src.files import hold
+from src.common.errors import CheckpointError
+from src.common.files import hold
 from tests.conftest import ROOT
 
 CHECKOUT = ("src", "processor", "config", "data/sample", *(path.name for path in ROOT.glob("*.py")))

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from processor import TASKS
+from processor.definition import TASKS
 from tests.commands import fork_cells, run_forked, run_script
 from tests.conftest import ROOT
 

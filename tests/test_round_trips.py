@@ -8,10 +8,10 @@ import pytest
 from hypothesis import strategies as st
 from pyarrow import parquet
 
-from processor.readers import read_records
-from src.errors import DataError
+from processor.readers.tables import read_records
+from src.common.errors import DataError
 from tests.generated import check_generated, few_or_many
-from tests.processor.test_readers import task_of
+from tests.processor.readers.test_tables import task_of
 
 CHARACTERS = [
     '"', "'", ",", "\t", "\n", "\r", "\r\n", "\0", "\ufeff", "\x85", "\u2028", "\xa0", "\u3000", *"\x1c\x1d\x1e\x1f", "#", "[",

@@ -13,10 +13,10 @@ import time
 import pytest
 
 import run_benchmark
-from processor import TASKS
-from src.errors import BenchmarkError
+from processor.definition import TASKS
+from src.common.errors import BenchmarkError
 from src.grid.cells import make_cells
-from src.grid.read_runs import read_grid
+from src.report.read_runs import read_grid
 from tests.commands import Forked, fork_cells, run_forked, run_script
 from tests.conftest import ROOT, SAMPLE
 

@@ -7,7 +7,7 @@ import time
 import pytest
 import torch
 
-from processor import TASKS, tasks_of
+from processor.definition import TASKS, tasks_of
 from tests.commands import Forked, run_command, run_script
 from tests.conftest import ROOT, SAMPLE, SAMPLED_TASKS
 

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from processor import TASKS, tasks_of
+from processor.definition import TASKS, tasks_of
 from processor.ner import read_sentences
 from processor.seq_cls import read_examples
 from tests.conftest import ROOT, SAMPLE, SAMPLED_TASKS

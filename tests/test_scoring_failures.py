@@ -5,15 +5,15 @@ import json
 
 import pytest
 
-from processor import TASKS
 from processor.data_files import describe_files
+from processor.definition import TASKS
 from processor.kinds import KINDS, load_split
 from processor.squad import SquadSplit
-from src import metrics
-from src.errors import ScoringError
-from src.files import read_facts
+from src.common.errors import ScoringError
+from src.common.files import read_facts
+from src.metrics import metrics
 from src.pipeline import run_task
-from src.train_state import TrainState
+from src.training.state import TrainState
 
 TASK_OF_KIND = {
     "classification": "nsmc",

@@ -42,7 +42,7 @@ def assert_equal_runs(one, other):
 
 def record_tokens(folder, rank):
     """Write the number of tokens that this rank trains on in every update to a file."""
-    from src import train_state
+    from src.training import state as train_state
 
     accumulate = train_state.accumulate
 
@@ -96,7 +96,7 @@ def test_several_processes_compute_what_one_does(run, tmp_path, case):
 
 def at_step(step, action):
     """Call `action` before the update that leads to `step`."""
-    from src.train_state import TrainState
+    from src.training.state import TrainState
 
     next_rows = TrainState._next_rows
 
@@ -128,7 +128,7 @@ def kill_leader(rank):
 
 def terminate_in_scoring(rank):
     """The leader gets a signal while it predicts, at a step that is not saved."""
-    from src import evaluate
+    from src.training import evaluate
 
     predict_rows = evaluate._predict_rows
 
@@ -221,7 +221,7 @@ def test_a_failing_process_ends_all_with_one_message(run):
 
 
 def fill_memory_of_second(rank):
-    from src import train_state
+    from src.training import state as train_state
 
     accumulate, calls = train_state.accumulate, []
 

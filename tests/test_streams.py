@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from src.cli import run_command as run_main
+from src.common.cli import run_command as run_main
 from tests.commands import ROOT
 
 TINY = ["--task", "nsmc", "--config_file", "tiny.json", "--data_dir", "data/sample", "--max_steps", "2"]

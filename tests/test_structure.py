@@ -5,19 +5,27 @@ from pathlib import Path
 
 import pytest
 
-from processor import TASKS
+from processor.definition import TASKS
 from tests.conftest import ROOT
 
 FOLDERS = ("processor", "src", "benchmarks", "tools")
 FILES = [path for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*.py"))] + sorted(ROOT.glob("*.py"))
-# Folder -> what its files may import of the project; the commands at the top level may import everything.
+# Package -> the packages that it may import. The commands at the top level, pipeline.py and the benchmarks may import everything.
+LOW = ["src.settings", "src.metrics", "src.data", "src.common"]
 ALLOWED = {
-    "processor": {
-        "processor", "src.data", "src.errors", "src.file_kinds", "src.files", "src.hangul", "src.settings", "src.metrics",
-        "src.cli", "src.config", "src.progress", "src.suites",
-    },
-    "src": {"src"},
-}  # fmt: skip
+    "src.common": [],
+    "src.data": [],
+    "src.settings": ["src.data", "src.common"],
+    "src.metrics": ["src.data"],
+    "src.model": ["src.settings", "src.data", "src.common"],
+    "src.runs": LOW,
+    "processor": LOW,
+    "src.training": ["src.model", "src.runs", *LOW],
+    "src.report": ["src.runs", *LOW],
+    "src.predict": ["src.training", "processor", "src.model", "src.runs", *LOW],
+    "src.grid": ["src.report", "src.runs", *LOW],
+}
+MAX_FLOORS = 7
 MAX_LINES = 300
 
 
@@ -41,11 +49,40 @@ def imports_of(path: Path) -> set[str]:
     return found & MODULES.keys()
 
 
-@pytest.mark.parametrize("path", [path for path in FILES if path.parent != ROOT], ids=module_of)
-def test_imports_go_one_way(path):
-    allowed = ALLOWED.get(path.relative_to(ROOT).parts[0], {"benchmarks", "processor", "src"})
-    for name in imports_of(path):
-        assert any(name == prefix or name.startswith(f"{prefix}.") for prefix in allowed), f"imports {name}"
+def package_of(module: str) -> str:
+    return next((package for package in ALLOWED if module == package or module.startswith(f"{package}.")), "")
+
+
+def test_a_package_imports_only_what_its_row_allows():
+    wrong = {}
+    for module, path in MODULES.items():
+        if package := package_of(module):
+            allowed = {package, *ALLOWED[package]}
+            if others := {name for name in imports_of(path) if package_of(name) not in allowed}:
+                wrong[module] = others
+    assert wrong == {}
+
+
+def test_packages_stand_on_few_floors():
+    def floor(package):
+        return 1 + max(map(floor, ALLOWED[package]), default=0)
+
+    assert max(map(floor, ALLOWED)) + 1 <= MAX_FLOORS  # the commands stand on top
+
+
+def test_src_holds_packages_that_say_what_they_are():
+    """In one sentence, and without importing anything."""
+    assert [path.name for path in (ROOT / "src").glob("*.py")] == ["__init__.py", "pipeline.py"]
+    for package in [path for path in FILES if path.name == "__init__.py" and path.parts[-2] != "benchmarks"]:
+        (sentence,) = ast.parse(package.read_text(encoding="utf-8")).body
+        assert isinstance(sentence, ast.Expr) and isinstance(sentence.value, ast.Constant), package
+
+
+def test_tests_mirror_the_files():
+    """tests/src/data/test_task.py tests src/data/task.py, and so does test_task_<something>.py."""
+    for path in [*(ROOT / "tests" / "src").rglob("test_*.py"), *(ROOT / "tests" / "processor").rglob("test_*.py")]:
+        folder = ROOT / path.parent.relative_to(ROOT / "tests")
+        assert any(path.stem.startswith(f"test_{tested.stem}") for tested in folder.glob("*.py")), path
 
 
 def find_circle(imports: dict[str, set[str]]) -> list[str]:
@@ -76,18 +113,12 @@ def test_no_file_is_too_long():
     assert {name: count for name, count in lines.items() if count > MAX_LINES} == {}
 
 
-@pytest.mark.parametrize(
-    "path", [path for path in FILES if path.parent != ROOT and path.parent.name != "benchmarks"], ids=module_of
-)
-def test_no_file_outside_the_tables_knows_a_task_by_name(path):
-    if path == ROOT / "processor" / "__init__.py":
-        return  # the table itself
-    strings = {
-        node.value
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        if isinstance(node, ast.Constant) and isinstance(node.value, str)
-    }
-    assert not strings & set(TASKS)
+def test_no_file_outside_the_tables_knows_a_task_by_name():
+    for path in FILES:
+        nodes = ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        strings = {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+        if path.parent != ROOT and path.parent.name != "benchmarks":
+            assert not strings & set(TASKS), path
 
 
 @pytest.mark.parametrize("script", ["run_seq_cls", "run_ner", "run_squad", "run_benchmark", "predict"])

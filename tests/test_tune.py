@@ -11,9 +11,9 @@ import pytest
 
 pytest.importorskip("optuna", reason="needs the package of requirements-tune.txt")
 
-from processor import TASKS
-from src.grid.read_runs import read_grid
-from src.grid.study import read_trials
+from processor.definition import TASKS
+from src.report.read_runs import read_grid
+from src.runs.journal import read_trials
 from tests.commands import Forked, fork_cells, run_forked
 from tests.conftest import ROOT, SAMPLE
 
@@ -104,7 +104,9 @@ def test_mistakes(bench, tmp_path, arguments, expected):
 
 
 def hide_optuna():
-    for name in [name for name in sys.modules if name.split(".")[0] == "optuna" or name.startswith("src.grid.")]:
+    for name in [
+        name for name in sys.modules if name.split(".")[0] == "optuna" or name.startswith(("src.grid.", "src.runs.journal"))
+    ]:
         del sys.modules[name]
     sys.modules["optuna"] = None  # importing it raises ModuleNotFoundError
 

@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 
-from src.models import new_model
+from src.model.load import new_model
 from tests.commands import run_script
 from tests.conftest import SAMPLE
 from tests.families import change, make_family, write, write_pointer

@@ -5,9 +5,9 @@ import re
 
 import pytest
 
-from processor import TASKS, tasks_of
-from src.data import SCRIPTS
-from src.settings import Settings
+from processor.definition import TASKS, tasks_of
+from src.data.task import SCRIPTS
+from src.settings.schema import Settings
 from tests.commands import run_script
 
 SAMPLE = ["--data_dir", "data/sample"]

@@ -8,20 +8,17 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-from src.command_line import config_files, parse_command_line
-from src.config import load_settings
-from src.data import DataFile, Tasks
-from src.errors import BenchmarkError, ConfigError, did_you_mean, list_problems
-from src.grid.tuned import TUNED, is_tuned, tuned_file, tuned_problems
-from src.run_files import digest_model
-from src.run_folder import State
-from src.run_status import find_run
-from src.settings import COMMAND_LINE, Settings
-from src.suites import find_tasks
+from src.common.errors import BenchmarkError, ConfigError, did_you_mean, list_problems
+from src.data.task import DataFile, Tasks
+from src.runs.files import digest_model
+from src.runs.folder import State
+from src.runs.grid_folder import GRID, REPORTS, TUNED, is_tuned, output_file, tuned_file, tuned_problems
+from src.runs.status import find_run
+from src.settings.command_line import config_files, parse_command_line
+from src.settings.layers import load_settings
+from src.settings.schema import Settings
+from src.settings.suites import find_tasks
 
-GRID = "benchmark"  # the folder of the grid in ckpt_dir
-REPORTS = ("results.md", "results.csv", "results.html", "eee")  # written into it by `report`
-TUNE = "tune"  # the folder of the trials of a search, beside the runs of the same model and task
 ANY_MODEL = "auto.json"  # the config file for models that have none
 # Settings that differ between cells, and what to use instead.
 SET_BY_GRID = {
@@ -73,26 +70,11 @@ class Cell:
         return shlex.join(["python3", self.script, *self.flags])
 
 
-def output_file(folder: Path) -> Path:
-    """Return the file for the output of a cell's process: next to the run's folder, which only the run itself writes."""
-    return folder.with_name(f"{folder.name}.log")
-
-
-def model_name(settings: Mapping[str, Any], layers: Mapping[str, str]) -> str:
-    """Return a model's name in the grid: the stem of its config file, or of its path if that was given instead.
-
-    TUNED ends it if the run uses the result of a search.
-    """
-    is_path = layers.get("model_name_or_path") == COMMAND_LINE
-    name = Path(settings["model_name_or_path"]).absolute().name if is_path else Path(settings["config_file"]).stem
-    return f"{name}{TUNED}" if settings.get("tuned_file") else name
-
-
 def make_cells(models: str, tasks: str, seeds: str, rest: Sequence[str], all_tasks: Tasks, tuned: bool = False) -> list[Cell]:
     """Return the cells of a command line: comma-separated lists, and in `rest` settings of all cells.
 
-    tuned: with the settings that a search has found, see src.grid.tuned. Cells are ordered by seed, so that a complete one-seed
-    table is ready early. Raises ConfigError with every problem found.
+    tuned: with the settings that a search has found. Cells are ordered by seed, so that a complete one-seed table is ready early.
+    Raises ConfigError with every problem found.
     """
     given, problems = parse_command_line(rest)
     problems += [f"--{name} cannot be set for all runs: {instead}" for name, instead in SET_BY_GRID.items() if name in given]

@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from src.errors import ConfigError
+from src.common.errors import ConfigError
 
 # Type of accelerator -> the variable that limits a process to some of its devices. Those of other types cannot be told apart.
 VISIBLE = {"cuda": "CUDA_VISIBLE_DEVICES", "xpu": "ZE_AFFINITY_MASK", "npu": "ASCEND_RT_VISIBLE_DEVICES"}

@@ -14,17 +14,17 @@ from rich.live import Live
 from rich.table import Column, Table
 from rich.text import Text
 
-from src.data import Tasks
-from src.errors import BenchmarkError
-from src.files import DAMAGE, read_json
+from src.common.errors import BenchmarkError
+from src.common.files import DAMAGE, read_json
+from src.common.progress import format_seconds
+from src.common.streams import is_terminal
+from src.data.task import Tasks
 from src.grid.cells import Cell
 from src.grid.estimate import Estimate
 from src.grid.pool import Outcome, Running, Runs
-from src.grid.record import ModelAndTask
-from src.metrics import in_percent
-from src.progress import format_seconds
-from src.run_files import RESULTS
-from src.streams import is_terminal
+from src.metrics.metrics import in_percent
+from src.report.record import ModelAndTask
+from src.runs.files import RESULTS
 
 logger = logging.getLogger(__name__)
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any
 
+from src.common.progress import format_seconds
 from src.grid.cells import Cell
 from src.grid.pool import Runs
-from src.grid.record import ModelAndTask, Record, affecting_scores
-from src.progress import format_seconds
+from src.report.record import ModelAndTask, Record, affecting_scores
 
 
 @dataclass

@@ -13,12 +13,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Generic, Literal, TypeVar
 
-from src.errors import CheckpointError, Interrupted
-from src.files import hold, name_holder
+from src.common.errors import CheckpointError, Interrupted
+from src.common.files import hold, name_holder
+from src.common.signals import SIGNALS, handling
 from src.grid.cells import Cell
 from src.grid.devices import Device
-from src.grid.read_runs import last_line, last_message
-from src.signals import SIGNALS, handling
+from src.report.read_runs import last_line, last_message
 
 ROOT = Path(__file__).resolve().parents[2]
 POLL = 0.25  # seconds between two checks of the processes

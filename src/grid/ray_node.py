@@ -18,13 +18,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from src.errors import CheckpointError, Interrupted
-from src.files import hold
+from src.common.errors import CheckpointError, Interrupted
+from src.common.files import hold
 from src.grid.cells import Cell
 from src.grid.devices import Device
 from src.grid.pool import ROOT, End, Outcome, Pool
-from src.grid.read_runs import last_line
-from src.run_files import CHECKPOINT, RESUME
+from src.report.read_runs import last_line
+from src.runs.files import CHECKPOINT, RESUME
 
 REPORT = 1.0  # seconds between two reports to the driver
 RETRY = 2.0  # seconds between two attempts to lock a cell whose former process is still running

@@ -16,13 +16,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from src.errors import ConfigError, EnvironmentFailure, brief
-from src.files import PARTIAL, remove, write_bytes
-from src.grid.cells import GRID, Cell
+from src.common.errors import ConfigError, EnvironmentFailure, brief
+from src.common.files import PARTIAL, remove, write_bytes
+from src.grid.cells import Cell
 from src.grid.devices import NO_ACCELERATOR, Device
 from src.grid.pool import POLL, ROOT, Outcome, Running, Runs, lock_file
 from src.grid.ray_node import Board, Job, Returned, digest_project
-from src.run_files import next_earlier
+from src.runs.files import next_earlier
+from src.runs.grid_folder import GRID
 
 # Read by Ray when it is imported: it sends no statistics, and does not warn that it hides GPUs from tasks that ask for none.
 os.environ.update(RAY_USAGE_STATS_ENABLED="0", RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO="0")

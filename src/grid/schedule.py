@@ -8,16 +8,17 @@ from contextlib import closing, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from src.data import Tasks
-from src.grid.cells import GRID, Cell, FindFiles, Status, cell_statuses
+from src.common.progress import format_seconds
+from src.data.task import Tasks
+from src.grid.cells import Cell, FindFiles, Status, cell_statuses
 from src.grid.devices import parse_devices
 from src.grid.display import LineDisplay, LiveDisplay, can_redraw
 from src.grid.estimate import Estimate
 from src.grid.pool import Outcome, Pool, Runs
-from src.grid.read_runs import NotReported, read_grid
-from src.grid.record import Record
-from src.progress import format_seconds
-from src.settings import Settings
+from src.report.read_runs import NotReported, read_grid
+from src.report.record import Record
+from src.runs.grid_folder import GRID
+from src.settings.schema import Settings
 
 if TYPE_CHECKING:
     from src.grid.ray_pool import Cluster

@@ -2,12 +2,11 @@ import json
 
 import pytest
 
-from processor import TASKS
 from processor.check import check_tasks, describe, overlaps
-from processor.definition import make_task
+from processor.definition import TASKS, make_task
 from processor.kinds import KINDS
-from processor.readers import DataRow
-from src.errors import DataError
+from processor.readers.tables import DataRow
+from src.common.errors import DataError
 from tests.commands import run_script
 from tests.conftest import SAMPLE, SAMPLED_TASKS
 

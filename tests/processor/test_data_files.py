@@ -2,10 +2,10 @@ import hashlib
 
 import pytest
 
-from processor import TASKS
 from processor.check import check_tasks
 from processor.data_files import describe_files
-from src.errors import DataError
+from processor.definition import TASKS
+from src.common.errors import DataError
 
 
 def test_reports_missing_and_empty_files_together(tmp_path):

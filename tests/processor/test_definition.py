@@ -3,9 +3,8 @@ import shutil
 
 import pytest
 
-from processor import TASKS
-from processor.definition import make_task, named_files, read_tasks, recorded_tasks
-from src.errors import ConfigError
+from processor.definition import TASKS, make_task, named_files, read_tasks, recorded_tasks
+from src.common.errors import ConfigError
 from tests.conftest import ROOT
 
 REVIEWS = {"kind": "classification", "columns": ["review", "stars"], "text": "review", "label": "stars", "labels": {"1": "bad"}}

@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from processor import TASKS, download
+from processor import download
 from processor.data_files import git_blob
-from src.data import PublishedFile
-from src.errors import EnvironmentFailure
+from processor.definition import TASKS
+from src.common.errors import EnvironmentFailure
+from src.data.task import PublishedFile
 from tests.commands import run_script
 from tests.conftest import SAMPLE, SAMPLED_TASKS
 
@@ -196,7 +197,7 @@ class DataSettings:
 
 
 def test_a_run_downloads_missing_files_into_the_default_folder_only(server, tmp_path, monkeypatch):
-    from src.errors import DataError
+    from src.common.errors import DataError
 
     for settings in (DataSettings(tmp_path / "mistyped", server.url), DataSettings(tmp_path, server.url, download=False)):
         with pytest.raises(DataError, match=r"ratings_train\.txt \(train\): no such file"):
@@ -212,7 +213,7 @@ def test_a_run_downloads_missing_files_into_the_default_folder_only(server, tmp_
 
 
 def test_the_default_folder_is_the_default_setting():
-    from src.settings import Settings
+    from src.settings.schema import Settings
 
     assert Settings.model_fields["data_dir"].default == download.DATA_DIR
 

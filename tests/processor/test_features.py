@@ -4,9 +4,10 @@ import stat
 import numpy as np
 import pytest
 
-from processor import TASKS
+from processor.definition import TASKS
 from processor.features import cached_features, fingerprint, one_ahead
-from src.data import DataFile, Features
+from src.data.features import Features
+from src.data.task import DataFile
 from tests.conftest import SAMPLE
 
 ROWS = {

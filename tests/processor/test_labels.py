@@ -3,11 +3,11 @@ import logging
 
 import pytest
 
-from processor import TASKS
 from processor.data_files import describe_files
+from processor.definition import TASKS
 from processor.labels import complete_task, readable_tags, sort_labels
-from src.errors import DataError
-from tests.processor.test_readers import task_of
+from src.common.errors import DataError
+from tests.processor.readers.test_tables import task_of
 
 
 @pytest.fixture

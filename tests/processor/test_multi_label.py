@@ -7,8 +7,9 @@ from processor.kinds import load_split
 from processor.multi_label import MultiLabelInputs, MultiLabelSplit, best_threshold, decode_logits, sigmoid
 from processor.seq_cls import read_examples, read_rows
 from processor.seq_features import SequenceExample
-from src.data import DataFile, Features
-from src.errors import CheckpointError, DataError
+from src.common.errors import CheckpointError, DataError
+from src.data.features import Features
+from src.data.task import DataFile
 from tests.src.helpers import DEFAULTS
 
 DEFINITION = {"kind": "multi_label", "columns": ["text", "topics"], "text": "text", "label": "topics"}

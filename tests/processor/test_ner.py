@@ -5,12 +5,11 @@ import numpy as np
 import pytest
 from transformers import BertTokenizer
 
-from processor import TASKS
 from processor.data_files import describe_files
-from processor.definition import make_task
+from processor.definition import TASKS, make_task
 from processor.kinds import load_split
 from processor.ner import Sentence, encode, read_sentences
-from src.errors import DataError
+from src.common.errors import DataError
 
 TASK = TASKS["naver-ner"]
 

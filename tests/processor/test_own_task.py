@@ -3,11 +3,11 @@ from pathlib import Path
 
 import pytest
 
-from processor import TASKS
+from processor.definition import TASKS
 from processor.own_task import ALL_FLAGS, FLAGS, read_command
-from src.config import load_settings
-from src.data import Task
-from src.errors import ConfigError
+from src.common.errors import ConfigError
+from src.data.task import Task
+from src.settings.layers import load_settings
 from tests.conftest import ROOT
 
 REVIEWS = {"kind": "classification", "columns": ["review", "stars", "reply"], "text": "review", "label": "stars"}

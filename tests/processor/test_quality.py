@@ -6,15 +6,15 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from processor import TASKS
 from processor.data_files import describe_files
+from processor.definition import TASKS
 from processor.features import Frame
 from processor.kinds import load_split
 from processor.quality import LIMITS, measure, require_content, warnings_of
 from processor.seq_features import SequenceExample, encode
-from src.config import load_settings
-from src.data import Features
-from src.errors import DataError
+from src.common.errors import DataError
+from src.data.features import Features
+from src.settings.layers import load_settings
 from tests.conftest import ROOT, SAMPLED_TASKS
 
 HEADER = "id\tdocument\tlabel"

@@ -5,14 +5,14 @@ import numpy as np
 import pytest
 from transformers import BertTokenizer
 
-from processor import TASKS
 from processor.data_files import describe_files
-from processor.definition import make_task
+from processor.definition import TASKS, make_task
 from processor.kinds import load_split
 from processor.seq_cls import SequenceSplit, read_examples
 from processor.seq_features import SequenceExample
-from src.data import DataFile, Features
-from src.errors import ConfigError, DataError
+from src.common.errors import ConfigError, DataError
+from src.data.features import Features
+from src.data.task import DataFile
 from tests.conftest import SAMPLE
 
 HEADERS = {name: "\t".join(task.columns) for name, task in TASKS.items()}

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from processor import TASKS
+from processor.definition import TASKS
 from processor.seq_features import ROWS_PER_CALL, SequenceExample, encode, longest_first
 
 

@@ -2,12 +2,12 @@ import numpy as np
 import pytest
 from transformers import BertTokenizer
 
-from processor import TASKS
 from processor.data_files import describe_files
+from processor.definition import TASKS
 from processor.kinds import load_split
 from processor.split import softmax, stratified_split, tsv_line
-from src.batches import epoch_order
-from src.errors import ConfigError
+from src.common.errors import ConfigError
+from src.training.order import epoch_order
 from tests.conftest import SAMPLE
 
 

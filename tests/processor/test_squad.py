@@ -4,11 +4,11 @@ import re
 import numpy as np
 import pytest
 
-from processor import TASKS
 from processor.data_files import describe_files
+from processor.definition import TASKS
 from processor.kinds import load_split
 from processor.squad_reader import read_questions
-from src.errors import ConfigError, DataError
+from src.common.errors import ConfigError, DataError
 from tests.processor.helpers import BAD, NONE, corpus, question, spans, write
 
 TASK = TASKS["korquad"]

@@ -4,7 +4,7 @@ import pytest
 
 from processor.squad_reader import read_questions
 from processor.squad_windows import SquadExample
-from src.errors import DataError
+from src.common.errors import DataError
 from tests.processor.helpers import BAD, CONTEXT, corpus, question, write
 
 

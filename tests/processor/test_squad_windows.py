@@ -19,7 +19,7 @@ from processor.squad_windows import (
     require_overlap,
     tokenize_contexts,
 )
-from src.errors import ConfigError
+from src.common.errors import ConfigError
 
 
 def lengths(max_seq_len=16, doc_stride=2, max_query_length=4):

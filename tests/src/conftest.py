@@ -15,7 +15,7 @@ def folder(tmp_path):
 def classifier(settings):
     """classifier() returns a new classifier with random weights, classifier(folder) with the encoder in `folder`."""
 
-    from src.models import new_model  # imports torch, which takes seconds that other tests need not wait
+    from src.model.load import new_model  # imports torch, which takes seconds that other tests need not wait
 
     def make(folder=None):
         changes = {} if folder is None else {"model_name_or_path": folder, "from_scratch": False}

@@ -11,8 +11,8 @@ from transformers import (
     AutoModelForTokenClassification,
 )
 
-from src.layout import Layout, using_layout
-from src.unpadding import unpad_encoder
+from src.model.unpadding.layout import Layout, using_layout
+from src.model.unpadding.unpad import unpad_encoder
 
 HEADS = [AutoModelForSequenceClassification, AutoModelForTokenClassification, AutoModelForQuestionAnswering]
 SHAPE = {"vocab_size": 50, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}

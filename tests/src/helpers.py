@@ -10,14 +10,15 @@ import torch
 from accelerate import Accelerator
 from transformers import ElectraConfig, ElectraForSequenceClassification
 
-from processor import TASKS
-from src.batches import Collator
-from src.data import DataFile, Features
-from src.evaluate import Scorer
-from src.heads import HEADS, TaskModel
-from src.run_status import find_run
-from src.settings import Settings
-from src.train import train
+from processor.definition import TASKS
+from src.data.features import Features
+from src.data.task import DataFile
+from src.model.batch import Collator
+from src.model.heads import HEADS, TaskModel
+from src.runs.status import find_run
+from src.settings.schema import Settings
+from src.training.loop import train
+from src.training.scorer import Scorer
 
 CPU = torch.device("cpu")
 TEST = {"test": DataFile(Path("test.tsv"), "1" * 64, "other")}

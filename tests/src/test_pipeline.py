@@ -2,10 +2,10 @@ import logging
 
 import pytest
 
-from processor import TASKS
-from src import finetune
+from processor.definition import TASKS
 from src.pipeline import run_task
-from tests.src.runs import FILES, finished
+from src.training import finetune
+from tests.src.run_folders import FILES, finished
 
 
 class Prepared(Exception):

@@ -1,9 +1,9 @@
 import pytest
 
-from processor import TASKS
-from src.errors import ConfigError
+from processor.definition import TASKS
+from src.common.errors import ConfigError
 from src.grid.cells import cell_statuses, make_cells
-from tests.src.grid.helpers import cell_of, finished
+from tests.src.report.helpers import cell_of, finished
 
 
 def names(models, tasks="nsmc", seeds="1", *rest):

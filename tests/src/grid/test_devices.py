@@ -3,7 +3,7 @@ import os
 import pytest
 import torch
 
-from src.errors import ConfigError
+from src.common.errors import ConfigError
 from src.grid.devices import VISIBLE, Device, parse_devices
 
 CPU = Device("cpu", {"CUDA_VISIBLE_DEVICES": "", "ACCELERATE_USE_CPU": "true"})

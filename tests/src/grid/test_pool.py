@@ -6,12 +6,12 @@ from collections import deque
 
 import pytest
 
-from src.errors import Interrupted
+from src.common.errors import Interrupted
+from src.common.signals import handling
 from src.grid import pool as pool_module
 from src.grid.cells import Cell
 from src.grid.devices import NO_ACCELERATOR, Device
 from src.grid.pool import Pool, start
-from src.signals import handling
 from tests.src.helpers import DEFAULTS
 
 CPU = Device("cpu", NO_ACCELERATOR)

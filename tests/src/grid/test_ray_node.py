@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from src.files import hold
+from src.common.files import hold
 from src.grid.ray_node import GUARD, ROOT, Board, Job, Returned, _files_to_return, digest_project, run_on_node
-from tests.src.grid.helpers import cell_of, finished
+from tests.src.report.helpers import cell_of, finished
 
 WAITS = """
 import signal, sys, time
@@ -105,9 +105,9 @@ def test_a_folder_that_cannot_be_made_fails_only_its_cell(tmp_path):
 
 
 def test_another_version_of_the_project_runs_nothing(tmp_path):
-    project = digest_project() | {"src/train.py": "0", "src/zzz.py": "1"}
+    project = digest_project() | {"src/training/loop.py": "0", "src/zzz.py": "1"}
     returned = run_on_node(Job(cell_of(tmp_path, "tiny"), {}, tmp_path), project, tmp_path, board=None)
-    assert returned.end == "failed" and "src/train.py" in returned.reason and "2 files" in returned.reason
+    assert returned.end == "failed" and "src/training/loop.py" in returned.reason and "2 files" in returned.reason
     assert returned.output == f"error: {returned.reason}\n".encode()
 
 

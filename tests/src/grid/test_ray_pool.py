@@ -4,13 +4,13 @@ import time
 
 import pytest
 
-from processor import TASKS
-from src.errors import ConfigError, EnvironmentFailure
+from processor.definition import TASKS
+from src.common.errors import ConfigError, EnvironmentFailure
 from src.grid import ray_pool
 from src.grid.cells import cell_statuses
 from src.grid.ray_node import Returned, _files_to_return
 from src.grid.ray_pool import Cluster, Demand, _write_returned, connected
-from tests.src.grid.helpers import cell_of, finished
+from tests.src.report.helpers import cell_of, finished
 
 
 @pytest.fixture

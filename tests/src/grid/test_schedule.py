@@ -5,9 +5,9 @@ from dataclasses import replace
 
 import pytest
 
-from processor import TASKS
+from processor.definition import TASKS
 from src.grid import pool, schedule
-from tests.src.grid.helpers import cell_of, finished
+from tests.src.report.helpers import cell_of, finished
 
 FAILS = "import sys; sys.exit('error: no network')"
 

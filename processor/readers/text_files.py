@@ -1,0 +1,71 @@
+"""The text of data files, with errors that name file, line and the likely encoding."""
+
+import codecs
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from src.common.errors import DataError
+
+UTF_8 = "utf-8"
+UTF_16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+
+
+def read_text(path: Path, encoding: str = UTF_8) -> str:
+    """Return the text of a file, without a byte order mark. Raises DataError with the line of the first byte that is wrong."""
+    content = path.read_bytes()
+    try:
+        return content.decode(encoding).removeprefix("\ufeff")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        found = content[error.start : error.start + 4].hex(" ")
+        cure = _cure(_likely_encoding(content, error.start), encoding)
+        raise DataError(f"{path}, line {line}: found the bytes {found}, expected {encoding.upper()}. {cure}") from None
+
+
+def read_lines(path: Path, encoding: str = UTF_8) -> Iterator[tuple[int, str]]:
+    """Return (line number from 1, line) of a file, split on "\\n" alone.
+
+    Not `splitlines()`: PAWS has a 0x1C inside a sentence. Raises DataError, see `read_text`, also for lines that end with "\\r"
+    alone.
+    """
+    text = read_text(path, encoding)
+    require_newlines(path, text)
+    lines = text.split("\n")
+    if lines[-1] == "":
+        lines.pop()
+    return enumerate((line.removesuffix("\r") for line in lines), start=1)
+
+
+def without_mark(encoding: str) -> str:
+    """Return the encoding that leaves out a byte order mark, for `open`."""
+    return "utf-8-sig" if codecs.lookup(encoding).name == UTF_8 else encoding
+
+
+def require_newlines(path: Path, text: str) -> None:
+    """Raise DataError for a text whose lines end with "\\r" alone."""
+    if "\r" in text and "\n" not in text:
+        raise DataError(f"{path}: its lines end with CR alone. Convert them to LF: tr '\\r' '\\n' < OLD > NEW")
+
+
+def _likely_encoding(content: bytes, failed_at: int) -> str:
+    """Return the encoding in which the content can be read; "" if it is unknown. failed_at: position of the first wrong byte."""
+    if content.startswith(UTF_16_MARKS):
+        return "utf-16"
+    # Korean text before the wrong byte: the encoding is right, and the file is damaged.
+    candidates = (UTF_8, "cp949") if content[:failed_at].isascii() else (UTF_8,)
+    for candidate in candidates:
+        with suppress(UnicodeDecodeError):
+            content.decode(candidate)
+            return candidate
+    return ""
+
+
+def _cure(likely: str, expected: str) -> str:
+    if not likely:
+        return f"Convert the file to {expected.upper()}."
+    writer = ", as Korean Excel writes it" if likely == "cp949" else ""
+    return (
+        f'It seems to be {likely.upper()}{writer}. Convert the file, or set "encoding": "{likely}" in the task\'s definition or '
+        f"pass --encoding {likely}."
+    )

@@ -1,0 +1,1 @@
+"""What a task and its features are."""

@@ -1,0 +1,130 @@
+"""The types that tasks and the training loop share. Only NumPy and pydantic are imported here."""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from src.data.features import Features
+
+Scores = dict[str, float]  # name of a score -> value
+Kind = Literal["classification", "multi_label", "regression", "tagging", "span"]
+Format = Literal["tsv", "csv", "jsonl", "json", "conll", "squad", "parquet"]  # of data files
+
+# kind of task -> the command that runs it
+SCRIPTS: Mapping[str, str] = {
+    "classification": "run_seq_cls.py",
+    "multi_label": "run_seq_cls.py",
+    "regression": "run_seq_cls.py",
+    "tagging": "run_ner.py",
+    "span": "run_squad.py",
+}
+
+POSITIONS = ("B-", "I-", "E-", "S-")  # how tags such as B-PER begin
+
+
+def ends_with_position(tags: Iterable[str]) -> bool:
+    """Return whether tags have their B or I at the end, as in PER-B: seqeval's option `suffix`. In B-PER it is at the start."""
+    return not all(tag.startswith(POSITIONS) for tag in set(tags) - {"O"})
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class PublishedFile(_Record):
+    """A data file that others have published: where it is, and how to recognize it."""
+
+    url: str
+    git_blob: str = Field(pattern="^[0-9a-f]{40}$")  # the id that git gives to its content
+    rows: int
+    sha256: str | None = Field(None, pattern="^[0-9a-f]{64}$")
+
+
+class Task(_Record):
+    """The definition of a task: the "definition" in config/tasks/<task>.json, with the defaults of its kind filled in.
+
+    Its files, lengths and hyperparameters are settings, in the same file.
+    """
+
+    kind: Kind  # decides script, reader, head and loss
+    title: str  # column title in the tables
+    suite: str = ""  # the tasks that are usually reported together
+    order: int = 1000  # its place among the columns of the tables
+    source: str = ""  # where the corpus comes from
+    licence: str = ""
+    texts_may_be_shown: bool = False  # whether the licence lets a report, which may be passed on, quote texts of the corpus
+    format: Format | None = None  # of its files; None: by the suffix of each
+    encoding: str = "utf-8"
+    columns: tuple[str, ...] = ()  # of a table, in their order; (): as the first line names them
+    header: bool = True  # whether the first line of a file names its columns
+    text: tuple[str, ...] = Field(min_length=1, max_length=2)  # columns, or dotted paths into records; two for pairs
+    label: tuple[str, ...] = Field(min_length=1)  # column; for multi_label also one column of 0 and 1 per label
+    label_separator: str = Field(",", min_length=1)  # between the labels of a row, if they are in one text
+    # label in the file -> readable name, in the order of ids; None: no classes, or those of the training file (processor.labels)
+    labels: dict[str, str] | None = None
+    score_range: tuple[float, float] | None = None  # lowest and highest label of a regression task
+    skip_empty_text: bool = False  # leave out rows with an empty text, as the original does
+    placeholder: str | None = None  # text in place of a missing one; rows with it are left out of `<headline>_clean`
+    metric: str  # a row of src.metrics.metrics.METRICS
+    headline: str  # the score that selects checkpoints
+    reported: tuple[str, ...] = ()  # the scores in the tables, if not the headline alone
+    scored_on: Literal["dev", "test"] = "test"  # the corpus split that serves as test file
+    files: dict[str, PublishedFile] = {}  # by name; they can be downloaded into <data_dir>/<task>
+
+    @property
+    def script(self) -> str:
+        """The command that runs this task."""
+        return SCRIPTS[self.kind]
+
+    @property
+    def scores(self) -> tuple[str, ...]:
+        """Names of the scores in the tables."""
+        return self.reported or (self.headline,)
+
+
+Tasks = Mapping[str, Task]  # by name
+
+
+@dataclass(frozen=True)
+class DataFile:
+    """A data file as a run saw it. `status`: "published" if its content is that of the published file, else "other"."""
+
+    path: Path
+    sha256: str
+    status: str
+
+
+class Split(Protocol):
+    """One data file of a task, as the training loop uses it. Implemented by processor.split.Split.
+
+    `decode` turns what src.training.evaluate.predict returns for `features` into predictions, once per scoring; scores, report
+    and prediction files are made from its result. It also gets the scores of the same weights on dev, empty if there are none
+    (yet): what is chosen on dev is among them.
+    """
+
+    @property
+    def features(self) -> Features: ...
+    @property
+    def facts(self) -> Mapping[str, Any]: ...
+    def __len__(self) -> int: ...
+    def hold_out(self, ratio: float, name: str) -> "tuple[Split, Split]": ...
+    def draw(self, number: int, seed: int) -> "Split": ...
+    def decode(self, outputs: np.ndarray, dev: Scores) -> Any: ...
+    def score(self, decoded: Any) -> Scores: ...
+    def report(self, decoded: Any) -> str: ...
+    def cautions(self, decoded: Any) -> list[str]: ...
+    def predictions(self, decoded: Any) -> Mapping[str, Iterable[str]]: ...
+
+
+class Inputs(Protocol):
+    """Unlabelled inputs of one kind of task, as predict.py reads them."""
+
+    @property
+    def keys(self) -> tuple[str, ...]: ...
+    def example(self, values: Sequence[Any]) -> Any: ...
+    def encode(self, examples: Sequence[Any]) -> Features: ...
+    def results(self, examples: Sequence[Any], features: Features, outputs: np.ndarray) -> Iterator[dict[str, Any]]: ...

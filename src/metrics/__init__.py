@@ -1,0 +1,1 @@
+"""The scores of tasks, their resampled forms, and the bootstrap."""

@@ -1,0 +1,126 @@
+"""Weighted forms of metrics: their scores on resampled rows, for `run_benchmark.py compare`, from the columns of predictions.tsv.
+
+They repeat the definitions of metrics.py, as thousands of samples need vectorized code; `compare` checks that both agree.
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from itertools import chain, groupby
+
+import numpy as np
+
+from src.data.task import ends_with_position
+
+Columns = Mapping[str, Sequence[str]]  # of predictions.tsv
+# Weights float64 [r, n] (how often each of n rows occurs in each of r samples) -> score of each sample, float64 [r].
+WeightedScore = Callable[[np.ndarray], np.ndarray]
+
+SIMILAR = 3.0  # of 0 to 5: sentences that mean the same, but for details
+
+
+def weighted_accuracy(columns: Columns) -> WeightedScore:
+    """Weighted form of `acc` in `accuracy`."""
+    return _weighted_mean(np.array(columns["label"]) == np.array(columns["prediction"]))
+
+
+def weighted_macro_f1(columns: Columns) -> WeightedScore:
+    """Weighted form of `f1` in `macro_f1`. A class counts in the samples in which it occurs as label or prediction."""
+    gold, preds = np.array(columns["label"]), np.array(columns["prediction"])
+    classes = np.union1d(gold, preds)
+    is_gold, is_pred = gold[:, None] == classes, preds[:, None] == classes
+    hits, sizes = (is_gold & is_pred).astype(float), is_gold.astype(float) + is_pred
+
+    def score(weights: np.ndarray) -> np.ndarray:
+        total = weights @ sizes  # of each class: gold rows + predicted rows
+        f1 = _divide(2 * (weights @ hits), total)
+        return f1.sum(axis=1) / (total > 0).sum(axis=1)
+
+    return score
+
+
+def weighted_label_f1(columns: Columns, average: str) -> WeightedScore:
+    """Weighted form of a score of `multi_label_f1`: "micro", "macro" or "samples". Labels and predictions are JSON lists."""
+    names = [name.removeprefix("prob_") for name in columns if name.startswith("prob_")]
+    gold, preds = (
+        np.array([[name in row for name in names] for row in map(json.loads, columns[column])], float)
+        for column in ("label", "prediction")
+    )
+    hits, sizes = 2 * gold * preds, gold + preds
+    if average == "samples":
+        empty = sizes.sum(axis=1) == 0
+        return _weighted_mean(_divide(hits.sum(axis=1), sizes.sum(axis=1)) + empty)
+    if average == "micro":
+        return lambda weights: _divide((weights @ hits).sum(axis=1), (weights @ sizes).sum(axis=1))
+    return lambda weights: _divide(weights @ hits, weights @ sizes).mean(axis=1)
+
+
+def weighted_entity_f1(columns: Columns) -> WeightedScore:
+    """Weighted form of `f1` in `entity_f1`, over all words (`f1_full`). A row is a sentence."""
+    from seqeval.metrics.sequence_labeling import get_entities
+
+    counts = []
+    suffix = ends_with_position(chain(columns["label"], columns["prediction"]))
+    words = zip(columns["sentence"], columns["label"], columns["prediction"], strict=True)
+    for _, sentence in groupby(words, key=lambda word: word[0]):
+        _, labels, predictions = zip(*sentence, strict=True)
+        gold, predicted = (set(get_entities(list(tags), suffix=suffix)) for tags in (labels, predictions))
+        counts.append((2 * len(gold & predicted), len(gold) + len(predicted)))
+    hits, sizes = np.array(counts, float).T
+
+    return lambda weights: _divide(weights @ hits, weights @ sizes)
+
+
+def weighted_spearman(columns: Columns) -> WeightedScore:
+    """Weighted form of `spearmanr` in `correlation`: Pearson's r of the ranks in each sample; ties share their mean rank."""
+    gold, preds = (_ranks(np.array(columns[name], float)) for name in ("label", "prediction"))
+    return lambda weights: _weighted_pearson(gold(weights), preds(weights), weights)
+
+
+def weighted_pearson(columns: Columns) -> WeightedScore:
+    """Weighted form of `pearson` in `correlation`."""
+    gold, preds = (np.array(columns[name], float) for name in ("label", "prediction"))
+    return lambda weights: _weighted_pearson(gold, preds, weights)
+
+
+def weighted_similar_f1(columns: Columns) -> WeightedScore:
+    """Weighted form of `f1` in `similarity`."""
+    gold, preds = (np.array(columns[name], float) >= SIMILAR for name in ("label", "prediction"))
+    hits, sizes = 2.0 * (gold & preds), gold.astype(float) + preds
+    return lambda weights: _divide(weights @ hits, weights @ sizes)
+
+
+def _weighted_pearson(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Return Pearson's r in each sample, float64 [r]. x, y: float64 [n] or [r, n]; weights: float64 [r, n]."""
+    total = weights.sum(axis=1, keepdims=True)
+    x, y = (values - (weights * values).sum(axis=1, keepdims=True) / total for values in (x, y))
+    scale = np.sqrt((weights * x * x).sum(axis=1) * (weights * y * y).sum(axis=1))
+    return _divide((weights * x * y).sum(axis=1), scale)
+
+
+def _ranks(values: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    """Return a function from weights to the rank of each value in each sample, float64 [r, n]."""
+    order = np.argsort(values, kind="stable")
+    _, first, group = np.unique(values[order], return_index=True, return_inverse=True)
+    group_of = np.empty(len(values), int)
+    group_of[order] = group
+
+    def ranks(weights: np.ndarray) -> np.ndarray:
+        equal = np.add.reduceat(weights[:, order], first, axis=1)
+        return (np.cumsum(equal, axis=1) - equal + (equal + 1) / 2)[:, group_of]
+
+    return ranks
+
+
+def _divide(numerators: np.ndarray, denominators: np.ndarray) -> np.ndarray:
+    """Return the quotients, and 0 if the denominator is 0."""
+    return np.divide(numerators, denominators, out=np.zeros_like(denominators), where=denominators > 0)
+
+
+def _weighted_mean(values: np.ndarray) -> WeightedScore:
+    numbers = np.asarray(values, float)
+    return lambda weights: weights @ numbers / weights.sum(axis=1)
+
+
+def column_mean(name: str) -> Callable[[Columns], WeightedScore]:
+    """Return the weighted form of a mean over a column that holds a score per question."""
+    return lambda columns: _weighted_mean(np.array(columns[name], float))

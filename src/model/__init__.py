@@ -1,0 +1,1 @@
+"""Encoders: loaded, checked, and run on a device with a head."""

@@ -1,0 +1,1 @@
+"""Tokenizers that transformers does not have."""

@@ -1,0 +1,1 @@
+"""Encoders that process real tokens only."""

@@ -1,0 +1,1 @@
+"""Inputs of predict.py, and its results."""

@@ -1,0 +1,179 @@
+"""Compare two models on the same test rows: is the difference between their scores more than chance?"""
+
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from src.common.errors import CheckpointError, ConfigError, did_you_mean
+from src.common.files import DAMAGE, damaged
+from src.data.task import Task, Tasks
+from src.metrics.bootstrap import SAMPLES, p_value, sampled_differences
+from src.metrics.metrics import METRICS
+from src.metrics.weighted import Columns, WeightedScore
+from src.report.comparability import find_differences
+from src.report.merge import read_grids
+from src.report.record import Record
+from src.runs.files import prediction_file
+
+logger = logging.getLogger(__name__)
+
+ENOUGH_RUNS = 5  # to estimate the spread between seeds
+RERUN = "Move the folder away and rerun the same `run` command."
+PREDICTION_COLUMNS = ("prediction", "prob_")  # prefixes; columns with the name of a score are predictions, too
+
+Models = tuple[str, str]
+Pair = tuple[list[Record], list[Record]]  # the runs of both models on a task
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """One score of two models on a task, in percent."""
+
+    task: str
+    score: str
+    means: tuple[float, float]  # over the runs of each model
+    low: float  # 95 % interval of the difference
+    high: float
+    p: float  # probability of such a difference between equal models
+    rows: int
+    runs: tuple[int, int]
+
+    @property
+    def difference(self) -> float:
+        """Score of the first model minus that of the second."""
+        return self.means[0] - self.means[1]
+
+
+def compare(
+    ckpt_dirs: Sequence[Path], models: Models, chosen: Sequence[str], view: str, tasks: Tasks
+) -> tuple[list[Comparison], list[str]]:
+    """Compare two models on the chosen tasks, or on all tasks of which both have finished runs. Returns cautions, too.
+
+    ckpt_dirs: the folders whose grids are read as one (src.report.merge). Raises ConfigError if a model or task has no such runs
+    or no score to compare by, CheckpointError if predictions are missing, damaged, or not of the same rows.
+    """
+    records, others = read_grids(ckpt_dirs, tasks)
+    pairs = _find_pairs(records, models, chosen, tasks)
+    cautions = [f"{run.place}: {run.reason}." for run in others if run.kind == "duplicate"]
+    for task in [task for task in pairs if not METRICS[tasks[task].metric].weighted]:
+        reason = f"{task} cannot be compared: its metric {tasks[task].metric} has no weighted form in src/metrics/metrics.py"
+        if task in chosen or len(pairs) == 1:
+            raise ConfigError(f"{reason}.")
+        cautions.append(f"{reason}; it is left out.")
+        del pairs[task]
+    comparisons = [item for task, pair in pairs.items() for item in _compare_on_task(task, tasks[task], pair, view)]
+    records = [record for pair in pairs.values() for runs in pair for record in runs]
+    differences = find_differences(records, tasks)[0]
+    cautions += [f"The runs differ in more than the model: {', '.join(names)}: {text}" for text, names in differences.items()]
+    for model in models:
+        if trials := max(record.trials for record in records if record.model == model):
+            cautions.append(f"The settings of {model} were searched on dev, with {trials} trials per task at most.")
+    return comparisons, cautions + _cautions(comparisons, tasks)
+
+
+def _find_pairs(records: Sequence[Record], models: Models, chosen: Sequence[str], tasks: Tasks) -> dict[str, Pair]:
+    """Return the runs of both models by task, for the chosen tasks or for all."""
+    finished = sorted({record.model for record in records})
+    for model in models:
+        if model not in finished:
+            near = did_you_mean(model, finished)
+            raise ConfigError(f"{model!r} has no finished run; models with finished runs: {', '.join(finished) or 'none'}.{near}")
+    first, second = ([record for record in records if record.model == model] for model in models)
+    pairs = {task: ([run for run in first if run.task == task], [run for run in second if run.task == task]) for task in tasks}
+    shared = {task: pair for task, pair in pairs.items() if all(pair)}
+    if not shared:
+        raise ConfigError(f"{' and '.join(models)} do not both have finished runs on any task.")
+    for task in chosen:
+        if task not in shared:
+            raise ConfigError(f"{' and '.join(models)} do not both have finished runs on {task}, only on {', '.join(shared)}.")
+    return {task: shared[task] for task in chosen or shared}
+
+
+def _compare_on_task(name: str, task: Task, pair: Pair, view: str) -> Iterator[Comparison]:
+    metric = METRICS[task.metric]
+    logger.info("%s: %d and %d runs", name, len(pair[0]), len(pair[1]))
+    predictions = {record.name: read_predictions(record, view) for runs in pair for record in runs}
+    rows = _require_same_rows([*pair[0], *pair[1]], predictions, view)
+    # Compare the scores of the tables. If none of them has a weighted form (as in NER), compare those that have one.
+    for score in [score for score in task.scores if score in metric.weighted] or metric.weighted:
+        make = metric.weighted[score]
+        weighted = [[_weighted_score(make, run, predictions[run.name], view) for run in runs] for runs in pair]
+        scores = [[float(of_run(np.ones((1, rows)))[0]) / metric.scale for of_run in of_model] for of_model in weighted]
+        for record, value in zip([*pair[0], *pair[1]], [*scores[0], *scores[1]], strict=True):
+            if abs(value - record.choice(view).test.get(score, np.inf) / metric.scale) > metric.rounding:
+                raise CheckpointError(f"{record.folder}: its predictions do not give the {score} in its results. {RERUN}")
+        first, second = (100 * sum(of_model) / len(of_model) for of_model in scores)
+        differences = 100 * sampled_differences(weighted[0], weighted[1], rows) / metric.scale
+        low, high = np.percentile(differences, [2.5, 97.5]).tolist()
+        runs = (len(pair[0]), len(pair[1]))
+        yield Comparison(name, score, (first, second), low, high, p_value(differences), rows, runs)
+
+
+def _require_same_rows(records: Sequence[Record], predictions: Mapping[str, Columns], view: str) -> int:
+    """Return the number of test rows (sentences if words are tagged). Raises CheckpointError if runs have other rows."""
+    first, scores = records[0], records[0].choice(view).test
+
+    def inputs(record: Record) -> Columns:
+        columns = predictions[record.name]
+        return {name: columns[name] for name in columns if not name.startswith(PREDICTION_COLUMNS) and name not in scores}
+
+    for record in records:
+        if inputs(record) != inputs(first):
+            raise CheckpointError(f"{record.folder} and {first.folder} were not scored on the same rows.")
+    columns = predictions[first.name]
+    return len(set(columns["sentence"])) if "sentence" in columns else len(next(iter(columns.values())))
+
+
+def _weighted_score(make: Callable[[Columns], WeightedScore], record: Record, columns: Columns, view: str) -> WeightedScore:
+    try:
+        return make(columns)
+    except DAMAGE as error:
+        raise damaged(prediction_file(record.folder, record.choice(view).step), error) from None
+
+
+def read_predictions(record: Record, view: str) -> Columns:
+    """Read the predictions of the checkpoint that `view` chooses. Raises CheckpointError if they are missing or damaged."""
+    path = prediction_file(record.folder, record.choice(view).step)
+    try:
+        with open(path, encoding="utf-8", newline="\n") as stream:  # other line ends are part of the text
+            header, *lines = stream.read().removesuffix("\n").split("\n")
+        columns = zip(*(line.split("\t") for line in lines), strict=True)
+        return dict(zip(header.split("\t"), columns, strict=True))
+    except OSError as error:
+        raise CheckpointError(f"{path}: {error.strerror}. Models are compared by their predictions. {RERUN}") from None
+    except DAMAGE as error:
+        raise damaged(path, error) from None
+
+
+def _cautions(comparisons: Sequence[Comparison], tasks: Tasks) -> list[str]:
+    cautions = []
+    fewest = min(min(comparison.runs) for comparison in comparisons)
+    if fewest == 1:
+        cautions.append("With one run of a model, the interval and p hold for this checkpoint only, not for other seeds.")
+    elif fewest < ENOUGH_RUNS:
+        cautions.append(f"With fewer than {ENOUGH_RUNS} runs of a model, intervals may be too narrow and p too small.")
+    for comparison in comparisons:
+        task, score, reported = comparison.task, comparison.score, tasks[comparison.task].scores
+        if score not in reported:
+            cautions.append(f"{task}: compared by {score}: {'/'.join(reported)} cannot be computed from predictions alone.")
+    if len(comparisons) > 1:
+        number = len(comparisons)
+        cautions.append(f"Of {number} comparisons some may have p < 0.05 by chance; use the threshold 0.05 / {number}.")
+    return cautions
+
+
+def format_comparisons(comparisons: Sequence[Comparison], cautions: Sequence[str], models: Models, view: str) -> str:
+    """Return the comparisons as a Markdown table, followed by the cautions."""
+    lines = [
+        f"| task | score | {models[0]} | {models[1]} | difference | 95 % interval | p | rows | runs |",
+        "| :--- | :--- | ---: | ---: | ---: | :---: | ---: | ---: | :---: |",
+    ]
+    for item in comparisons:
+        numbers = f"{item.means[0]:.2f} | {item.means[1]:.2f} | {item.difference:+.2f} | {item.low:+.2f} to {item.high:+.2f}"
+        runs = f"{item.runs[0]} and {item.runs[1]}"
+        lines.append(f"| {item.task} | {item.score} | {numbers} | {item.p:.4f} | {item.rows:,} | {runs} |")
+    lines += ["", f"View `{view}`, in percent; paired bootstrap: {SAMPLES:,} samples of the rows, and of the runs of each model."]
+    return "\n".join([*lines, "", *(f"- {caution}" for caution in cautions)])

@@ -1,0 +1,135 @@
+"""Write results.md, results.csv and results.html from the run folders of the grid."""
+
+import csv
+import io
+import logging
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from src.common.files import write_lines
+from src.data.task import Tasks
+from src.report.comparability import PublishedSettings, find_differences
+from src.report.eee import Evaluator, write_records
+from src.report.markdown import format_report
+from src.report.merge import folders_to_read, read_grids
+from src.report.pages import write_grid_page
+from src.report.published import SHOWN, Published, PublishedRow
+from src.report.read_runs import missing_runs
+from src.report.record import VIEWS, ModelAndTask, group
+from src.report.table import COSTS, Row, Table, Value, make_rows, mean_cost
+from src.runs.grid_folder import GRID, REPORTS, is_tuned
+
+logger = logging.getLogger(__name__)
+
+CSV_COLUMNS = (
+    "model", "title", "table", "size", "task", "score", "view", "seeds", "mean", "sd", "n",
+    "published", "difference", "tolerance", "verdict", "flagged", "not_compared", *COSTS, "source", "protocol", "trials",
+)  # fmt: skip
+
+
+def write_report(
+    ckpt_dir: Path,
+    tasks: Tasks,
+    published: Published,
+    config_dir: Path,
+    shown: str = SHOWN[0],
+    with_texts: bool = False,
+    merged: Sequence[Path] = (),
+    evaluator: Evaluator | None = None,
+) -> str:
+    """Write results.md, results.csv and results.html into the grid of `ckpt_dir`, and return the text of results.md.
+
+    config_dir: the config files with the settings of the published runs. shown: which published rows, see SHOWN. with_texts: show
+    the texts of all tasks in results.html, whatever their licences say. merged: other folders whose grids are read, too.
+    evaluator: who has made the runs; if given, records are written as well. Raises CheckpointError if there is no grid.
+    """
+    table = make_table(ckpt_dir, tasks, published, config_dir, shown, merged)
+    lines = list(format_report(table))
+    markdown, table_file, page, records = (ckpt_dir / GRID / name for name in REPORTS)
+    write_lines(markdown, lines, shared=True)
+    write_lines(table_file, _csv_lines(table), shared=True)
+    logger.info("written: %s, %s", markdown, table_file)
+    write_grid_page(page, table, with_texts)
+    if evaluator:
+        write_records(records, table, evaluator)
+    return "\n".join(lines)
+
+
+def make_table(
+    ckpt_dir: Path,
+    tasks: Tasks,
+    published: Published,
+    config_dir: Path,
+    shown: str = SHOWN[0],
+    merged: Sequence[Path] = (),
+) -> Table:
+    """Return everything that the report shows, read from the grid of `ckpt_dir`. Arguments and errors as for write_report."""
+    records, others = read_grids(folders_to_read(ckpt_dir, merged), tasks)
+    settings = PublishedSettings(config_dir, tasks, published)
+    reasons = [((record.model, record.task), settings.reason_not_comparable(record)) for record in records]
+    not_comparable = group((cell, reason) for cell, reason in reasons if reason)
+    rows = make_rows(records, published, settings)
+    differences: dict[str, list[str]] = {}
+    flagged: set[ModelAndTask] = set()
+    not_reported = list(others)
+    for tuned in (False, True):  # tuned runs are never mixed with the others
+        own = [record for record in records if is_tuned(record.model) == tuned]
+        own_others = [run for run in others if is_tuned(run.place.split("/")[0]) == tuned]
+        not_reported += missing_runs(own, own_others, tasks)
+        found, deviating = find_differences(own, tasks)
+        flagged |= deviating
+        for text, names in found.items():
+            differences[text] = differences.get(text, []) + names
+    published_rows = list(published.rows(shown))
+    return Table(rows, published_rows, records, not_reported, tasks, published, not_comparable, differences, flagged)
+
+
+def _csv_lines(table: Table) -> list[str]:
+    """Return results.csv: one line per model, task, score and view, then one per published score; scores in percent."""
+    stream = io.StringIO()
+    writer = csv.DictWriter(stream, CSV_COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    for row in (*_csv_rows(table), *_published_csv_rows(table)):
+        writer.writerow({name: f"{value:.10g}" if isinstance(value, float) else value for name, value in row.items()})
+    return stream.getvalue().splitlines()
+
+
+def _csv_rows(table: Table) -> Iterator[dict[str, object]]:
+    """Yield the values of each line by column; those that are None or missing are written as ""."""
+    for row in table.rows:
+        for task in (name for name in table.tasks if name in row.records):
+            records, costs = row.records[task], {cost: mean_cost(row.records[task], cost) for cost in COSTS}
+            about = _about(row) | {
+                "task": task,
+                "seeds": " ".join(str(record.seed) for record in records),
+                "flagged": "yes" if (row.model, task) in table.flagged else None,
+                "not_compared": "; ".join(dict.fromkeys(table.not_comparable.get((row.model, task), ()))),
+            }
+            for view in VIEWS:
+                for score, value in table.values(row, task, view).items():
+                    numbers = {"mean": value.mean, "sd": value.sd, "n": value.n, "trials": value.trials or None}
+                    yield about | costs | {"score": score, "view": view} | numbers | _comparison(value)
+
+
+def _comparison(value: Value) -> dict[str, object]:
+    published = value.published
+    return {
+        "published": published and published.value,
+        "difference": value.difference,
+        "tolerance": published.tolerance if published and value.comparable else None,
+        "verdict": value.verdict,
+    }
+
+
+def _published_csv_rows(table: Table) -> Iterator[dict[str, object]]:
+    for row in table.published_rows:
+        not_compared = table.published.reason_not_compared(row.source)
+        about = _about(row) | {"source": row.source, "protocol": row.protocol, "not_compared": not_compared}
+        for task in (name for name in table.tasks if name in row.scores):
+            for score, printed in row.scores[task].items():
+                numbers = {"mean": float(printed.text), "sd": printed.sd, "n": printed.n}
+                yield about | {"task": task, "score": score, "view": "published"} | numbers
+
+
+def _about(row: Row | PublishedRow) -> dict[str, object]:
+    return {"model": row.model, "title": row.title, "table": row.table, "size": row.size}

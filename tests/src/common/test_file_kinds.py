@@ -1,0 +1,27 @@
+import pytest
+
+from src.common.file_kinds import find_archive, find_stand_in
+from tests.families import write_pointer
+
+
+def test_recognizes_a_pointer_of_git_lfs(tmp_path):
+    write_pointer(tmp_path / "vocab.txt")
+    assert "git lfs pull" in find_stand_in((tmp_path / "vocab.txt").read_bytes())
+
+
+@pytest.mark.parametrize("start", ["<!DOCTYPE html>\n", "\n <html lang='ko'>", "\ufeff<!doctype HTML>"])
+def test_recognizes_a_web_page(start):
+    assert "web page" in find_stand_in(f"{start}<body>404</body>".encode())
+
+
+@pytest.mark.parametrize(("content", "kind"), [(b"PK\x03\x04\x14", "zip"), (b"\x1f\x8b\x08", "gzip")])
+def test_recognizes_archives(content, kind):
+    assert kind in find_archive(content)
+    assert find_stand_in(content) == ""
+
+
+@pytest.mark.parametrize(
+    "content", ["", "version\tlabel\n", "<b>bold</b>\t1\n", "{}", "\0\1\2", "PK\tlabel\n", "버전 version https://git-lfs"]
+)
+def test_any_other_content_is_the_file_itself(content):
+    assert find_stand_in(content.encode()) == find_archive(content.encode()) == ""
