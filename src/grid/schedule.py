@@ -53,7 +53,7 @@ def run_grid(
     overview = _overview(statuses)
     if dry_run:
         commands = [cell.command for cell in remaining]
-        about = cluster.comments() if cluster else []
+        about = cluster.comments if cluster else []
         print("\n".join([*_comments(overview), *commands, *_comments([*about, *_cost(remaining, estimate, len(slots))])]))
         return 0
     for line in overview:

@@ -1,16 +1,21 @@
+"""A node of a cluster, without a cluster: the board answers at once."""
+
 import os
-import pickle
-import subprocess
-import sys
-import time
+import signal
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+pytest.importorskip("ray", reason="needs the package of requirements-ray.txt")
+
 from src.common.files import hold
-from src.grid.ray_node import GUARD, ROOT, Board, Job, Returned, _files_to_return, digest_project, run_on_node
-from tests.src.report.helpers import cell_of, finished
+from src.grid import ray_node
+from src.grid.devices import Device
+from src.grid.pool import lock_file
+from src.grid.ray_node import Board, run_on_node
+from tests.src.report.helpers import cell_of
 
 WAITS = """
 import signal, sys, time
@@ -23,110 +28,81 @@ time.sleep(60)
 
 
 @pytest.fixture
-def guarded(tmp_path):
-    """guarded("print(1)") starts the guard of a cell whose process runs this code; returns the cell and the guard."""
-    started = []
+def node(tmp_path, monkeypatch):
+    """node("print(1)") runs a cell with this code; returns how it ended, and the cell. `node.board` is the board."""
+    monkeypatch.setattr(ray_node, "_ask", lambda method, *arguments: method(*arguments))
+    monkeypatch.setattr(ray_node, "RETRY", 0.01)
+    context = SimpleNamespace(get_node_id=lambda: "n1")
+    monkeypatch.setattr(ray_node.ray, "get_runtime_context", lambda: context)
+    (tmp_path / "marker").touch()
 
-    def start(code):
-        script = tmp_path / "script.py"
-        script.write_text(code)
-        cell = replace(cell_of(tmp_path, "tiny"), script=str(script), flags=())
-        command = [sys.executable, "-c", GUARD, str(ROOT)]
-        process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        started.append(process)
-        process.stdin.write(pickle.dumps(Job(cell, {}, tmp_path / "marker")))
-        process.stdin.flush()
-        return cell, process
+    def run(code, marker="marker"):
+        (tmp_path / "script.py").write_text(code)
+        run.cell = replace(cell_of(tmp_path, "tiny"), script=str(tmp_path / "script.py"), flags=())
+        device = Device("", {"OMP_NUM_THREADS": "3"})
+        return run_on_node(run.cell, device, tmp_path / marker, Path.cwd(), run.board)
 
-    yield start
-    for process in started:
-        process.communicate()
+    run.board = Board()
+    return run
 
 
-def wait_for(cell, text):
-    deadline = time.monotonic() + 60
-    while not (cell.output.is_file() and text in cell.output.read_text()):
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
+def test_runs_a_cell(node):
+    end, reason, seconds = node("import os; print(os.environ['OMP_NUM_THREADS'])")
+    assert (end, reason) == ("done", "") and 0 < seconds < 60
+    assert node.cell.output.read_text() == "3\n"
+    assert node.board.list_running()["tiny/nsmc/seed-1"][0] == "n1"
+    assert node("import sys; sys.exit('error: no network')")[:2] == ("failed", "no network")
 
 
-def test_prints_how_the_cell_ended(guarded):
-    cell, process = guarded("print('hello')")
-    end = process.stdout.read()
-    assert b'"end": "done"' in end and cell.output.read_text() == "hello\n"
+def test_passes_a_signal_of_the_driver_on(node):
+    count, asked = node.board.count_signals, []
+
+    def count_signals():
+        asked.append(node.cell.output.exists() and "ready" in node.cell.output.read_text())
+        if asked[-1] and not count():
+            node.board.stop()
+        return count()
+
+    node.board.count_signals = count_signals
+    assert node(WAITS)[:2] == ("interrupted", "interrupted by SIGTERM; saved")
+    assert node(WAITS)[0] == "interrupted"  # and does not start
+    assert "ready" in node.cell.output.read_text()
 
 
-def test_a_byte_is_a_signal(guarded):
-    cell, process = guarded(WAITS)
-    wait_for(cell, "ready")
-    process.stdin.write(b"\n")
-    process.stdin.flush()
-    assert b'"end": "interrupted", "reason": "interrupted by SIGTERM; saved"' in process.stdout.read()
+def test_a_node_that_ends_lets_ray_start_the_cell_elsewhere(node):
+    signals = [signal.SIGTERM]
+    node.board.count_signals = lambda: (signals and os.kill(os.getpid(), signals.pop())) or 0
+    with pytest.raises(SystemExit):
+        node("import time; time.sleep(60)")
 
 
-def test_the_state_is_saved_when_ray_kills_its_processes(guarded):
-    """Ray kills the child of its process, and then the process, the other end of standard input."""
-    cell, process = guarded(WAITS)
-    wait_for(cell, "ready")
-    process.kill()
-    process.stdin.close()
-    process.stdin = None
-    wait_for(cell, "interrupted by SIGTERM; saved")
+def test_a_retry_waits_until_the_cell_is_released(node, tmp_path):
+    cell = cell_of(tmp_path, "tiny")
+    cell.folder.mkdir(parents=True)
+    lock = hold(lock_file(cell), cell.name)  # as the process on a node that was cut off
+    assert node("")[0] == "busy"
+    ask, answers = node.board.count_signals, []
+
+    def count_signals():
+        answers.append(1)
+        if len(answers) == 3:
+            os.close(lock)
+        return ask()
+
+    node.board.count_signals = count_signals
+    assert node("")[0] == "done" and len(answers) >= 3
 
 
-def test_a_cell_of_an_unshared_folder_is_locked_on_the_board(tmp_path):
-    """Another driver finds it busy until it has ended, or a node that shares the folder takes over."""
-    locks = {"a": tmp_path / "new" / "a.lock"}
-    one, other = Board(locks), Board(locks)
-    assert one.start("a", "n1", "host", False) == (0, None, "")
-    assert other.start("a", "n2", "host", False)[1] == "busy"
-    assert one.start("a", "n3", "host", False) == (1, None, "")  # n1 was lost
-    assert one.report("a", "step 3") == 0 and one.entries()["a"].line == "step 3"
-    assert one.start("a", "n4", "host", True) == (2, None, "")
-    os.close(hold(locks["a"], "a"))  # n4 locks it itself
-    one.end("a")
-    assert one.entries() == {} and other.start("a", "n2", "host", False) == (0, None, "")
-    other.end("a")
-    os.close(hold(locks["a"], "a"))
+def test_a_node_that_does_not_share_the_folder_runs_nothing(node, tmp_path):
+    end, reason, _ = node("print(1)", marker="none")
+    assert end == "failed" and f"--ckpt_dir {tmp_path}" in reason and not node.cell.output.exists()
 
 
-def test_no_cell_starts_after_a_signal(tmp_path):
-    board = Board({"a": tmp_path / "a", "b": tmp_path / "b"})
-    board.start("a", "n1", "host", True)
+def test_no_cell_starts_after_a_signal():
+    board = Board()
+    assert board.start("a", "n1", "host") == 0 and board.start("a", "n2", "host") == 1
+    assert board.list_running()["a"][:2] == ("n2", "host")
     board.stop()
-    assert board.report("a", "") == 1
-    assert board.start("b", "n1", "host", True)[1] == "interrupted"
-
-
-def test_a_folder_that_cannot_be_made_fails_only_its_cell(tmp_path):
-    (tmp_path / "file").touch()
-    _, end, reason = Board({"a": tmp_path / "file" / "a"}).start("a", "n1", "host", False)
-    assert end == "failed" and str(tmp_path / "file") in reason
-
-
-def test_another_version_of_the_project_runs_nothing(tmp_path):
-    project = digest_project() | {"src/training/loop.py": "0", "src/zzz.py": "1"}
-    returned = run_on_node(Job(cell_of(tmp_path, "tiny"), {}, tmp_path), project, tmp_path, board=None)
-    assert returned.end == "failed" and "src/training/loop.py" in returned.reason and "2 files" in returned.reason
-    assert returned.output == f"error: {returned.reason}\n".encode()
-
-
-def test_the_project_is_code_and_config():
-    paths = digest_project()
-    assert {"run_squad.py", "src/grid/pool.py", "processor/__init__.py", "config/tiny.json", "config/tasks/nsmc.json"} <= set(
-        paths
-    )
-    assert not any(Path(path).parts[0] in ("tests", "data", "ckpt", ".venv") for path in paths)
-
-
-def test_weights_are_not_returned(tmp_path):
-    cell = finished(tmp_path)
-    for name in ("checkpoint-20/model.safetensors", "resume/state.safetensors", "test/predictions-20.tsv"):
-        (cell.folder / name).parent.mkdir()
-        (cell.folder / name).write_bytes(b"1")
-    names = {"cost.json", "eval_results.json", "settings.json", "test/predictions-20.tsv"}
-    assert set(_files_to_return(cell.folder)) == names
-
-
-def test_returned_can_be_read_from_json():
-    assert Returned(**{"end": "done", "reason": "", "seconds": 1.0}).output is None
+    assert board.count_signals() == 1 and board.start("b", "n1", "host") is None
+    board.end("a")
+    assert board.list_running() == {}

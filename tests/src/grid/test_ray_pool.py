@@ -1,16 +1,14 @@
 import socket
 import sys
 import time
+from types import SimpleNamespace
 
 import pytest
 
-from processor.definition import TASKS
 from src.common.errors import ConfigError, EnvironmentFailure
 from src.grid import ray_pool
-from src.grid.cells import cell_statuses
-from src.grid.ray_node import Returned, _files_to_return
-from src.grid.ray_pool import Cluster, Demand, _write_returned, connected
-from tests.src.report.helpers import cell_of, finished
+from src.grid.ray_pool import Cluster, RayError, connected
+from tests.src.report.helpers import cell_of
 
 
 @pytest.fixture
@@ -18,7 +16,11 @@ def nodes(monkeypatch):
     """nodes((4, 1), (8, 0)) pretends that the cluster has nodes with 4 CPUs and a GPU, and with 8 CPUs; one is lost."""
 
     def make(*counts):
-        alive = [{"Alive": True, "Resources": {"CPU": cpus} | ({"GPU": gpus} if gpus else {})} for cpus, gpus in counts]
+        alive = [
+            {"Alive": True, "Resources": {"CPU": cpus} | ({"GPU": gpus} if gpus else {})}
+            | {"NodeID": f"{number + 1:056x}", "NodeManagerHostname": f"node-{number}"}
+            for number, (cpus, gpus) in enumerate(counts)
+        ]
         monkeypatch.setattr(ray_pool.ray, "nodes", lambda: [*alive, {"Alive": False, "Resources": {"CPU": 99.0, "GPU": 9.0}}])
 
     return make
@@ -27,22 +29,22 @@ def nodes(monkeypatch):
 def test_what_a_cluster_can_take(nodes, tmp_path):
     nodes((4.0, 1.0), (8.0, 0.0), (8.0, 0.0))
     cluster = Cluster(1, None)
-    assert (cluster.demand, len(cluster.devices)) == (Demand(1, 1.0), 1)
-    assert cluster.comments() == [
+    assert (cluster.cpus, cluster.gpus, len(cluster.devices)) == (1, 1.0, 1)
+    assert cluster.comments == [
         "each run asks for 1 CPU and 1 GPU",
         "the cluster has 1 node with 4 CPUs and 1 GPU; 2 nodes with 8 CPUs and 0 GPUs",
         "1 can run at a time",
     ]
     assert [len(Cluster(*demand).devices) for demand in [(1, 0.0), (3, 0.0), (2, 0.5), (1, 0.1)]] == [20, 5, 2, 4]
     too_much = Cluster(6, 1.0)  # no single node has both
-    assert "ever" in too_much.comments()[-1]
+    assert "ever" in too_much.comments[-1]
     with pytest.raises(ConfigError, match="6 CPUs and 1 GPU"), too_much.runs([cell_of(tmp_path)]):
         pass
 
 
 def test_without_gpus_runs_ask_for_none(nodes):
     nodes((2.0, 0.0))
-    assert Cluster(2, None).demand == Demand(2, 0.0)
+    assert (Cluster(2, None).cpus, Cluster(2, None).gpus) == (2, 0.0)
 
 
 @pytest.mark.parametrize("listens", [True, False])
@@ -66,14 +68,25 @@ def test_ray_is_optional(monkeypatch):
         import src.grid.ray_pool  # noqa: F401
 
 
-def test_returned_files_are_a_finished_run(tmp_path):
-    """An unfinished run of the driver's folder is kept next to it."""
-    far = finished(tmp_path / "far")
-    near = cell_of(tmp_path / "near")
-    (near.folder / "resume").mkdir(parents=True)
-    returned = Returned("done", "", 1.0, _files_to_return(far.folder), b"output")
-    _write_returned(near, returned)
-    assert near.output.read_text() == "output"
-    assert sorted(path.name for path in near.folder.parent.iterdir()) == ["seed-1", "seed-1.1", "seed-1.log"]
-    assert cell_statuses([near], TASKS, lambda settings: {})[near] == ("finished", "")
-    assert (near.folder.with_name("seed-1.1") / "resume").is_dir()
+@pytest.mark.parametrize(
+    ("answer", "error", "expected"),
+    [(False, ConfigError, "--ckpt_dir"), (RayError("no module"), EnvironmentFailure, "no module")],
+)
+def test_a_node_that_cannot_run_anything(nodes, monkeypatch, tmp_path, answer, error, expected):
+    """Its name is in the message, and no marker is left behind."""
+    nodes((1.0, 0.0), (1.0, 0.0))
+    cluster = Cluster(1, None)
+    nodes((1.0, 0.0))
+    monkeypatch.setattr(ray_pool.ray, "remote", lambda **options: lambda function: SimpleNamespace(remote=function))
+
+    def get(seen):
+        assert seen is True  # by a node that shares the folder
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    monkeypatch.setattr(ray_pool.ray, "get", get)
+    with pytest.raises(error, match=expected) as caught, cluster.runs([cell_of(tmp_path)]):
+        pass
+    assert "node-0" in str(caught.value)
+    assert list((tmp_path / "benchmark").iterdir()) == []
