@@ -3,7 +3,6 @@
 import argparse
 import json
 import sys
-from collections.abc import Mapping
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,12 +11,10 @@ from processor.definition import TASKS, read_task_file, read_tasks, recorded_tas
 from processor.download import find_files
 from processor.own_task import FLAGS
 from src.common.cli import Parser, run_command
-from src.common.errors import ConfigError, list_problems
-from src.data.task import Task
-from src.grid.cells import FindFiles, make_cells, split_list
+from src.common.errors import ConfigError
+from src.grid.cells import Request, make_cells, make_trial_cells, split_list
 from src.grid.schedule import run_grid
 from src.grid.tune.space import read_space
-from src.grid.tune.trials import make_trial_cells
 from src.report.compare import compare, format_comparisons
 from src.report.eee import RELATIONSHIPS, Evaluator
 from src.report.merge import folders_to_read
@@ -25,8 +22,8 @@ from src.report.published import SHOWN, Published
 from src.report.record import VIEWS
 from src.report.report import write_report
 from src.runs.grid_folder import FOLDER, GRID
-from src.settings.command_line import config_dir_of, parse_command_line
-from src.settings.schema import ALIASES, Settings, default_of, is_task_file
+from src.settings.command_line import parse_command_line
+from src.settings.schema import Settings, default_of, is_task_file
 from src.settings.suites import find_tasks
 
 if TYPE_CHECKING:
@@ -68,26 +65,29 @@ def main() -> None:
     arguments.action(arguments, rest)
 
 
-def tasks_of(arguments: argparse.Namespace, rest: list[str]) -> dict[str, Task]:
-    """Return all tasks that --tasks can choose from.
-
-    Raises ConfigError for an invalid file, and if `rest` has flags that define a task or are no settings.
-    """
+def request_of(arguments: argparse.Namespace, rest: list[str], seeds: str, tuned: bool = False) -> Request:
+    """Return what `run` or `tune` is asked for. Raises ConfigError for an invalid task file, and for flags that define a task."""
     if flags := [f"--{flag}" for flag in FLAGS if any(word.split("=")[0] == f"--{flag}" for word in rest)]:
         raise ConfigError(
             f"{', '.join(flags)}: write a task file for --tasks; python3 run_seq_cls.py ... --print_task prints it."
         )
-    if problems := parse_command_line(rest, vars(arguments).keys() - {"action"})[1]:
-        raise ConfigError(list_problems("the benchmark cannot run:", problems))
-    tasks = dict(read_tasks(config_dir_of(rest)))
+    given, problems = parse_command_line(rest, vars(arguments).keys() - {"action"})
+    tasks = dict(read_tasks(Path(given.get("config_dir", default_of("config_dir")))))
     for path in (entry for entry in split_list(arguments.tasks) if is_task_file(entry)):
         tasks |= read_task_file(Path(path))
-    return tasks
-
-
-def finder_of(tasks: Mapping[str, Task]) -> FindFiles:
-    """Return a function that finds the data files of a run."""
-    return lambda settings: find_files(settings, tasks[settings.task])
+    return Request(
+        models=arguments.models,
+        tasks=arguments.tasks,
+        seeds=seeds,
+        rest=rest,
+        given=given,
+        problems=problems,
+        all_tasks=tasks,
+        find_files=lambda settings: find_files(settings, tasks[settings.task]),
+        devices=arguments.devices,
+        tuned=tuned,
+        dry_run=arguments.dry_run,
+    )
 
 
 def read_hidden_size(settings: Settings) -> int | None:
@@ -98,30 +98,29 @@ def read_hidden_size(settings: Settings) -> int | None:
 
 
 def run(arguments: argparse.Namespace, rest: list[str]) -> None:
-    tasks = tasks_of(arguments, rest)
-    cells = make_cells(arguments.models, arguments.tasks, arguments.seeds, rest, tasks, arguments.tuned)
+    request = request_of(arguments, rest, arguments.seeds, arguments.tuned)
+    cells = make_cells(request)
     with cluster_of(arguments) as cluster:
-        sys.exit(run_grid(cells, arguments.devices, arguments.dry_run, tasks, finder_of(tasks), cluster))
+        sys.exit(run_grid(cells, request, cluster))
 
 
 def tune(arguments: argparse.Namespace, rest: list[str]) -> None:
-    given = [ALIASES.get(name, name) for name in parse_command_line(rest)[0]]
-    space = read_space(arguments.space or config_dir_of(rest) / FOLDER / "space.json", given)
+    request = request_of(arguments, rest, str(arguments.seed))
+    space = read_space(arguments.space or request.config_dir / FOLDER / "space.json", request.given)
     if arguments.print_space:
         print(json.dumps(space, indent=2))
         return
     if arguments.trials < 1:
         raise ConfigError(f"--trials {arguments.trials}: should be at least 1.")
-    tasks = tasks_of(arguments, rest)
-    cells = make_trial_cells(arguments.models, arguments.tasks, arguments.seed, arguments.dev_ratio, rest, tasks)
+    cells = make_trial_cells(request, arguments.dev_ratio)
     try:
         from src.grid.tune.tune import describe_searches, run_searches  # imports Optuna
     except ModuleNotFoundError as error:
         raise ConfigError(f"tune needs Optuna ({error}). Run: pip install -r requirements-tune.txt") from None
-    if arguments.dry_run:
-        print(describe_searches(cells, space, arguments.trials, tasks))
+    if request.dry_run:
+        print(describe_searches(cells, request, space, arguments.trials))
         return
-    sys.exit(run_searches(cells, space, given, arguments.trials, arguments.devices, tasks, finder_of(tasks), read_hidden_size))
+    sys.exit(run_searches(cells, request, space, arguments.trials, read_hidden_size))
 
 
 def cluster_of(arguments: argparse.Namespace) -> AbstractContextManager["Cluster | None"]:
@@ -159,11 +158,8 @@ def compare_models(arguments: argparse.Namespace, rest: list[str]) -> None:
     print(format_comparisons(comparisons, cautions, (first, second), arguments.view))
 
 
-def make_parser() -> Parser:
-    parser = Parser(prog="run_benchmark.py", description=__doc__, allow_abbrev=False)
-    commands = parser.add_subparsers(metavar="run | tune | report | compare", required=True)
-
-    runner = commands.add_parser(
+def add_run(commands: "argparse._SubParsersAction[Parser]") -> None:
+    parser = commands.add_parser(
         "run",
         help="run every model on every task with every seed",
         description="Run every model on every task with every seed, each run in a process of its own.",
@@ -171,18 +167,21 @@ def make_parser() -> Parser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    runner.set_defaults(action=run)
-    runner.add_argument("--models", required=True, help="comma-separated names in config/, JSON files, model folders or hub ids")
-    runner.add_argument("--tasks", default="all", help=TASKS_HELP)
-    runner.add_argument("--seeds", default="1,2,3,4,5", help="comma-separated numbers; default: %(default)s")
-    runner.add_argument("--tuned", action="store_true", help="with the settings that tune has found, as <model>@tuned")
-    runner.add_argument("--devices", default="", help="comma-separated GPU numbers, or cpu: one run at a time on each")
-    runner.add_argument("--ray", metavar="ADDRESS", help="run on a Ray cluster: auto, or the HOST:PORT of its head")
-    runner.add_argument("--gpus_per_run", type=float, metavar="G", help="with --ray; default: 1 if the cluster has GPUs, else 0")
-    runner.add_argument("--cpus_per_run", type=int, metavar="C", help="with --ray; default: 1")
-    runner.add_argument("--dry_run", action="store_true", help="print the commands of the runs and an estimate of their cost")
+    parser.set_defaults(action=run)
+    add = parser.add_argument
+    add("--models", required=True, help="comma-separated names in config/, JSON files, model folders or hub ids")
+    add("--tasks", default="all", help=TASKS_HELP)
+    add("--seeds", default="1,2,3,4,5", help="comma-separated numbers; default: %(default)s")
+    add("--tuned", action="store_true", help="with the settings that tune has found, as <model>@tuned")
+    add("--devices", default="", help="comma-separated GPU numbers, or cpu: one run at a time on each")
+    add("--ray", metavar="ADDRESS", help="run on a Ray cluster: auto, or the HOST:PORT of its head")
+    add("--gpus_per_run", type=float, metavar="G", help="with --ray; default: 1 if the cluster has GPUs, else 0")
+    add("--cpus_per_run", type=int, metavar="C", help="with --ray; default: 1")
+    add("--dry_run", action="store_true", help="print the commands of the runs and an estimate of their cost")
 
-    tuner = commands.add_parser(
+
+def add_tune(commands: "argparse._SubParsersAction[Parser]") -> None:
+    parser = commands.add_parser(
         "tune",
         help="search for the best settings of every model on every task, on dev",
         description="Search for the best settings of every model on every task by their scores on dev. Needs the package of "
@@ -191,16 +190,24 @@ def make_parser() -> Parser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    tuner.set_defaults(action=tune)
-    tuner.add_argument("--models", default="", help="as for run")
-    tuner.add_argument("--tasks", default="all", help="as for run; default: all")
-    tuner.add_argument("--trials", type=int, default=30, help="number of trials in total; default: %(default)s")
-    tuner.add_argument("--space", type=Path, metavar="FILE", help="the search space; default: tuning/space.json in --config_dir")
-    tuner.add_argument("--print_space", action="store_true", help="print the search space and exit")
-    tuner.add_argument("--seed", type=int, default=default_of("seed"), help="of the search and its trials; default: %(default)s")
-    tuner.add_argument("--dev_ratio", metavar="SHARE", help="share of train to hold out as dev for tasks without a dev file")
-    tuner.add_argument("--devices", default="", help="as for run")
-    tuner.add_argument("--dry_run", action="store_true", help="print what would be run")
+    parser.set_defaults(action=tune)
+    add = parser.add_argument
+    add("--models", default="", help="as for run")
+    add("--tasks", default="all", help="as for run; default: all")
+    add("--trials", type=int, default=30, help="number of trials in total; default: %(default)s")
+    add("--space", type=Path, metavar="FILE", help="the search space; default: tuning/space.json in --config_dir")
+    add("--print_space", action="store_true", help="print the search space and exit")
+    add("--seed", type=int, default=default_of("seed"), help="of the search and its trials; default: %(default)s")
+    add("--dev_ratio", metavar="SHARE", help="share of train to hold out as dev for tasks without a dev file")
+    add("--devices", default="", help="as for run")
+    add("--dry_run", action="store_true", help="print what would be run")
+
+
+def make_parser() -> Parser:
+    parser = Parser(prog="run_benchmark.py", description=__doc__, allow_abbrev=False)
+    commands = parser.add_subparsers(metavar="run | tune | report | compare", required=True)
+    add_run(commands)
+    add_tune(commands)
 
     reporter = commands.add_parser(
         "report",

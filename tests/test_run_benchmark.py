@@ -15,10 +15,10 @@ import pytest
 import run_benchmark
 from processor.definition import TASKS
 from src.common.errors import BenchmarkError
-from src.grid.cells import make_cells
 from src.report.read_runs import read_grid
 from tests.commands import Forked, fork_cells, run_forked, run_script
 from tests.conftest import ROOT, SAMPLE
+from tests.src.grid.helpers import make_cells
 
 
 @pytest.fixture

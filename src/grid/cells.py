@@ -3,10 +3,13 @@
 import re
 import shlex
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
+from itertools import product
 from pathlib import Path
 from typing import Any, Literal
+
+from pydantic import ValidationError
 
 from src.common.errors import BenchmarkError, ConfigError, did_you_mean, list_problems
 from src.data.task import DataFile, Tasks
@@ -14,9 +17,9 @@ from src.runs.files import digest_model
 from src.runs.folder import State
 from src.runs.grid_folder import GRID, REPORTS, TUNED, is_tuned, output_file, tuned_file, tuned_problems
 from src.runs.status import find_run
-from src.settings.command_line import config_files, parse_command_line
-from src.settings.layers import load_settings
-from src.settings.schema import Settings
+from src.settings.command_line import config_files
+from src.settings.layers import convert, load_settings
+from src.settings.schema import Settings, default_of
 from src.settings.suites import find_tasks
 
 ANY_MODEL = "auto.json"  # the config file for models that have none
@@ -32,11 +35,38 @@ SET_BY_GRID = {
     "overwrite_output_dir": "unfinished runs always resume. To start over, move runs away or use another --ckpt_dir",
     "print_settings": "use it with run_seq_cls.py, run_ner.py or run_squad.py",
 }
+# What a trial of a search, which is scored on dev alone, always has; and the settings that it cannot have.
+DEV_ONLY = ("--test_file", "", "--do_eval", "false")
+SET_BY_TUNE = ("do_train", "do_eval", "test_file", "predict_file", "evaluate_test_during_training", "evaluate_during_training")
 SEED = re.compile(r"[0-9]{1,10}")  # int() rejects numbers of thousands of digits, and no seed is that long
 
 # "damaged": the folder cannot be read, or the run cannot start, which its own process will report.
 Status = State | Literal["finished", "damaged"]
 FindFiles = Callable[[Settings], Mapping[str, DataFile]]  # returns the data file of each split
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """The runs that a command line of run_benchmark.py asks for. Texts are comma-separated lists, as they were given.
+
+    rest: the words that set settings of all runs; given: their values by name; problems: what is wrong with them.
+    """
+
+    models: str
+    tasks: str
+    seeds: str
+    rest: Sequence[str]
+    given: Mapping[str, str]
+    problems: Sequence[str] = ()
+    all_tasks: Tasks  # those that can be chosen, and the function that finds the data files of a run
+    find_files: FindFiles
+    devices: str = ""
+    tuned: bool = False  # with the settings that a search has found
+    dry_run: bool = False
+
+    @property
+    def config_dir(self) -> Path:
+        return Path(self.given.get("config_dir", default_of("config_dir")))
 
 
 @dataclass(frozen=True)
@@ -70,56 +100,71 @@ class Cell:
         return shlex.join(["python3", self.script, *self.flags])
 
 
-def make_cells(models: str, tasks: str, seeds: str, rest: Sequence[str], all_tasks: Tasks, tuned: bool = False) -> list[Cell]:
-    """Return the cells of a command line: comma-separated lists, and in `rest` settings of all cells.
+def make_cells(request: Request) -> list[Cell]:
+    """Return the cells of a request, ordered by seed, so that a complete one-seed table is ready early.
 
-    tuned: with the settings that a search has found. Cells are ordered by seed, so that a complete one-seed table is ready early.
     Raises ConfigError with every problem found.
     """
-    given, problems = parse_command_line(rest)
+    problems, given, seeds = list(request.problems), request.given, split_list(request.seeds)
     problems += [f"--{name} cannot be set for all runs: {instead}" for name, instead in SET_BY_GRID.items() if name in given]
-    config_dir = Path(given.get("config_dir", Settings.model_fields["config_dir"].default))
-    model_flags = _find_models(split_list(models), config_dir, problems)
-    chosen = find_tasks(split_list(tasks), all_tasks, "--tasks", problems)
-    seed_texts = split_list(seeds)
-    problems += [f"--seeds: {seed!r} is not a non-negative integer" for seed in seed_texts if not SEED.fullmatch(seed)]
+    models = _find_models(split_list(request.models), request.config_dir, problems)
+    tasks = find_tasks(split_list(request.tasks), request.all_tasks, "--tasks", problems)
+    problems += [f"--seeds: {seed!r} is not a non-negative integer" for seed in seeds if not SEED.fullmatch(seed)]
     if given.get("do_train") == given.get("do_eval") == "false":
         problems.append("--do_train false --do_eval false: nothing to report. Use the run scripts to build features")
-    for flag, values in {"--models": model_flags, "--tasks": chosen, "--seeds": seed_texts}.items():
+    for flag, values in {"--models": models, "--tasks": tasks, "--seeds": seeds}.items():
         if not values and not problems:
             problems.append(f"{flag} is empty: give one or more names, separated by commas")
-    if tuned and not problems:
-        problems += tuned_problems(config_dir, model_flags, chosen, set(map(int, seed_texts)))
+    if request.tuned and not problems:
+        problems += tuned_problems(request.config_dir, models, tasks, set(map(int, seeds)))
     if problems:
         raise ConfigError(list_problems("the benchmark cannot run:", problems))
-    return _load_cells(model_flags, chosen, list(map(int, seed_texts)), rest, all_tasks, config_dir if tuned else None)
+    cells, failures = [], {}
+    for seed, (model, flags), (task, entry) in product(dict.fromkeys(map(int, seeds)), models.items(), tasks.items()):
+        try:
+            cells.append(_load_cell(request, model, task, seed, ("--task", entry, *flags)))
+        except ConfigError as error:
+            failures[str(error)] = f"{model} on {task}"  # most problems are the same for every cell
+    if failures:
+        raise ConfigError("\n".join(f"{cell}: {problem}" for problem, cell in failures.items()))
+    return cells
 
 
-def _load_cells(
-    models: Mapping[str, list[str]],
-    tasks: Mapping[str, str],
-    seeds: Sequence[int],
-    rest: Sequence[str],
-    all_tasks: Tasks,
-    tuned_in: Path | None,
-) -> list[Cell]:
-    """Load the settings of every cell. tuned_in: the config folder with the results of searches, if the cells use them."""
-    cells, problems = [], {}
-    for seed in dict.fromkeys(seeds):
-        for model, model_flags in models.items():
-            for task, entry in tasks.items():
-                script, name, tuned = all_tasks[task].script, model, list[str]()
-                if tuned_in is not None:
-                    name, tuned = f"{model}{TUNED}", ["--tuned_file", str(tuned_file(tuned_in, model, task))]
-                place = ("--seed", str(seed), "--output_dir", f"{GRID}/{name}/{task}/seed-{seed}")
-                flags = ("--task", entry, *model_flags, *tuned, *place, *rest)
-                try:
-                    settings = load_settings(flags, script=script, tasks={task: all_tasks[task]})
-                    cells.append(Cell(name, task, seed, script, flags, settings))
-                except ConfigError as error:
-                    problems[str(error)] = f"{model} on {task}"  # most problems are the same for every cell
-    if problems:
-        raise ConfigError("\n".join(f"{cell}: {problem}" for problem, cell in problems.items()))
+def _load_cell(request: Request, model: str, task: str, seed: int, chosen: Sequence[str]) -> Cell:
+    """Load the settings of a cell. chosen: the flags that choose its task and model."""
+    script, tuned = request.all_tasks[task].script, list[str]()
+    if request.tuned:
+        tuned = ["--tuned_file", str(tuned_file(request.config_dir, model, task))]
+        model = f"{model}{TUNED}"
+    flags = (*chosen, *tuned, "--seed", str(seed), "--output_dir", f"{GRID}/{model}/{task}/seed-{seed}", *request.rest)
+    settings = load_settings(flags, script=script, tasks={task: request.all_tasks[task]})
+    return Cell(model, task, seed, script, flags, settings)
+
+
+def make_trial_cells(request: Request, dev_ratio: str | None) -> list[Cell]:
+    """Return a cell for each model and task of a search, in that order, that trains without a test file.
+
+    dev_ratio: the share of train to hold out as dev for tasks that have no dev file. Raises ConfigError with every problem found.
+    """
+    given = [f"--{name}: a trial is always trained, and scored on dev alone" for name in SET_BY_TUNE if name in request.given]
+    request = replace(request, problems=[*request.problems, *given], rest=[*request.rest, *DEV_ONLY])
+    cells = make_cells(request)
+    if dev_ratio is not None:
+        try:
+            convert("dev_ratio", dev_ratio, from_string=True)  # also if no task needs it
+        except ValidationError as error:
+            raise ConfigError(f"--dev_ratio {dev_ratio}: {error.errors()[0]['msg']}") from None
+    without = {cell.task: cell.flags[1] for cell in cells if not cell.settings.has_dev}
+    if without and dev_ratio is None:
+        raise ConfigError(
+            f"{', '.join(without)}: there is no dev file. Pass --dev_ratio 0.1 to hold out a tenth of the training file, "
+            "for tasks without one only."
+        )
+    if without:
+        rest = [*request.rest, "--dev_ratio", str(dev_ratio)]
+        held_out = make_cells(replace(request, tasks=",".join(without.values()), rest=rest))
+        by_name = {cell.name: cell for cell in held_out}
+        cells = [by_name.get(cell.name, cell) for cell in cells]
     return cells
 
 

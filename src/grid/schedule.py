@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from src.common.progress import format_seconds
 from src.data.task import Tasks
-from src.grid.cells import Cell, FindFiles, Status, cell_statuses
+from src.grid.cells import Cell, Request, Status, cell_statuses
 from src.grid.devices import parse_devices
 from src.grid.display import LineDisplay, LiveDisplay, can_redraw
 from src.grid.estimate import Estimate
@@ -38,20 +38,19 @@ STATUS_TEXTS: Mapping[Status, str] = {
 FROM_SCRATCH = ("new", "replace", "damaged")
 
 
-def run_grid(
-    cells: Sequence[Cell], devices: str, dry_run: bool, tasks: Tasks, find_files: FindFiles, cluster: "Cluster | None" = None
-) -> int:
-    """Run the cells that are not finished, or only print their commands. Returns the exit code: 1 if some are not finished.
+def run_grid(cells: Sequence[Cell], request: Request, cluster: "Cluster | None" = None) -> int:
+    """Run the cells of a request that are not finished, or only print their commands. Returns 1 if some are not finished, else 0.
 
     They run on the nodes of `cluster`, or else on the devices of this machine. Raises ConfigError for unknown devices and if the
     cluster can never run them, Interrupted after a signal.
     """
-    slots = cluster.devices if cluster else parse_devices(devices)
-    statuses = cell_statuses(cells, tasks, find_files)
+    slots = cluster.devices if cluster else parse_devices(request.devices)
+    tasks = request.all_tasks
+    statuses = cell_statuses(cells, tasks, request.find_files)
     remaining = [cell for cell in cells if statuses[cell][0] != "finished"]
     estimate = Estimate.from_records(cells, _read_grid(cells, tasks)[0])
     overview = _overview(statuses)
-    if dry_run:
+    if request.dry_run:
         commands = [cell.command for cell in remaining]
         about = cluster.comments if cluster else []
         print("\n".join([*_comments(overview), *commands, *_comments([*about, *_cost(remaining, estimate, len(slots))])]))

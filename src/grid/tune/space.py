@@ -13,7 +13,7 @@ from src.report.comparability import IMPLEMENTATION
 from src.settings.aliases import advise
 from src.settings.command_line import NAMES, types_of
 from src.settings.layers import convert, unusable
-from src.settings.schema import DATA_FILES, MODEL_SETTINGS, Settings, affects
+from src.settings.schema import ALIASES, DATA_FILES, MODEL_SETTINGS, Settings, affects
 
 # A setting -> [value, ...], {"low": ..., "high": ..., "log": true or "step": ...}, or {"base": one of these, "small": another}.
 Space = Mapping[str, Any]
@@ -46,7 +46,8 @@ def read_space(path: Path, fixed: Collection[str] = ()) -> Space:
         ) from None
     if problems := [problem for name, entry in content.items() for problem in _problems(name, entry)]:
         raise ConfigError(list_problems(f"{path} is not a search space:", problems))
-    fixed = {*fixed, *(other for name, other in WITHOUT_EFFECT.items() if name in fixed)}
+    fixed = {ALIASES.get(name, name) for name in fixed}
+    fixed |= {other for name, other in WITHOUT_EFFECT.items() if name in fixed}
     space = {name: entry for name, entry in content.items() if name not in fixed}
     if not space:
         raise ConfigError(f"{path} leaves nothing to search: the command line sets all of {', '.join(content) or 'nothing'}.")

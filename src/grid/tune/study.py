@@ -25,7 +25,7 @@ from src.runs.journal import JOURNAL, NAME, count_states, storage_of
 optuna.logging.set_verbosity(optuna.logging.ERROR)  # this project logs what matters
 
 LOCK = ".study.lock"
-FACTS = "facts"  # attribute of a study: what its trials have in common
+CONDITIONS = "facts"  # attribute of a study: what its trials have in common
 REASON = "reason"  # attribute of a failed trial
 DIRECTION = StudyDirection.MAXIMIZE  # every headline of src.metrics.metrics is better if it is higher
 RANDOM_TRIALS = 5  # before Optuna chooses by what it has learned
@@ -36,31 +36,28 @@ PRUNED_AFTER_TRIALS, PRUNED_FROM = 5, 30
 class Study:
     """The trials of a model on a task. Trials are known by their numbers."""
 
-    def __init__(
-        self, folder: Path, name: str, space: Space, seed: int, facts: Mapping[str, Any], usual: Mapping[str, Any] | None = None
-    ) -> None:
-        """Open or create the study in `folder`. facts: what its trials have in common, as JSON.
+    def __init__(self, folder: Path, space: Space, seed: int, conditions: Mapping[str, Any], usual: Mapping[str, Any]) -> None:
+        """Open or create the study in `folder`. conditions: what its trials have in common, as JSON.
 
         usual: the values without a search. The first trial has them where the space contains them, so that the result is hardly
         worse than they are.
 
-        Raises CheckpointError if another process uses the study called `name`, ConfigError if it was made with other facts.
+        Raises CheckpointError if another process uses the study, ConfigError if it was made under other conditions.
         """
         folder.mkdir(parents=True, exist_ok=True)
-        self.lock = hold(folder / LOCK, name)  # until this process ends
+        self.lock = hold(folder / LOCK, "/".join(folder.parts[-3:]))  # until this process ends
         _remove_torn_line(folder / JOURNAL)
         self.seed = seed
         self.distributions = {setting: _distribution(setting, entry) for setting, entry in space.items()}
-        self.usual = {name: value for name, value in (usual or {}).items() if _contains(self.distributions[name], value)}
+        self.usual = {name: value for name, value in usual.items() if _contains(self.distributions[name], value)}
         pruner = MedianPruner(n_startup_trials=PRUNED_AFTER_TRIALS, n_warmup_steps=PRUNED_FROM)
-        storage = storage_of(folder)
         self._study = optuna.create_study(
-            storage=storage, study_name=NAME, direction=DIRECTION, pruner=pruner, load_if_exists=True
+            storage=storage_of(folder), study_name=NAME, direction=DIRECTION, pruner=pruner, load_if_exists=True
         )
-        facts = json.loads(json.dumps(facts))
+        now = json.loads(json.dumps(conditions))
         if not self.trials:
-            self._study.set_user_attr(FACTS, facts)
-        elif changes := _changes(self._study.user_attrs.get(FACTS, {}), facts):
+            self._study.set_user_attr(CONDITIONS, now)
+        elif changes := _changes(self._study.user_attrs.get(CONDITIONS, {}), now):
             self.close()
             raise ConfigError(
                 f"{folder} holds a search with other conditions: {'; '.join(changes)}. Use the same, or move the folder away to "
@@ -128,18 +125,13 @@ class Study:
     @property
     def best(self) -> FrozenTrial | None:
         """The finished trial with the best score, the earliest on ties; None if none is finished."""
-        return best_of(self.trials)
+        finished = [trial for trial in self.trials if trial.state == TrialState.COMPLETE]
+        return max(finished, key=lambda trial: (trial.value or 0.0, -trial.number), default=None)
 
     @property
     def counts(self) -> dict[str, int]:
         """Number of trials by how they ended."""
         return count_states(self.trials)
-
-
-def best_of(trials: list[FrozenTrial]) -> FrozenTrial | None:
-    """Return the finished trial with the best score, the earliest on ties."""
-    finished = [trial for trial in trials if trial.state == TrialState.COMPLETE]
-    return max(finished, key=lambda trial: (trial.value or 0.0, -trial.number), default=None)
 
 
 def _remove_torn_line(journal: Path) -> None:
@@ -168,7 +160,7 @@ def _distribution(name: str, entry: Any) -> BaseDistribution:
 
 
 def _changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
-    """Return what differs between two objects of objects of facts."""
+    """Return what differs between two objects of objects."""
     changes = []
     for group in {**before, **now}:
         old, new = before.get(group, {}), now.get(group, {})

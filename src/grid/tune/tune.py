@@ -11,13 +11,12 @@ from typing import Any
 from src.common.errors import BenchmarkError, EnvironmentFailure, brief
 from src.common.files import DAMAGE
 from src.common.progress import format_seconds
-from src.data.task import Tasks
-from src.grid.cells import Cell, FindFiles
+from src.data.task import Task
+from src.grid.cells import Cell, Request
 from src.grid.devices import parse_devices
 from src.grid.pool import LocalProcess, Outcome, Pool, Runs
-from src.grid.tune.search import Search, trials_folder
+from src.grid.tune.search import Search, read_points, read_score, trials_folder
 from src.grid.tune.space import SMALL, Space, for_hidden_size, has_sizes
-from src.grid.tune.trials import read_points, read_score
 from src.metrics.metrics import in_percent
 from src.runs.journal import count_states, read_trials
 from src.settings.schema import Settings, counts_for
@@ -28,29 +27,21 @@ ReadSize = Callable[[Settings], int | None]  # returns the hidden size of a mode
 GIVE_UP_AFTER = 3  # trials that fail before any other has ended
 
 
-def run_searches(
-    bases: Sequence[Cell],
-    space: Space,
-    given: Sequence[str],
-    total: int,
-    devices: str,
-    tasks: Tasks,
-    find_files: FindFiles,
-    read_hidden_size: ReadSize,
-) -> int:
+def run_searches(bases: Sequence[Cell], request: Request, space: Space, total: int, read_hidden_size: ReadSize) -> int:
     """Search until there are `total` trials for each of the cells `bases`, and write the results. Returns the exit code.
 
-    given: the settings of the command line. Raises ConfigError, DataError, ModelError or CheckpointError if a search cannot
-    start, EnvironmentFailure if its first trials all fail, Interrupted after a signal.
+    Raises ConfigError, DataError, ModelError or CheckpointError if a search cannot start, EnvironmentFailure if its first trials
+    all fail, Interrupted after a signal.
     """
-    slots = parse_devices(devices)
-    searches = [
-        Search.open(base, tasks[base.task], space_for(base, space, tasks, read_hidden_size), total, find_files) for base in bases
-    ]
+    slots, searches = parse_devices(request.devices), []
+    for base in bases:
+        task = request.all_tasks[base.task]
+        data = {split: file.sha256 for split, file in request.find_files(base.settings).items()}
+        searches.append(Search(base, task, space_for(base, task, space, read_hidden_size), data, total))
     try:
         Tuner(searches).run(Pool(deque(), slots))
     finally:
-        paths = [search.write_result(given) for search in searches]  # of those that are complete
+        paths = [search.write_result(request.given) for search in searches]  # of those that are complete
     for search, path in zip(searches, paths, strict=True):
         if path:
             logger.info("written: %s. Next: python3 run_benchmark.py run --tuned %s", path, search.chosen_by)
@@ -61,22 +52,22 @@ def run_searches(
     return 0 if all(paths) else 1
 
 
-def describe_searches(bases: Sequence[Cell], space: Space, total: int, tasks: Tasks) -> str:
+def describe_searches(bases: Sequence[Cell], request: Request, space: Space, total: int) -> str:
     """Return what run_searches would do, as shell comments, without reading data or models."""
     lines = []
     for base in bases:
         counts = count_states(read_trials(trials_folder(base)))
         ended = ", ".join(f"{count} {state}" for state, count in counts.items() if count)
         lines.append(f"{base.model} on {base.task}: {total} trials{ended and f', so far {ended}'}, in {trials_folder(base)}/")
-        searched = " ".join(f"--{name} ..." for name in space if counts_for(name, tasks[base.task].kind))
+        searched = " ".join(f"--{name} ..." for name in space if counts_for(name, request.all_tasks[base.task].kind))
         lines.append(f"{base.command} {searched}")
     lines += [f"{name}: {entry}" for name, entry in space.items()]
     return "\n".join(f"# {line}" for line in lines)
 
 
-def space_for(base: Cell, space: Space, tasks: Tasks, read_hidden_size: ReadSize) -> Space:
+def space_for(base: Cell, task: Task, space: Space, read_hidden_size: ReadSize) -> Space:
     """Return the part of a space that counts for a cell's task, for the size of its model. May fetch the model."""
-    space = {name: entry for name, entry in space.items() if counts_for(name, tasks[base.task].kind)}
+    space = {name: entry for name, entry in space.items() if counts_for(name, task.kind)}
     if not any(map(has_sizes, space.values())):
         return space
     return for_hidden_size(space, read_hidden_size(base.settings) or SMALL + 1)
@@ -122,7 +113,7 @@ class Tuner:
         if cell not in self.started:
             self.started.add(cell)
             search, number = self.trials[cell]
-            logger.info("%s starts: %s", cell.name, _describe(search.study.trials[number].params))
+            logger.info("%s starts: %s", cell.name, _format_values(search.study.trials[number].params))
         if cell not in self.pruned and self._is_bad(cell):
             self.pruned.add(cell)
             running.process.send_signal(signal.SIGTERM)
@@ -143,7 +134,7 @@ class Tuner:
         cell, search = outcome.cell, self.trials[outcome.cell][0]
         text = self._record(outcome)
         search.tidy()
-        logger.info("%s: %s, after %s (%s)", cell.name, text, format_seconds(outcome.seconds), _progress(search))
+        logger.info("%s: %s, after %s (%s)", cell.name, text, format_seconds(outcome.seconds), search.progress)
         counts = search.study.counts
         if text.startswith("failed") and GIVE_UP_AFTER <= counts["failed"] == sum(counts.values()):
             raise EnvironmentFailure(f"{cell.name}: all {counts['failed']} trials so far {text}")
@@ -179,11 +170,5 @@ class Tuner:
         return f"failed: {reason} ({outcome.cell.output})"
 
 
-def _describe(values: Mapping[str, Any]) -> str:
+def _format_values(values: Mapping[str, Any]) -> str:
     return ", ".join(f"{name} {value:.3g}" if isinstance(value, float) else f"{name} {value}" for name, value in values.items())
-
-
-def _progress(search: Search) -> str:
-    """Return how many trials have ended, and the best one."""
-    ended, best = f"{sum(search.study.counts.values())} of {search.total}", search.study.best
-    return ended if best is None else f"{ended}; best {in_percent(search.task, best.value or 0.0):.2f}, trial {best.number}"

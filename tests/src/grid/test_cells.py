@@ -2,7 +2,8 @@ import pytest
 
 from processor.definition import TASKS
 from src.common.errors import ConfigError
-from src.grid.cells import cell_statuses, make_cells
+from src.grid.cells import cell_statuses
+from tests.src.grid.helpers import make_cells
 from tests.src.report.helpers import cell_of, finished
 
 

@@ -5,11 +5,11 @@ import pytest
 from rich.console import Console
 
 from processor.definition import TASKS
-from src.grid.cells import make_cells
 from src.grid.devices import Device
 from src.grid.display import LineDisplay, LiveDisplay, can_redraw
 from src.grid.estimate import Estimate
 from src.grid.pool import Outcome, Pool, Running
+from tests.src.grid.helpers import make_cells
 from tests.src.report.helpers import finished
 
 

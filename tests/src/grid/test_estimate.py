@@ -3,11 +3,11 @@ from collections import deque
 import pytest
 
 from processor.definition import TASKS
-from src.grid.cells import make_cells
 from src.grid.devices import Device
 from src.grid.estimate import Estimate
 from src.grid.pool import Pool, Running
 from src.report.read_runs import read_grid
+from tests.src.grid.helpers import make_cells
 from tests.src.report.helpers import finished
 
 DEVICE = Device("cpu", {})

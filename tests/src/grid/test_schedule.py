@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import pytest
 
-from processor.definition import TASKS
 from src.grid import pool, schedule
+from tests.src.grid.helpers import request_for
 from tests.src.report.helpers import cell_of, finished
 
 FAILS = "import sys; sys.exit('error: no network')"
@@ -27,7 +27,7 @@ def run(tmp_path):
         for script, text in zip(scripts, codes, strict=True):
             script.write_text(text)
         cells = [replace(cell, script=str(script), flags=()) for cell, script in zip(cells, scripts, strict=True)]
-        return schedule.run_grid(cells, "", dry_run, TASKS, lambda settings: {})
+        return schedule.run_grid(cells, request_for(dry_run=dry_run))
 
     return run_cells
 

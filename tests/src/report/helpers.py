@@ -4,11 +4,11 @@ import json
 from types import SimpleNamespace
 
 from processor.definition import TASKS
-from src.grid.cells import make_cells
 from src.metrics.metrics import METRICS
 from src.report.published import Published
 from src.report.read_runs import read_grid
 from tests.conftest import ROOT
+from tests.src.grid.helpers import make_cells
 
 PUBLISHED = Published.read(ROOT / "src" / "report" / "published_scores.json")
 REVISION = "0123456789abcdef0123456789abcdef01234567"

@@ -8,7 +8,7 @@ import pytest
 
 from processor.definition import TASKS
 from src.common.errors import ConfigError
-from src.grid.cells import cell_statuses, make_cells
+from src.grid.cells import cell_statuses
 from src.report.compare import compare
 from src.report.history import History
 from src.report.read_runs import read_grid
@@ -16,6 +16,7 @@ from src.report.report import make_table, write_report
 from src.runs.grid_folder import tuned_file, write_tuned
 from src.settings.layers import load_settings
 from tests.conftest import ROOT
+from tests.src.grid.helpers import make_cells
 from tests.src.report.helpers import PUBLISHED, finished, predictions
 from tests.src.report.test_report import cells, section
 
@@ -154,7 +155,7 @@ def test_the_history_of_a_search_on_the_page(tmp_path, monkeypatch, installed):
     from src.grid.tune.study import Study
 
     space = {"learning_rate": {"low": 1e-5, "high": 1e-3, "log": True}, "train_batch_size": [16, 32]}
-    study = Study(tmp_path / "benchmark" / "tiny" / "nsmc" / "tune", "tiny/nsmc", space, 1, {})
+    study = Study(tmp_path / "benchmark" / "tiny" / "nsmc" / "tune", space, 1, {}, {})
     for score in (0.5, 0.8, 0.7, 0.6, 0.9):
         study.finish(study.ask().number, score)
     study.fail(study.ask().number, "memory is full")

@@ -2,14 +2,13 @@
 
 import json
 from dataclasses import replace
-from pathlib import Path
 
 from processor.definition import TASKS
-from src.data.task import DataFile
+from src.grid.cells import make_trial_cells
 from src.grid.tune.search import Search
 from src.grid.tune.space import read_space
-from src.grid.tune.trials import make_trial_cells
 from tests.conftest import ROOT
+from tests.src.grid.helpers import request_for
 
 # Ten evaluations; the score rises to 1 for a learning rate of 1e-3, by 0.2 less for each power of ten away from it. It resumes
 # from resume/scores.json, and ends at the next step after SIGTERM. A rate above 0.5 fails.
@@ -55,9 +54,6 @@ def open_search(tmp_path, space=RATES, trials=8, seed=1, task="question-pair", s
         for name in ("tiny.json", "tasks"):
             (tmp_path / "config" / name).symlink_to(ROOT / "config" / name)
     places = ["--ckpt_dir", str(tmp_path / "ckpt"), "--config_dir", str(tmp_path / "config")]
-    (cell,) = make_trial_cells("tiny", task, seed, None, [*places, *rest], TASKS)
+    (cell,) = make_trial_cells(request_for("tiny", task, str(seed), [*places, *rest]), None)
     base = replace(cell, script=str(tmp_path / "fake.py"))
-    file = DataFile(Path("f"), sha256, "other")
-    return Search.open(
-        base, TASKS[task], read_space(tmp_path / "space.json"), trials, lambda settings: {"train": file, "dev": file}
-    )
+    return Search(base, TASKS[task], read_space(tmp_path / "space.json"), {"train": sha256, "dev": sha256}, trials)

@@ -71,7 +71,7 @@ def test_the_planted_rate_is_found_and_bad_trials_are_pruned(tmp_path, monkeypat
     assert [bool(count) for count in checkpoints(search)] == [number == best.number for number in range(12)]
     assert not any((folder / "resume").exists() for folder in folders(search))
 
-    path = search.write_result(["data_dir"])
+    path = search.write_result({})
     content = json.loads(path.read_text())
     assert path == tmp_path / "config" / "tuning" / "tiny.question-pair.json"
     assert content.keys() == {"learning_rate", "search"} and content["learning_rate"] == best.params["learning_rate"]
@@ -104,7 +104,7 @@ def test_an_interrupted_search_gives_the_same_trials(tmp_path, monkeypatch, numb
         run([open_search(tmp_path, trials=4)], at_poll=interrupt)
     interrupted = open_search(tmp_path, trials=4)
     assert [trial.number for trial in interrupted.study.unfinished] == [2]
-    assert interrupted.write_result([]) is None
+    assert interrupted.write_result({}) is None
     run([interrupted])
     assert summary(interrupted) == summary(whole)
     assert len(starts(interrupted)[2]) == 2 and int(starts(interrupted)[2][1]) >= 3  # it resumed
@@ -152,7 +152,7 @@ def test_failed_trials(tmp_path, caplog):
     failing = open_search(tmp_path / "all", space={"learning_rate": [0.8, 0.9]})
     with pytest.raises(EnvironmentFailure, match=r"trial-2: all 3 trials so far failed: the loss is not finite"):
         run([failing])
-    assert failing.study.counts == {"finished": 0, "pruned": 0, "failed": 3} and failing.write_result([]) is None
+    assert failing.study.counts == {"finished": 0, "pruned": 0, "failed": 3} and failing.write_result({}) is None
 
 
 def test_a_trial_without_a_score_has_failed(tmp_path):
@@ -172,7 +172,7 @@ def test_several_searches_share_the_devices(tmp_path):
     assert [cell.task for cell in pool.waiting] == ["question-pair", "paws"]
     tuner.run(pool)
     assert [search.study.counts["finished"] for search in searches] == [1, 3]
-    assert all(search.write_result([]).is_file() for search in searches)
+    assert all(search.write_result({}).is_file() for search in searches)
     for search in searches:
         search.study.close()
 
@@ -180,5 +180,5 @@ def test_several_searches_share_the_devices(tmp_path):
 def test_the_result_has_the_fixed_settings_of_the_training(tmp_path):
     search = open_search(tmp_path, trials=1, rest=["--weight_decay", "0.05", "--feature_cache_dir", "x"])
     run([search])
-    content = json.loads(search.write_result(["weight_decay", "feature_cache_dir", "ckpt_dir"]).read_text())
+    content = json.loads(search.write_result({"weight_decay": "0.05", "feature_cache_dir": "x", "ckpt_dir": "y"}).read_text())
     assert content.keys() == {"learning_rate", "weight_decay", "search"} and content["weight_decay"] == 0.05
