@@ -38,6 +38,7 @@ the corpus allows it (texts_may_be_shown); passing the page on is then your resp
 FORMAT_HELP = """eee: also write records in the format of Every Eval Ever, one per model and task, into the folder eee beside the
 tables"""
 MERGE_HELP = "other folders of runs, each the --ckpt_dir of somebody else or of another machine, to read as well"
+TUNE_HELP = "search for the best settings of every model on every task, on dev; needs the package of requirements-tune.txt"
 RUN_EPILOG = """
 All other flags are settings of the runs, such as --max_steps 100 --data_dir data/sample (see python3 run_seq_cls.py --help).
 Each run has the folder ckpt/benchmark/<model>/<task>/seed-<n>/. Finished runs are skipped, interrupted runs resume, and failed
@@ -158,16 +159,7 @@ def compare_models(arguments: argparse.Namespace, rest: list[str]) -> None:
     print(format_comparisons(comparisons, cautions, (first, second), arguments.view))
 
 
-def add_run(commands: "argparse._SubParsersAction[Parser]") -> None:
-    parser = commands.add_parser(
-        "run",
-        help="run every model on every task with every seed",
-        description="Run every model on every task with every seed, each run in a process of its own.",
-        epilog=RUN_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    parser.set_defaults(action=run)
+def add_flags_of_run(parser: Parser) -> None:
     add = parser.add_argument
     add("--models", required=True, help="comma-separated names in config/, JSON files, model folders or hub ids")
     add("--tasks", default="all", help=TASKS_HELP)
@@ -180,17 +172,7 @@ def add_run(commands: "argparse._SubParsersAction[Parser]") -> None:
     add("--dry_run", action="store_true", help="print the commands of the runs and an estimate of their cost")
 
 
-def add_tune(commands: "argparse._SubParsersAction[Parser]") -> None:
-    parser = commands.add_parser(
-        "tune",
-        help="search for the best settings of every model on every task, on dev",
-        description="Search for the best settings of every model on every task by their scores on dev. Needs the package of "
-        "requirements-tune.txt.",
-        epilog=TUNE_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    parser.set_defaults(action=tune)
+def add_flags_of_tune(parser: Parser) -> None:
     add = parser.add_argument
     add("--models", default="", help="as for run")
     add("--tasks", default="all", help="as for run; default: all")
@@ -206,8 +188,16 @@ def add_tune(commands: "argparse._SubParsersAction[Parser]") -> None:
 def make_parser() -> Parser:
     parser = Parser(prog="run_benchmark.py", description=__doc__, allow_abbrev=False)
     commands = parser.add_subparsers(metavar="run | tune | report | compare", required=True)
-    add_run(commands)
-    add_tune(commands)
+    for action, add_flags, about, epilog in (
+        (run, add_flags_of_run, "run every model on every task with every seed, each run in a process of its own", RUN_EPILOG),
+        (tune, add_flags_of_tune, TUNE_HELP, TUNE_EPILOG),
+    ):
+        formatter = argparse.RawDescriptionHelpFormatter
+        command = commands.add_parser(
+            action.__name__, help=about, description=f"{about}.", epilog=epilog, formatter_class=formatter, allow_abbrev=False
+        )
+        command.set_defaults(action=action)
+        add_flags(command)
 
     reporter = commands.add_parser(
         "report",

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 
 from src.common.errors import ConfigError
 
-# Type of accelerator -> the variable that limits a process to some of its devices. Those of other types cannot be told apart.
-VISIBLE = {"cuda": "CUDA_VISIBLE_DEVICES", "xpu": "ZE_AFFINITY_MASK", "npu": "ASCEND_RT_VISIBLE_DEVICES"}
+VISIBLE = "CUDA_VISIBLE_DEVICES"  # limits a process to some of the GPUs
 # Keep a process on the CPU, instead of --no_cuda: the settings of a run must not depend on its device.
-NO_ACCELERATOR = {"CUDA_VISIBLE_DEVICES": "", "ACCELERATE_USE_CPU": "true"}
+NO_ACCELERATOR = {VISIBLE: "", "ACCELERATE_USE_CPU": "true"}
 
 
 @dataclass(frozen=True)
@@ -23,7 +22,7 @@ class Device:
 def parse_devices(text: str) -> list[Device]:
     """Parse `--devices`: "0,1" or "cpu"; "cpu,cpu" lets two runs share the CPU; with "" each run chooses for itself.
 
-    Numbers count the GPUs, or other accelerators, that this process may use. Raises ConfigError for a device that does not exist.
+    Numbers count the GPUs that this process may use. Raises ConfigError for a device that does not exist.
     """
     names = [name for part in text.split(",") if (name := part.strip())]  # split_list would drop repetitions
     if not names:
@@ -47,13 +46,11 @@ def parse_devices(text: str) -> list[Device]:
 
 
 def _visible_devices() -> list[dict[str, str]]:
-    """Return for each accelerator the variables that limit a process to it; for the first one alone if there are no such."""
+    """Return for each GPU the variables that limit a process to it; none for Apple's, which is the only one."""
     from torch import accelerator  # counts without initializing CUDA
 
     found, count = accelerator.current_accelerator(), accelerator.device_count()
-    if found is None or found.type not in VISIBLE:
+    if found is None or found.type != "cuda":
         return [{}] * min(count, 1)
-    variable = VISIBLE[found.type]
-    visible = os.environ.get(variable)
-    numbers = visible.split(",")[:count] if visible else map(str, range(count))
-    return [{variable: number} for number in numbers]
+    visible = os.environ.get(VISIBLE)
+    return [{VISIBLE: number} for number in (visible.split(",")[:count] if visible else map(str, range(count)))]

@@ -23,6 +23,7 @@ from src.grid.cells import Cell
 from src.grid.estimate import Estimate
 from src.grid.pool import Outcome, Running, Runs
 from src.metrics.metrics import in_percent
+from src.report.read_runs import last_line
 from src.report.record import ModelAndTask
 from src.runs.files import RESULTS
 
@@ -85,7 +86,7 @@ class LiveDisplay(LineDisplay):
             self.live.stop()
 
     def render(self, pool: Runs[Any]) -> Group:
-        """Return the table: finished and all runs of each cell, how many are running and how many failed."""
+        """Return the table: for each model and task the finished and all runs, how many are running and how many failed."""
         states = dict.fromkeys(self.cells, "done") | dict.fromkeys(pool.waiting, "waiting")
         states |= {running.cell: "running" for running in pool.running} | {outcome.cell: outcome.end for outcome in pool.ended}
         counts: dict[ModelAndTask, Counter[str]] = defaultdict(Counter)
@@ -96,7 +97,7 @@ class LiveDisplay(LineDisplay):
         table = Table(Column("", no_wrap=True), *columns, box=SIMPLE_HEAD, pad_edge=False)
         for model in dict.fromkeys(model for model, _ in counts):
             table.add_row(model, *(Text(_format_counts(counts[model, task])) for task in tasks))
-        lines = [Text(_describe_running(running), no_wrap=True, overflow="ellipsis") for running in pool.running]
+        lines = [Text(_format_running(running), no_wrap=True, overflow="ellipsis") for running in pool.running]
         total = sum(counts.values(), Counter())
         failed = f"{total['failed']} failed" if total["failed"] else ""
         parts = [f"{total['done']} of {len(self.cells)} done", failed, self.estimate.remaining(pool)]
@@ -118,15 +119,12 @@ def _on_device(running: Running) -> str:
     return f" on {running.device.name}" if running.device.name else ""
 
 
-def _describe_running(running: Running) -> str:
-    return f"▶ {running.cell.name}{_on_device(running)} {format_seconds(running.seconds)}  {_last_message(running)}"
-
-
-def _last_message(running: Running) -> str:
-    """Return the last line of a cell's output, without the time of day."""
-    line = running.last_line
+def _format_running(running: Running) -> str:
+    """Return the name, device and duration of a running cell, and the last line of its output without the time of day."""
+    line = last_line(running.cell.output)
     time_of_day, _, message = line.partition(" ")
-    return message if time_of_day.count(":") == 2 else line
+    message = message if time_of_day.count(":") == 2 else line
+    return f"▶ {running.cell.name}{_on_device(running)} {format_seconds(running.seconds)}  {message}"
 
 
 def can_redraw() -> bool:

@@ -36,11 +36,6 @@ class Running:
     def seconds(self) -> float:
         return time.monotonic() - self.started
 
-    @property
-    def last_line(self) -> str:
-        """The last line of its output."""
-        return last_line(self.cell.output)
-
 
 @dataclass(frozen=True)
 class LocalProcess(Running):
@@ -93,20 +88,19 @@ class Runs(ABC, Generic[R]):
                     self._collect_ended()
                     self._start_waiting()
                     if self.signals_forwarded < len(self.signals):
-                        self._forward_signal()
+                        self.signals_forwarded += 1
+                        self._terminate_all()
                     with suppress(OSError):  # the terminal may be closed
                         update(self, self.ended[before:])
                     time.sleep(POLL)
             finally:
                 if not self.signals_forwarded:  # an exception: do not leave processes behind
-                    self._forward_signal()
-                self._wait()
+                    self._terminate_all()
+                while self.running:
+                    self._collect_ended()
+                    time.sleep(POLL)
         if self.signals:
             raise Interrupted(self.signals[0], "rerun the same command to resume")
-
-    def _forward_signal(self) -> None:
-        self.signals_forwarded += 1
-        self._terminate_all()
 
     @abstractmethod
     def _start_waiting(self) -> None:
@@ -119,10 +113,6 @@ class Runs(ABC, Generic[R]):
     @abstractmethod
     def _terminate_all(self) -> None:
         """Send SIGTERM to the processes of all running cells."""
-
-    @abstractmethod
-    def _wait(self) -> None:
-        """Wait until no process of a cell is left."""
 
 
 @dataclass
@@ -161,10 +151,6 @@ class Pool(Runs[LocalProcess]):
         for running in self.running:
             if running.process.poll() is None:
                 running.process.send_signal(signal.SIGTERM)
-
-    def _wait(self) -> None:
-        for running in self.running:
-            running.process.wait()
 
 
 def _describe_end(code: int, output: Path) -> str:

@@ -9,7 +9,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 import uuid
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
@@ -20,7 +19,7 @@ from typing import Any
 from src.common.errors import ConfigError, EnvironmentFailure, brief
 from src.grid.cells import Cell
 from src.grid.devices import NO_ACCELERATOR, Device
-from src.grid.pool import POLL, ROOT, Outcome, Running, Runs
+from src.grid.pool import ROOT, Outcome, Running, Runs
 from src.runs.grid_folder import GRID
 
 # Read by Ray when it is imported: it sends no statistics, and does not warn that it hides GPUs from tasks that ask for none.
@@ -193,8 +192,3 @@ class RayPool(Runs[Running]):
     def _terminate_all(self) -> None:
         ray.get(self.board.stop.remote())
         self._start_waiting()  # a cell that has started since then must be waited for, too
-
-    def _wait(self) -> None:
-        while self.running:
-            time.sleep(POLL)
-            self._collect_ended()

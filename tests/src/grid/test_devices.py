@@ -11,16 +11,15 @@ CPU = Device("cpu", {"CUDA_VISIBLE_DEVICES": "", "ACCELERATE_USE_CPU": "true"})
 
 @pytest.fixture
 def gpus(monkeypatch):
-    """gpus(4) pretends that there are four GPUs, or accelerators of another type."""
+    """gpus(4) pretends that there are four GPUs, or one of Apple."""
 
     def make(count, visible=None, kind="cuda"):
         monkeypatch.setattr("torch.accelerator.current_accelerator", lambda: torch.device(kind))
         monkeypatch.setattr("torch.accelerator.device_count", lambda: count)
-        variable = VISIBLE.get(kind, "CUDA_VISIBLE_DEVICES")
         if visible is None:
-            monkeypatch.delenv(variable, raising=False)
+            monkeypatch.delenv(VISIBLE, raising=False)
         else:
-            monkeypatch.setenv(variable, visible)
+            monkeypatch.setenv(VISIBLE, visible)
 
     return make
 
@@ -49,10 +48,8 @@ def test_numbers_count_visible_gpus(gpus):
     assert [device.environment["CUDA_VISIBLE_DEVICES"] for device in parse_devices("0,1")] == ["5", "7"]
 
 
-def test_devices_of_other_types(gpus):
-    """Apple's GPU is the only one, and no variable names it."""
-    gpus(2, kind="xpu")
-    assert parse_devices("1") == [Device("gpu 1", {"ZE_AFFINITY_MASK": "1"})]
+def test_apples_gpu(gpus):
+    """It is the only one, and no variable names it."""
     gpus(1, kind="mps")
     assert parse_devices("0,cpu") == [Device("gpu 0", {}), CPU]
     with pytest.raises(ConfigError, match="0 to 0"):
