@@ -12,7 +12,7 @@ from processor.download import find_files
 from processor.own_task import FLAGS
 from src.common.cli import Parser, run_command
 from src.common.errors import ConfigError
-from src.grid.cells import Request, make_cells, make_trial_cells, split_list
+from src.grid.cells import GridRequest, make_cells, make_trial_cells, split_list
 from src.grid.schedule import run_grid
 from src.grid.tune.space import read_space
 from src.report.compare import compare, format_comparisons
@@ -66,7 +66,7 @@ def main() -> None:
     arguments.action(arguments, rest)
 
 
-def request_of(arguments: argparse.Namespace, rest: list[str], seeds: str, tuned: bool = False) -> Request:
+def request_of(arguments: argparse.Namespace, rest: list[str], seeds: str, tuned: bool = False) -> GridRequest:
     """Return what `run` or `tune` is asked for. Raises ConfigError for an invalid task file, and for flags that define a task."""
     if flags := [f"--{flag}" for flag in FLAGS if any(word.split("=")[0] == f"--{flag}" for word in rest)]:
         raise ConfigError(
@@ -76,7 +76,7 @@ def request_of(arguments: argparse.Namespace, rest: list[str], seeds: str, tuned
     tasks = dict(read_tasks(Path(given.get("config_dir", default_of("config_dir")))))
     for path in (entry for entry in split_list(arguments.tasks) if is_task_file(entry)):
         tasks |= read_task_file(Path(path))
-    return Request(
+    return GridRequest(
         models=arguments.models,
         tasks=arguments.tasks,
         seeds=seeds,

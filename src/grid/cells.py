@@ -46,7 +46,7 @@ FindFiles = Callable[[Settings], Mapping[str, DataFile]]  # returns the data fil
 
 
 @dataclass(frozen=True, kw_only=True)
-class Request:
+class GridRequest:
     """The runs that a command line of run_benchmark.py asks for. Texts are comma-separated lists, as they were given.
 
     rest: the words that set settings of all runs; given: their values by name; problems: what is wrong with them.
@@ -100,7 +100,7 @@ class Cell:
         return shlex.join(["python3", self.script, *self.flags])
 
 
-def make_cells(request: Request) -> list[Cell]:
+def make_cells(request: GridRequest) -> list[Cell]:
     """Return the cells of a request, ordered by seed, so that a complete one-seed table is ready early.
 
     Raises ConfigError with every problem found.
@@ -130,7 +130,7 @@ def make_cells(request: Request) -> list[Cell]:
     return cells
 
 
-def _load_cell(request: Request, model: str, task: str, seed: int, chosen: Sequence[str]) -> Cell:
+def _load_cell(request: GridRequest, model: str, task: str, seed: int, chosen: Sequence[str]) -> Cell:
     """Load the settings of a cell. chosen: the flags that choose its task and model."""
     script, tuned = request.all_tasks[task].script, list[str]()
     if request.tuned:
@@ -141,7 +141,7 @@ def _load_cell(request: Request, model: str, task: str, seed: int, chosen: Seque
     return Cell(model, task, seed, script, flags, settings)
 
 
-def make_trial_cells(request: Request, dev_ratio: str | None) -> list[Cell]:
+def make_trial_cells(request: GridRequest, dev_ratio: str | None) -> list[Cell]:
     """Return a cell for each model and task of a search, in that order, that trains without a test file.
 
     dev_ratio: the share of train to hold out as dev for tasks that have no dev file. Raises ConfigError with every problem found.
@@ -162,9 +162,8 @@ def make_trial_cells(request: Request, dev_ratio: str | None) -> list[Cell]:
         )
     if without:
         rest = [*request.rest, "--dev_ratio", str(dev_ratio)]
-        held_out = make_cells(replace(request, tasks=",".join(without.values()), rest=rest))
-        by_name = {cell.name: cell for cell in held_out}
-        cells = [by_name.get(cell.name, cell) for cell in cells]
+        held_out = {cell.name: cell for cell in make_cells(replace(request, tasks=",".join(without.values()), rest=rest))}
+        cells = [held_out.get(cell.name, cell) for cell in cells]
     return cells
 
 

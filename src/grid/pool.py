@@ -55,7 +55,7 @@ class Outcome:
     cell: Cell
     end: End
     reason: str
-    seconds: float
+    seconds: float = 0.0
 
 
 R = TypeVar("R", bound=Running)
@@ -131,9 +131,9 @@ class Pool(Runs[LocalProcess]):
                 try:
                     self.running.append(start(cell, device, self.spawn))
                 except CheckpointError as error:
-                    self.ended.append(Outcome(cell, "busy", str(error), 0.0))
+                    self.ended.append(Outcome(cell, "busy", str(error)))
                 except OSError as error:
-                    self.ended.append(Outcome(cell, "failed", f"{error.filename}: {error.strerror}", 0.0))
+                    self.ended.append(Outcome(cell, "failed", f"{error.filename}: {error.strerror}"))
 
     def _collect_ended(self) -> None:
         for running in [running for running in self.running if running.process.poll() is not None]:

@@ -22,6 +22,7 @@ from src.grid.devices import Device
 from src.grid.pool import Outcome, Pool, Runs
 
 DRIVER_TIMEOUT = 60.0  # seconds until a driver that does not answer counts as lost
+PAUSE = 0.75  # seconds after each question to the driver
 RETRY = 2.0  # seconds between two attempts to lock a cell whose former process is still running
 GUARD = Path(__file__).with_name("guard.py")
 
@@ -97,6 +98,7 @@ def run_on_node(cell: Cell, device: Device, marker: Path, cwd: Path, board: Any)
             pool.signals += [signal.SIGTERM] * (_ask(board.count_signals) - len(pool.signals))
         except RayError:  # the driver is lost
             pool.signals += [] if pool.signals else [signal.SIGTERM]
+        time.sleep(PAUSE)
 
     while True:
         pool = Pool(deque([cell]), [device], spawn=GuardedProcess)
@@ -105,7 +107,7 @@ def run_on_node(cell: Cell, device: Device, marker: Path, cwd: Path, board: Any)
         except Interrupted:
             if not _ask(board.count_signals):
                 raise SystemExit("the node ends") from None  # so that Ray starts the cell on another one
-        outcome = pool.ended[0] if pool.ended else Outcome(cell, "interrupted", "interrupted before it started", 0.0)
+        outcome = pool.ended[0] if pool.ended else Outcome(cell, "interrupted", "interrupted before it started")
         if outcome.end != "busy" or not earlier_starts or _ask(board.count_signals):
             return outcome.end, outcome.reason, outcome.seconds
         time.sleep(RETRY)

@@ -185,7 +185,7 @@ class RayPool(Runs[Running]):
                 end, reason, seconds = ray.get(task)
                 self.ended.append(Outcome(cell, end, reason, seconds))
             except RayError as error:  # the task failed, or its nodes were lost too often
-                self.ended.append(Outcome(cell, "failed", brief(getattr(error, "cause", error)), 0.0))
+                self.ended.append(Outcome(cell, "failed", brief(getattr(error, "cause", error))))
             ray.get(self.board.end.remote(cell.name))
         self._start_waiting()
 

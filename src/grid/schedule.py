@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from src.common.progress import format_seconds
 from src.data.task import Tasks
-from src.grid.cells import Cell, Request, Status, cell_statuses
+from src.grid.cells import Cell, GridRequest, Status, cell_statuses
 from src.grid.devices import parse_devices
 from src.grid.display import LineDisplay, LiveDisplay, can_redraw
 from src.grid.estimate import Estimate
@@ -38,7 +38,7 @@ STATUS_TEXTS: Mapping[Status, str] = {
 FROM_SCRATCH = ("new", "replace", "damaged")
 
 
-def run_grid(cells: Sequence[Cell], request: Request, cluster: "Cluster | None" = None) -> int:
+def run_grid(cells: Sequence[Cell], request: GridRequest, cluster: "Cluster | None" = None) -> int:
     """Run the cells of a request that are not finished, or only print their commands. Returns 1 if some are not finished, else 0.
 
     They run on the nodes of `cluster`, or else on the devices of this machine. Raises ConfigError for unknown devices and if the

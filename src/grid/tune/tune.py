@@ -12,7 +12,7 @@ from src.common.errors import BenchmarkError, EnvironmentFailure, brief
 from src.common.files import DAMAGE
 from src.common.progress import format_seconds
 from src.data.task import Task
-from src.grid.cells import Cell, Request
+from src.grid.cells import Cell, GridRequest
 from src.grid.devices import parse_devices
 from src.grid.pool import LocalProcess, Outcome, Pool, Runs
 from src.grid.tune.search import Search, read_points, read_score, trials_folder
@@ -27,7 +27,7 @@ ReadSize = Callable[[Settings], int | None]  # returns the hidden size of a mode
 GIVE_UP_AFTER = 3  # trials that fail before any other has ended
 
 
-def run_searches(bases: Sequence[Cell], request: Request, space: Space, total: int, read_hidden_size: ReadSize) -> int:
+def run_searches(bases: Sequence[Cell], request: GridRequest, space: Space, total: int, read_hidden_size: ReadSize) -> int:
     """Search until there are `total` trials for each of the cells `bases`, and write the results. Returns the exit code.
 
     Raises ConfigError, DataError, ModelError or CheckpointError if a search cannot start, EnvironmentFailure if its first trials
@@ -52,7 +52,7 @@ def run_searches(bases: Sequence[Cell], request: Request, space: Space, total: i
     return 0 if all(paths) else 1
 
 
-def describe_searches(bases: Sequence[Cell], request: Request, space: Space, total: int) -> str:
+def describe_searches(bases: Sequence[Cell], request: GridRequest, space: Space, total: int) -> str:
     """Return what run_searches would do, as shell comments, without reading data or models."""
     lines = []
     for base in bases:

@@ -31,6 +31,7 @@ time.sleep(60)
 def node(tmp_path, monkeypatch):
     """node("print(1)") runs a cell with this code; returns how it ended, and the cell. `node.board` is the board."""
     monkeypatch.setattr(ray_node, "_ask", lambda method, *arguments: method(*arguments))
+    monkeypatch.setattr(ray_node, "PAUSE", 0.01)
     monkeypatch.setattr(ray_node, "RETRY", 0.01)
     context = SimpleNamespace(get_node_id=lambda: "n1")
     monkeypatch.setattr(ray_node.ray, "get_runtime_context", lambda: context)
