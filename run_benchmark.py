@@ -194,7 +194,12 @@ def make_parser() -> Parser:
     ):
         formatter = argparse.RawDescriptionHelpFormatter
         command = commands.add_parser(
-            action.__name__, help=about, description=f"{about}.", epilog=epilog, formatter_class=formatter, allow_abbrev=False
+            action.__name__,
+            help=about,
+            description=f"{about[0].upper()}{about[1:]}.",
+            epilog=epilog,
+            formatter_class=formatter,
+            allow_abbrev=False,
         )
         command.set_defaults(action=action)
         add_flags(command)
