@@ -90,6 +90,11 @@ class Details:
         return f"The {len(self.errors)} worst rows by {self.size_of_error}, of {self.error_count:,}"
 
     @property
+    def has_answers(self) -> bool:
+        """Whether there are labels or predictions of the errors that may be shown."""
+        return any(error.gold or error.prediction for error in self.errors)
+
+    @property
     def calibration_error(self) -> float:
         """The expected calibration error (Naeini et al. 2015): the mean distance of probability and share, over predictions."""
         total = sum(part.count for part in self.bins)

@@ -13,7 +13,7 @@ from src.report.history import History, TrialLine
 from src.report.html import inline, render
 from src.report.page import page_of_run, page_of_table
 from src.report.read_runs import NotReported
-from src.report.report import make_table
+from src.report.report import Request, make_table
 from tests.conftest import ROOT
 from tests.src.report.browser import chromium, opened
 from tests.src.report.helpers import PUBLISHED, finished, predictions
@@ -52,7 +52,7 @@ def write_runs(folder, text="참 좋은 영화", kind="PER"):
 
 
 def table_of(folder, tasks=TASKS):
-    return make_table(folder, tasks, PUBLISHED, ROOT / "config", "seeds")
+    return make_table(Request(folder, published="seeds"), tasks, PUBLISHED, ROOT / "config")
 
 
 def write_page(path, page):
@@ -257,10 +257,14 @@ def test_texts_appear_only_where_the_licence_allows_it(tmp_path):
     write_runs(tmp_path, "비밀")
     table = table_of(tmp_path)
     shown = {
-        with_texts: {part.title for part in page_of_table(table, with_texts).tasks if "비밀" in str(part.models)}
+        with_texts: {
+            record.task
+            for record in table.records
+            if "비밀" in str(page_of_table(table, with_texts).inspect([record], TASKS[record.task]))
+        }
         for with_texts in (False, True)
     }
-    assert shown[True] - shown[False] == {"Naver NER"} and "NSMC" in shown[False]
+    assert shown[True] - shown[False] == {"naver-ner"} and "nsmc" in shown[False]
     assert "비밀" in render(page_of_table(table, with_texts=False))
 
 

@@ -8,13 +8,13 @@ import pytest
 
 from processor.definition import TASKS
 from src.common.errors import CheckpointError
-from src.report.pages import write_run_page
-from src.report.report import write_report
+from src.report.html import write_run_page
+from src.report.report import Request, write_report
 from tests.conftest import ROOT
 from tests.src.report.helpers import PUBLISHED, finished, predictions
 
 PACKAGES = ("altair", "jinja2", "vl_convert")
-OWN = ("html", "page", "figures", "charts")  # the modules that import them
+OWN = ("figures", "charts")  # the modules that import them
 
 
 @pytest.fixture
@@ -125,7 +125,7 @@ def test_damaged_results(run):
 def test_tables_are_written_without_the_packages(tmp_path, without_packages, caplog):
     cell = finished(tmp_path)
     with caplog.at_level(logging.INFO):
-        write_report(tmp_path, TASKS, PUBLISHED, ROOT / "config")
+        write_report(Request(tmp_path), TASKS, PUBLISHED, ROOT / "config")
         write_run_page(cell.folder, TASKS["nsmc"], False)
     assert sorted(path.name for path in (tmp_path / "benchmark").glob("*.*")) == ["results.csv", "results.md"]
     lines = [record.getMessage() for record in caplog.records if "pip install -r requirements-report.txt" in record.getMessage()]
@@ -133,8 +133,8 @@ def test_tables_are_written_without_the_packages(tmp_path, without_packages, cap
 
 
 def test_the_report_is_not_taken_for_a_model(run, tmp_path):
-    write_report(tmp_path, TASKS, PUBLISHED, ROOT / "config")
-    text = write_report(tmp_path, TASKS, PUBLISHED, ROOT / "config")
+    write_report(Request(tmp_path), TASKS, PUBLISHED, ROOT / "config")
+    text = write_report(Request(tmp_path), TASKS, PUBLISHED, ROOT / "config")
     assert (tmp_path / "benchmark" / "results.html").is_file() and "results.html" not in text
 
 
@@ -144,7 +144,7 @@ def test_with_texts(tmp_path):
     cell = finished(tmp_path, task="naver-ner")
     predictions(cell, {"sentence": [0], "word": ["홍길동이"], "label": ["PER-B"], "prediction": ["O"]})
     for with_texts in (False, True):
-        write_report(tmp_path, TASKS, PUBLISHED, ROOT / "config", with_texts=with_texts)
+        write_report(Request(tmp_path, with_texts=with_texts), TASKS, PUBLISHED, ROOT / "config")
         assert ("홍길동이" in (tmp_path / "benchmark" / "results.html").read_text(encoding="utf-8")) == with_texts
 
 
