@@ -29,7 +29,7 @@ class PublishedSettings:
     def _settings(self, model: str, task: str) -> dict[str, Any]:
         kind = self.tasks[task].kind
         of_task, of_model = (read_json(self.config_dir / name) for name in (f"tasks/{task}.json", f"{model}.json"))
-        defaults = {name: default_of(name) for name in Settings.model_fields} | DEFAULTS_OF_KIND.get(kind, {})
+        defaults = {**{name: default_of(name) for name in Settings.model_fields}, **DEFAULTS_OF_KIND.get(kind, {})}
         written = of_task | of_model | of_model.get("tasks", {}).get(task, {})
         return affecting_scores(defaults | {ALIASES.get(name, name): value for name, value in written.items()}, kind)
 

@@ -9,11 +9,11 @@ from contextlib import suppress
 
 from src.common.files import DAMAGE
 from src.data.task import Task
+from src.metrics.analysis import Analysis
 from src.metrics.metrics import display_name, in_percent
 from src.report.charts import Figure, thin
 from src.report.history import History
 from src.report.record import Record
-from src.report.run_details import Details
 from src.report.table import Table, Value
 from src.runs.files import LOG_LINES
 
@@ -137,16 +137,16 @@ def of_search(history: History, task: Task) -> Iterator[Figure]:
         yield Figure("importance", caption, "; ".join(texts), ("setting", "importance"), shares, height=height)
 
 
-def of_predictions(details: Details) -> Iterator[Figure]:
+def of_predictions(analysis: Analysis) -> Iterator[Figure]:
     """Yield the figures of a run's predictions: its reliability curve, or the scatter plot of a regression."""
-    if details.bins:
-        rows = [(part.probability, part.right, part.count) for part in details.bins]
-        texts = (f"at {part.probability:.2f} {part.right:.2f} of {part.count:,}" for part in details.bins)
-        error = f"expected calibration error {details.calibration_error:.3f}"
+    if analysis.bins:
+        rows = [(part.probability, part.right, part.count) for part in analysis.bins]
+        texts = (f"at {part.probability:.2f} {part.right:.2f} of {part.count:,}" for part in analysis.bins)
+        error = f"expected calibration error {analysis.calibration_error:.3f}"
         caption = f"Reliability: share of right predictions by their probability; {error}"
         yield Figure("reliability", caption, "; ".join(texts), ("probability", "right", "predictions"), rows)
-    if details.points:
-        caption = f"Predicted score by the score in the file, {len(details.points):,} of {details.rows:,} rows"
-        distances = [abs(prediction - label) for label, prediction in details.points]
+    if analysis.points:
+        caption = f"Predicted score by the score in the file, {len(analysis.points):,} of {analysis.rows:,} rows"
+        distances = [abs(prediction - label) for label, prediction in analysis.points]
         description = f"Mean distance {statistics.fmean(distances):.2f}, largest {max(distances):.2f}"
-        yield Figure("scatter", caption, description, ("label", "prediction"), details.points, False)
+        yield Figure("scatter", caption, description, ("label", "prediction"), analysis.points, False)

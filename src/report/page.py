@@ -3,17 +3,18 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from src.common.errors import brief
 from src.common.files import DAMAGE
 from src.common.progress import format_seconds
 from src.data.task import Task
+from src.metrics.analysis import Analysis
 from src.metrics.metrics import display_name, in_percent
 from src.report.history import History
 from src.report.markdown import ABOUT, ABOUT_FLAG, ABOUT_PUBLISHED, ABOUT_TUNED, BESIDE_PUBLISHED, notes
 from src.report.published import NOTHING_PUBLISHED, PrintedScore, PublishedRow
-from src.report.read_runs import reason_of
 from src.report.record import VIEWS, Record
-from src.report.run_details import Details, read_details
 from src.report.table import Row, Table, Value
+from src.runs.files import prediction_file
 from src.runs.scores import SELECTED_BY
 
 DETAILS_OF = "selected"  # the view whose checkpoint is shown in detail
@@ -22,11 +23,11 @@ HOW_TO_SHOW = "show them on a page that you do not pass on."
 
 @dataclass(frozen=True)
 class Inspection:
-    """What is said of the run that stands for a model on a task; `details` of its predictions, if they can be read."""
+    """What is said of the run that stands for a model on a task; `analysis` of its predictions, if it can be read."""
 
     run: str
     lines: Sequence[str]
-    details: Details | None
+    analysis: Analysis | None
 
 
 @dataclass(frozen=True)
@@ -92,11 +93,13 @@ class Page:
         choice = record.choice(DETAILS_OF)
         seed = f"Seed {record.seed}" + (f", one of {len(records)} runs" if len(records) > 1 else "")
         run = f"{seed}; {choice.checkpoint}, {DETAILS_OF}: {SELECTED_BY[record.results.selected.by]}."
+        path = prediction_file(record.folder, choice.step, name="analysis.json")
         try:
-            details = read_details(record.folder, choice.step, task, self.shows_texts(task))
+            analysis = Analysis.model_validate_json(path.read_bytes())
         except (OSError, *DAMAGE) as error:
-            return Inspection(run, [run, f"Its predictions cannot be read: {reason_of(error)}."], None)
-        return Inspection(run, [run, *_about_details(record, task, details)], details)
+            return Inspection(run, [run, f"The analysis of its predictions cannot be read: {path}: {brief(error)}."], None)
+        lines = [run, *_about_analysis(record, task, analysis)]
+        return Inspection(run, lines, analysis if self.shows_texts(task) else analysis.hide_texts())
 
 
 def page_of_table(table: Table, with_texts: bool, histories: Sequence[History] = ()) -> Page:
@@ -125,10 +128,10 @@ def cautions(records: Sequence[Record]) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def _about_details(record: Record, task: Task, details: Details) -> Iterator[str]:
+def _about_analysis(record: Record, task: Task, analysis: Analysis) -> Iterator[str]:
     test = record.choice(DETAILS_OF).test
-    wrong = "" if details.points else f", {details.error_count:,} of them wrong"
-    yield f"{details.rows:,} rows{wrong}. Scores: {_write_scores(task, {score: test[score] for score in task.scores})}."
+    wrong = "" if analysis.points else f", {analysis.error_count:,} of them wrong"
+    yield f"{analysis.rows:,} rows{wrong}. Scores: {_write_scores(task, {score: test[score] for score in task.scores})}."
     if ceiling := record.results.data["test"].ceiling:
         bound = _write_scores(task, ceiling)
         yield f"Upper bound with this tokenizer, the scores of a model that finds every answer: {bound}."
