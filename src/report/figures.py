@@ -23,11 +23,6 @@ COLUMNS = ("model", "what", "seed", "score", "low", "high")  # of the dots
 Runs = Mapping[str, Sequence[Record]]  # title of a model -> its runs
 
 
-def score_of(record: Record, view: str, task: Task, score: str) -> float:
-    """Return a score of a run in percent."""
-    return in_percent(task, record.choice(view).test[score])
-
-
 def of_task(table: Table, name: str, view: str) -> list[Figure]:
     """Return the figures of all runs of a task."""
     rows, task = table.rows_of(name), table.tasks[name]
@@ -44,7 +39,7 @@ def dots(runs: Runs, values: Mapping[str, Value], view: str, task: Task, score: 
     for model, records in runs.items():
         value = values[model]
         spread = value.sd or 0.0
-        rows += [(model, "seed", record.seed, score_of(record, view, task, score), "", "") for record in records]
+        rows += [(model, "seed", record.seed, record.percent(view, task, score), "", "") for record in records]
         rows.append((model, "mean", "", value.mean, value.mean - spread, value.mean + spread))
         text = f"{model}: mean {value.with_sd} (n={value.n})"
         if value.published:
@@ -59,13 +54,13 @@ def dots(runs: Runs, values: Mapping[str, Value], view: str, task: Task, score: 
 def cost(runs: Runs, view: str, task: Task) -> Figure:
     """Return the figure of score against training time."""
     rows = [
-        (model, record.seed, record.cost.training_seconds / 60, score_of(record, view, task, task.headline))
+        (model, record.seed, record.cost.training_seconds / 60, record.percent(view, task, task.headline))
         for model, records in runs.items()
         for record in records
     ]
     texts = [
         f"{model}: {statistics.fmean(run.cost.training_seconds for run in records) / 60:.3g} minutes, "
-        f"{statistics.fmean(score_of(run, view, task, task.headline) for run in records):.2f}"
+        f"{statistics.fmean(run.percent(view, task, task.headline) for run in records):.2f}"
         for model, records in runs.items()
     ]
     caption = f"{display_name(task, task.headline)}, {view}, against minutes of training, a point per run"

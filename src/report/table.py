@@ -5,8 +5,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from src.data.task import Task, Tasks
-from src.metrics.metrics import in_percent
+from src.data.task import Tasks
 from src.report.comparability import PublishedSettings
 from src.report.published import Published, PublishedRow, PublishedScore, with_sd
 from src.report.read_runs import NotReported
@@ -129,11 +128,12 @@ class Table:
         records, task = row.records.get(name), self.tasks[name]
         if not records:
             return {}
-        comparable = not self.not_comparable.get((row.model, name))
-        return {
-            score: mean_score(records, view, score, task, self.published.score(row.model, name, score), comparable)
-            for score in task.scores
-        }
+        comparable, trials = not self.not_comparable.get((row.model, name)), max(record.trials for record in records)
+        found = {}
+        for score in task.scores:
+            published = self.published.score(row.model, name, score)
+            found[score] = mean_of([record.percent(view, task, score) for record in records], published, comparable, trials)
+        return found
 
 
 def make_rows(records: Iterable[Record], published: Published, settings: PublishedSettings) -> list[Row]:
@@ -163,13 +163,10 @@ def _format_size(count: int) -> str:
     return f"{megabytes:.0f}M" if megabytes < 1000 else f"{megabytes / 1024:.2f}G"
 
 
-def mean_score(
-    records: Sequence[Record], view: str, name: str, task: Task, published: PublishedScore | None, comparable: bool
-) -> Value:
-    """Return the mean of a score over the runs of a model on a task, at the checkpoints that `view` chooses."""
-    scores = [in_percent(task, record.choice(view).test[name]) for record in records]
+def mean_of(scores: Sequence[float], published: PublishedScore | None, comparable: bool, trials: int = 0) -> Value:
+    """Return the mean of the scores of runs, in percent, beside the published one. For the others, see Value."""
     sd = statistics.stdev(scores) if len(scores) > 1 else None
-    return Value(statistics.fmean(scores), sd, len(scores), published, comparable, max(record.trials for record in records))
+    return Value(statistics.fmean(scores), sd, len(scores), published, comparable, trials)
 
 
 def mean_cost(records: Sequence[Record], name: str) -> float | None:
