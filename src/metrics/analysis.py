@@ -116,7 +116,6 @@ def _analysis(
 
 
 def _shorten(text: str) -> str:
-    """Cut a text to MAX_TEXT characters."""
     return text if len(text) <= MAX_TEXT else text[: MAX_TEXT - 3] + "..."
 
 
@@ -237,9 +236,8 @@ def of_answers(probabilities: np.ndarray, right: np.ndarray, describe: Callable[
     """Analyse answers to questions. Both [n]; describe: number of a question -> its id, the question, the gold and the answer."""
 
     def error(row: int) -> Error:
-        name, question, *answers = describe(row)
-        return _error(name, [question], (answers[0], answers[1]), probabilities[row]).model_copy(
-            update={"without_texts": ("", "")}
-        )
+        name, question, gold, answer = describe(row)
+        found = _error(name, [question], (gold, answer), probabilities[row])
+        return found.model_copy(update={"without_texts": ("", "")})
 
     return _analysis(PROBABILITY, probabilities, right == 0, error, bins=_reliability(probabilities, right))

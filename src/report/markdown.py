@@ -8,7 +8,7 @@ from typing import get_args
 from src.common.progress import format_seconds
 from src.data.task import Task
 from src.metrics.metrics import display_name
-from src.report.published import PrintedScore, PublishedRow
+from src.report.published import PublishedRow
 from src.report.read_runs import NotReportedKind
 from src.report.record import VIEWS, Record, group, shorten_digest
 from src.report.table import COSTS, FLAG, Row, Table, Value, mean_cost
@@ -102,7 +102,7 @@ def _score_table(table: Table, rows: Sequence[Row | PublishedRow], view: str) ->
     yield _line([":---", "---:", *[":---:"] * len(table.tasks)])
     for row in rows:
         if isinstance(row, PublishedRow):
-            yield _line([_published_title(row, table), row.size, *_published_cells(row, table.tasks)])
+            yield _line([_published_title(row, table), row.size, *(_published_cell(row, name) for name in table.tasks)])
             continue
         texts = []
         for name in table.tasks:
@@ -121,7 +121,7 @@ def _other_protocols(table: Table) -> Iterator[str]:
     yield _line(["model", "protocol", *map(_heading, tasks.values())])
     yield _line([":---", ":---", *[":---:"] * len(tasks)])
     for row in rows:
-        yield _line([_published_title(row, table), row.protocol, *_published_cells(row, tasks)])
+        yield _line([_published_title(row, table), row.protocol, *(_published_cell(row, name) for name in tasks)])
 
 
 def _published_title(row: PublishedRow, table: Table) -> str:
@@ -134,12 +134,11 @@ def _letters(table: Table) -> dict[str, str]:
     return dict(zip([name for name in table.published.sources if name in shown], ascii_lowercase, strict=False))
 
 
-def _published_cells(row: PublishedRow, tasks: Iterable[str]) -> list[str]:
-    return [_published_cell(list(row.scores[name].values())) if name in row.scores else "-" for name in tasks]
-
-
-def _published_cell(scores: Sequence[PrintedScore]) -> str:
-    n = f" (n={scores[0].n})" if scores[0].n else ""
+def _published_cell(row: PublishedRow, task: str) -> str:
+    if task not in row.scores:
+        return "-"
+    scores = list(row.scores[task].values())
+    n = f" ({scores[0].runs})" if scores[0].runs else ""
     return f"*{' / '.join(score.with_sd for score in scores)}{n}*"
 
 

@@ -127,10 +127,9 @@ def _find_runs(root: Path, tasks: Tasks) -> tuple[list[str], list[NotReported]]:
         if not task_folders:
             ignore(model, "not a model folder: it holds no task folder")
             continue
-        for folder in folders:
-            if folder not in task_folders:
-                ignore(folder, f"not a task folder; the tasks are {', '.join(tasks)}")
-                continue
+        for folder in (folder for folder in folders if folder not in task_folders):
+            ignore(folder, f"not a task folder; the tasks are {', '.join(tasks)}")
+        for folder in task_folders:
             for path in (path for path in list_folder(folder) if path.name != TUNE):
                 entry = ENTRY.fullmatch(path.name)
                 is_output = entry is not None and entry[1] == ".log"

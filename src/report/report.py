@@ -15,7 +15,7 @@ from src.report.markdown import format_report
 from src.report.published import SHOWN, Published, PublishedRow
 from src.report.read_runs import folders_to_read, missing_runs, read_grids
 from src.report.record import VIEWS, ModelAndTask, group
-from src.report.table import COSTS, Row, Table, Value, make_rows, mean_cost
+from src.report.table import COSTS, Row, Table, make_rows, mean_cost
 from src.runs.grid_folder import GRID, REPORTS, is_tuned
 
 logger = logging.getLogger(__name__)
@@ -96,18 +96,17 @@ def _csv_rows(table: Table) -> Iterator[dict[str, object]]:
             }
             for view in VIEWS:
                 for score, value in table.values(row, task, view).items():
-                    numbers = {"mean": value.mean, "sd": value.sd, "n": value.n, "trials": value.trials or None}
-                    yield about | costs | {"score": score, "view": view} | numbers | _comparison(value)
-
-
-def _comparison(value: Value) -> dict[str, object]:
-    published = value.published
-    return {
-        "published": published and published.value,
-        "difference": value.difference,
-        "tolerance": published.tolerance if published and value.comparable else None,
-        "verdict": value.verdict,
-    }
+                    numbers: dict[str, object] = {
+                        "mean": value.mean,
+                        "sd": value.sd,
+                        "n": value.n,
+                        "trials": value.trials or None,
+                    }
+                    numbers |= {"difference": value.difference, "verdict": value.verdict}
+                    if published := value.published:
+                        tolerance = published.tolerance if value.comparable else None
+                        numbers |= {"published": published.value, "tolerance": tolerance}
+                    yield about | costs | {"score": score, "view": view} | numbers
 
 
 def _published_csv_rows(table: Table) -> Iterator[dict[str, object]]:
