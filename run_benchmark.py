@@ -16,11 +16,10 @@ from src.grid.cells import GridRequest, make_cells, make_trial_cells, split_list
 from src.grid.schedule import run_grid
 from src.grid.tune.space import read_space
 from src.report.compare import compare, format_comparisons
-from src.report.eee import RELATIONSHIPS, Evaluator
-from src.report.merge import folders_to_read
 from src.report.published import SHOWN, Published
+from src.report.read_runs import folders_to_read
 from src.report.record import VIEWS
-from src.report.report import write_report
+from src.report.report import Request, write_report
 from src.runs.grid_folder import FOLDER, GRID
 from src.settings.command_line import parse_command_line
 from src.settings.schema import Settings, default_of, is_task_file
@@ -35,8 +34,6 @@ TASKS_HELP = f"""comma-separated names of tasks ({", ".join(TASKS)}, and those o
 suites; default: all, which means the suite koelectra"""
 WITH_TEXTS_HELP = """show the texts of all tasks in results.html, also of those whose definition does not say that the licence of
 the corpus allows it (texts_may_be_shown); passing the page on is then your responsibility"""
-FORMAT_HELP = """eee: also write records in the format of Every Eval Ever, one per model and task, into the folder eee beside the
-tables"""
 MERGE_HELP = "other folders of runs, each the --ckpt_dir of somebody else or of another machine, to read as well"
 TUNE_HELP = "search for the best settings of every model on every task, on dev; needs the package of requirements-tune.txt"
 RUN_EPILOG = """
@@ -138,13 +135,9 @@ def cluster_of(arguments: argparse.Namespace) -> AbstractContextManager["Cluster
 
 
 def report(arguments: argparse.Namespace, rest: list[str]) -> None:
-    if arguments.format != "eee" and (arguments.organization, arguments.relationship) != ("unknown", RELATIONSHIPS[-1]):
-        raise ConfigError("--organization and --relationship are for the records of --format eee: pass it, too.")
-    tasks = recorded_tasks(*(folder / GRID for folder in (arguments.ckpt_dir, *arguments.merge)))
-    published, config_dir = Published.read(PUBLISHED), ROOT / "config"
-    evaluator = Evaluator(arguments.organization, arguments.relationship) if arguments.format == "eee" else None
-    shown = (arguments.published, arguments.with_texts)
-    print(write_report(arguments.ckpt_dir, tasks, published, config_dir, *shown, arguments.merge, evaluator))
+    request = Request(arguments.ckpt_dir, arguments.merge, arguments.published, arguments.with_texts)
+    tasks = recorded_tasks(*(folder / GRID for folder in (request.ckpt_dir, *request.merged)))
+    print(write_report(request, tasks, Published.read(PUBLISHED), ROOT / "config"))
 
 
 def compare_models(arguments: argparse.Namespace, rest: list[str]) -> None:
@@ -217,11 +210,6 @@ def make_parser() -> Parser:
     )
     reporter.add_argument("--published", choices=SHOWN, default=SHOWN[0], help=published_help)
     reporter.add_argument("--with_texts", action="store_true", help=WITH_TEXTS_HELP)
-    reporter.add_argument("--format", choices=("tables", "eee"), default="tables", help=FORMAT_HELP)
-    organization_help = "with --format eee: who made the runs; default: %(default)s"
-    reporter.add_argument("--organization", default="unknown", help=organization_help)
-    relationship_help = "with --format eee: of that organization to the models; default: %(default)s"
-    reporter.add_argument("--relationship", choices=RELATIONSHIPS, default=RELATIONSHIPS[-1], help=relationship_help)
 
     comparer = commands.add_parser(
         "compare",

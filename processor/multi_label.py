@@ -14,6 +14,7 @@ from processor.split import NO_SCORES, stratified_split
 from src.common.errors import CheckpointError
 from src.data.features import Features
 from src.data.task import Scores
+from src.metrics.analysis import Analysis, of_label_sets
 
 logger = logging.getLogger(__name__)
 
@@ -89,6 +90,11 @@ class MultiLabelSplit(SequenceSplit):
         """Return the scores of the task's metric, and the threshold."""
         assert isinstance(decoded, LabelPredictions)
         return {**super().score(decoded), "threshold": decoded.threshold}
+
+    def analysis(self, decoded: SequencePredictions) -> Analysis:
+        gold, labels = self.features.tensors["labels"], self.task.labels or {}
+        assert decoded.probabilities is not None
+        return of_label_sets(gold, decoded.values, decoded.probabilities, labels, self.texts_of)
 
     def result_fields(self, decoded: SequencePredictions, index: int, example: SequenceExample) -> list[str]:
         """Return labels and predictions of a row as JSON lists, and the probability of every label."""

@@ -18,6 +18,7 @@ from src.common.errors import DataError, list_problems, quote, quote_json
 from src.data.features import IGNORE_INDEX, Features, Tensors
 from src.data.hangul import compose_rows
 from src.data.task import Scores, Task
+from src.metrics.analysis import Analysis, of_entities
 from src.metrics.metrics import METRICS, entity_report
 from src.settings.schema import Settings
 
@@ -96,8 +97,16 @@ class NerSplit(Split):
         """Return the published scores, over the words that were not cut off, and `f1_full`, over all words."""
         metric = METRICS[self.task.metric].compute
         gold = [sentence.tags for sentence in self.examples]
-        filled = [fill_tags(tags, len(sentence.words)) for sentence, tags in zip(self.examples, decoded, strict=True)]
-        return {**metric(self._gold_tags(decoded), decoded), "f1_full": metric(gold, filled)["f1"]}
+        return {**metric(self._gold_tags(decoded), decoded), "f1_full": metric(gold, self._filled(decoded))["f1"]}
+
+    def _filled(self, decoded: Tags) -> Tags:
+        """Return the predicted tags of all words."""
+        return [fill_tags(tags, len(sentence.words)) for sentence, tags in zip(self.examples, decoded, strict=True)]
+
+    def analysis(self, decoded: Tags) -> Analysis:
+        """Return what is right and wrong in the entities over all words."""
+        gold = [sentence.tags for sentence in self.examples]
+        return of_entities(gold, self._filled(decoded), [sentence.words for sentence in self.examples])
 
     def report(self, decoded: Tags) -> str:
         """Return the published scores of every entity type."""
@@ -110,9 +119,8 @@ class NerSplit(Split):
     def prediction_lines(self, decoded: Tags) -> Iterator[str]:
         """Yield one line per word: sentence, word, label, prediction ("O" if the word was cut off)."""
         yield "\t".join(["sentence", "word", "label", "prediction"])
-        for index, (sentence, tags) in enumerate(zip(self.examples, decoded, strict=True)):
-            filled = fill_tags(tags, len(sentence.words))
-            for word, gold, predicted in zip(sentence.words, sentence.tags, filled, strict=True):
+        for index, (sentence, tags) in enumerate(zip(self.examples, self._filled(decoded), strict=True)):
+            for word, gold, predicted in zip(sentence.words, sentence.tags, tags, strict=True):
                 yield tsv_line([str(index), word, gold, predicted])
 
 

@@ -17,6 +17,7 @@ from processor.split import NO_SCORES, Split, softmax, stratified_split, tsv_lin
 from src.common.errors import DataError, list_problems, quote
 from src.data.features import Features
 from src.data.task import Scores, Task
+from src.metrics.analysis import Analysis, of_classes, of_scores, readable
 from src.metrics.metrics import METRICS
 from src.settings.schema import Settings
 
@@ -92,6 +93,16 @@ class SequenceSplit(Split):
             clean = np.array([self.task.placeholder not in example.texts for example in self.examples])
             scores[f"{headline}_clean"] = metric(labels[clean], preds[clean])[headline] if clean.any() else 0.0
         return scores
+
+    def analysis(self, decoded: SequencePredictions) -> Analysis:
+        gold, names = self.features.tensors["labels"], readable(self.task.labels or {})
+        if decoded.probabilities is None:
+            return of_scores(gold, decoded.values, self.texts_of)
+        return of_classes(gold, decoded.values, decoded.probabilities, names, self.texts_of)
+
+    def texts_of(self, row: int) -> tuple[str, ...]:
+        """Return the texts of an example."""
+        return self.examples[row].texts
 
     def prediction_lines(self, decoded: SequencePredictions) -> Iterator[str]:
         """Yield one line per row: index, text columns, label, prediction and, for classes, prob_<label>."""

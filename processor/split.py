@@ -16,6 +16,7 @@ from processor.quality import Figures, measure, require_content, warnings_of
 from src.common.errors import ConfigError, DataError, quote
 from src.data.features import Features
 from src.data.task import DataFile, Scores, Task
+from src.metrics.analysis import Analysis
 from src.settings.schema import Settings
 
 logger = logging.getLogger(__name__)
@@ -183,8 +184,13 @@ class Split(ABC):
         return {}
 
     def predictions(self, decoded: Any) -> dict[str, Iterator[str]]:
-        """Return the prediction files: name -> lines. Every kind has a predictions.tsv."""
-        return {"predictions.tsv": self.prediction_lines(decoded)}
+        """Return the prediction files: name -> lines. Every kind has a predictions.tsv, and an analysis.json for the report."""
+        analysis = self.analysis(decoded).model_dump_json(indent=1, exclude_defaults=True)
+        return {"predictions.tsv": self.prediction_lines(decoded), "analysis.json": iter([analysis])}
+
+    @abstractmethod
+    def analysis(self, decoded: Any) -> Analysis:
+        """Return what is right and wrong in decoded outputs."""
 
     @abstractmethod
     def prediction_lines(self, decoded: Any) -> Iterator[str]:

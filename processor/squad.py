@@ -18,6 +18,7 @@ from processor.squad_windows import SquadExample, encode, require_overlap
 from src.common.errors import ConfigError
 from src.data.features import MAX_CONTEXT, Features
 from src.data.task import DataFile, Scores, Task
+from src.metrics.analysis import Analysis, of_answers
 from src.metrics.metrics import METRICS
 from src.settings.schema import Settings
 
@@ -119,6 +120,17 @@ class SquadSplit(Split):
         json_files = {"predictions.json": texts, "nbest.json": candidates}
         dumped = {name: iter([json.dumps(content, ensure_ascii=False, indent=1)]) for name, content in json_files.items()}
         return dumped | super().predictions(decoded)
+
+    def analysis(self, decoded: Sequence[Sequence[Candidate]]) -> Analysis:
+        texts = [best_text(candidates) for candidates in decoded]
+        certain = np.array([probabilities(candidates)[0] if candidates else 0.0 for candidates in decoded])
+        scores = [self._scores([question], [text]) for question, text in zip(self.examples, texts, strict=True)]
+
+        def describe(row: int) -> tuple[str, str, str, str]:
+            question = self.examples[row]
+            return question.id, question.example.question, " / ".join(dict.fromkeys(question.answers)), texts[row]
+
+        return of_answers(certain, np.array([values["exact_match"] > 0 for values in scores]), describe)
 
     def prediction_lines(self, decoded: Sequence[Sequence[Candidate]]) -> Iterator[str]:
         """Yield one line per question, values as JSON (no tabs, no line ends): id, question, answers, prediction, its scores."""

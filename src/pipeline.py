@@ -39,7 +39,7 @@ def run_task(
     if not settings.features_only:
         print(run.report())
         if settings.html_report:
-            from src.report.pages import write_run_page
+            from src.report.html import write_run_page
 
             write_run_page(run.folder, task, with_texts=settings.html_report == "with_texts")
 

@@ -18,7 +18,6 @@ import src.predict.csv
 import src.predict.lines
 import src.report.compare
 import src.report.html
-import src.report.pages
 import src.report.report
 import src.runs.card
 import src.training.finetune

@@ -17,7 +17,7 @@ def results_of(tmp_path, name="tiny-nsmc-ckpt"):
 
 
 def files_of_scores(step):
-    return (f"predictions-{step}", "tsv"), (f"test-{step}", "txt")
+    return (f"analysis-{step}", "json"), (f"predictions-{step}", "tsv"), (f"test-{step}", "txt")
 
 
 def names_in(folder):

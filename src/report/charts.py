@@ -44,12 +44,10 @@ def thin(points: Sequence[Any], most: int) -> list[Any]:
     return [points[round(place * (len(points) - 1) / (most - 1))] for place in range(most)]
 
 
-def _x(field: str, title: str, **options: Any) -> alt.X:
-    return alt.X(field, title=title, scale=alt.Scale(zero=False, nice=True), **options)
-
-
-def _y(field: str, title: str, **options: Any) -> alt.Y:
-    return alt.Y(field, title=title, scale=alt.Scale(zero=False, nice=True), **options)
+def _axes(x: str, x_title: str, y: str, y_title: str) -> tuple[alt.X, alt.Y]:
+    """Return two axes for numbers, which need not begin at 0."""
+    scale = alt.Scale(zero=False, nice=True)
+    return alt.X(x, title=x_title, scale=scale), alt.Y(y, title=y_title, scale=scale)
 
 
 def _legend(title: str | None) -> alt.Legend:
@@ -65,10 +63,11 @@ def dots() -> alt.LayerChart:
     colour = alt.Color("what:N", scale=alt.Scale(domain=what, range=colours), legend=_legend(None))
     means = alt.Chart().transform_filter(alt.datum.what == "mean").mark_rule(strokeWidth=2, color=INK)
     points = alt.Chart().mark_point(filled=True, size=80, opacity=0.75)
-    return alt.layer(
-        means.encode(_x("low:Q", "score in percent"), alt.X2("high:Q"), models),
-        points.encode(_x("score:Q", "score in percent"), models, shape, colour, tooltip=["what:N", "seed:N", "score:Q"]),
+    low, score = (
+        alt.X(field, title="score in percent", scale=alt.Scale(zero=False, nice=True)) for field in ("low:Q", "score:Q")
     )
+    of_points = points.encode(score, models, shape, colour, tooltip=["what:N", "seed:N", "score:Q"])
+    return alt.layer(means.encode(low, alt.X2("high:Q"), models), of_points)
 
 
 def cost() -> alt.Chart:
@@ -76,21 +75,22 @@ def cost() -> alt.Chart:
     encoding = alt.Color("model:N", sort=None, scale=alt.Scale(scheme="tableau20"), legend=_legend("model"))
     tooltip = ["model:N", "seed:N", "minutes:Q", "score:Q"]
     chart = alt.Chart().mark_circle(size=2 * POINT_SIZE)
-    return chart.encode(_x("minutes:Q", "minutes of training"), _y("score:Q", "score in percent"), encoding, tooltip=tooltip)
+    axes = _axes("minutes:Q", "minutes of training", "score:Q", "score in percent")
+    return chart.encode(*axes, encoding, tooltip=tooltip)
 
 
 def loss() -> alt.Chart:
     """A line per seed: the training loss by step."""
     chart = alt.Chart().mark_line(strokeWidth=1.5)
-    return chart.encode(_x("step:Q", "step"), _y("loss:Q", "loss"), alt.Color("seed:N", legend=_legend("seed")))
+    return chart.encode(*_axes("step:Q", "step", "loss:Q", "loss"), alt.Color("seed:N", legend=_legend("seed")))
 
 
 def scores() -> alt.Chart:
     """A line per seed and split: the score by step."""
     split = alt.StrokeDash("split:N", legend=_legend("split"))
     chart = alt.Chart().mark_line(strokeWidth=1.5, point=alt.OverlayMarkDef(size=18))
-    x, y = _x("step:Q", "step"), _y("score:Q", "score in percent")
-    return chart.encode(x, y, alt.Color("seed:N", legend=_legend("seed")), split)
+    axes = _axes("step:Q", "step", "score:Q", "score in percent")
+    return chart.encode(*axes, alt.Color("seed:N", legend=_legend("seed")), split)
 
 
 def reliability() -> alt.LayerChart:
@@ -106,15 +106,15 @@ def reliability() -> alt.LayerChart:
 def scatter() -> alt.Chart:
     """Predicted score against the score in the file."""
     chart = alt.Chart().mark_circle(size=POINT_SIZE / 2, opacity=0.6)
-    return chart.encode(_x("label:Q", "score in the file"), _y("prediction:Q", "predicted score"))
+    return chart.encode(*_axes("label:Q", "score in the file", "prediction:Q", "predicted score"))
 
 
 def history() -> alt.LayerChart:
     """The score of every trial of a search, and the best so far as a line."""
     best = alt.Chart().transform_filter(alt.datum.what == "best so far").mark_line(interpolate="step-after", color=INK)
     points = alt.Chart().transform_filter(alt.datum.what != "best so far").mark_point(filled=True, size=2 * POINT_SIZE)
-    x = _x("trial:Q", "trial", axis=alt.Axis(tickMinStep=1, format="d"))
-    y = _y("score:Q", "score on dev in percent")
+    x, y = _axes("trial:Q", "trial", "score:Q", "score on dev in percent")
+    x = x.axis(tickMinStep=1, format="d")
     what = alt.Color("what:N", legend=_legend(None))
     return alt.layer(best.encode(x, y), points.encode(x, y, what, tooltip=["trial:Q", "what:N", "score:Q"]))
 
@@ -125,10 +125,7 @@ def importance() -> alt.Chart:
     return alt.Chart().mark_bar(color="#4c78a8").encode(alt.X("importance:Q", scale=alt.Scale(domain=[0, 1])), settings)
 
 
-CHARTS = {
-    "dots": dots, "cost": cost, "loss": loss, "scores": scores, "reliability": reliability, "scatter": scatter,
-    "history": history, "importance": importance,
-}  # fmt: skip
+CHARTS = {make.__name__: make for make in (dots, cost, loss, scores, reliability, scatter, history, importance)}
 
 
 @cache

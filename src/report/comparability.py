@@ -6,11 +6,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from src.common.files import read_json
 from src.data.task import Tasks
 from src.report.published import Published
 from src.report.record import ModelAndTask, Record, affecting_scores, group
-from src.settings.layers import load_settings
-from src.settings.schema import default_of
+from src.settings.schema import ALIASES, DEFAULTS_OF_KIND, Settings, default_of
 
 # Settings that change how something is computed, not what; the published runs used yet another implementation. `answer_text` is
 # here because both of its values are compared; a note in the report says which one the published runs used.
@@ -27,9 +27,11 @@ class PublishedSettings:
         self.settings = cache(self._settings)
 
     def _settings(self, model: str, task: str) -> dict[str, Any]:
-        flags = ["--task", task, "--config_file", f"{model}.json", "--config_dir", str(self.config_dir)]
-        settings = load_settings(flags, script=self.tasks[task].script, tasks={task: self.tasks[task]})
-        return affecting_scores(settings.model_dump(), self.tasks[task].kind)
+        kind = self.tasks[task].kind
+        of_task, of_model = (read_json(self.config_dir / name) for name in (f"tasks/{task}.json", f"{model}.json"))
+        defaults = {**{name: default_of(name) for name in Settings.model_fields}, **DEFAULTS_OF_KIND.get(kind, {})}
+        written = of_task | of_model | of_model.get("tasks", {}).get(task, {})
+        return affecting_scores(defaults | {ALIASES.get(name, name): value for name, value in written.items()}, kind)
 
     def is_same_model(self, record: Record) -> bool:
         """Return whether the run is of the published model of its name, and not of another one with that name."""

@@ -14,7 +14,7 @@ from src.metrics.bootstrap import SAMPLES, p_value, sampled_differences
 from src.metrics.metrics import METRICS
 from src.metrics.weighted import Columns, WeightedScore
 from src.report.comparability import find_differences
-from src.report.merge import read_grids
+from src.report.read_runs import read_grids
 from src.report.record import Record
 from src.runs.files import prediction_file
 
@@ -52,7 +52,7 @@ def compare(
 ) -> tuple[list[Comparison], list[str]]:
     """Compare two models on the chosen tasks, or on all tasks of which both have finished runs. Returns cautions, too.
 
-    ckpt_dirs: the folders whose grids are read as one (src.report.merge). Raises ConfigError if a model or task has no such runs
+    ckpt_dirs: the folders whose grids are read as one, see read_grids. Raises ConfigError if a model or task has no such runs
     or no score to compare by, CheckpointError if predictions are missing, damaged, or not of the same rows.
     """
     records, others = read_grids(ckpt_dirs, tasks)

@@ -4,18 +4,17 @@ import json
 import math
 import statistics
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 
 from src.common.files import DAMAGE
 from src.data.task import Task
+from src.metrics.analysis import Analysis
 from src.metrics.metrics import display_name, in_percent
 from src.report.charts import Figure, thin
 from src.report.history import History
 from src.report.record import Record
-from src.report.run_details import Details
-from src.report.table import Value
+from src.report.table import Table, Value
 from src.runs.files import LOG_LINES
 
 LOSSES = 60  # points of a line
@@ -24,9 +23,13 @@ COLUMNS = ("model", "what", "seed", "score", "low", "high")  # of the dots
 Runs = Mapping[str, Sequence[Record]]  # title of a model -> its runs
 
 
-def score_of(record: Record, view: str, task: Task, score: str) -> float:
-    """Return a score of a run in percent."""
-    return in_percent(task, record.choice(view).test[score])
+def of_task(table: Table, name: str, view: str) -> list[Figure]:
+    """Return the figures of all runs of a task."""
+    rows, task = table.rows_of(name), table.tasks[name]
+    runs = {row.title: row.records[name] for row in rows}
+    values = {row.title: table.values(row, name, view) for row in rows}
+    of_score = {score: {title: found[score] for title, found in values.items()} for score in task.scores}
+    return [*(dots(runs, of_score[score], view, task, score) for score in task.scores), cost(runs, view, task)]
 
 
 def dots(runs: Runs, values: Mapping[str, Value], view: str, task: Task, score: str) -> Figure:
@@ -36,7 +39,7 @@ def dots(runs: Runs, values: Mapping[str, Value], view: str, task: Task, score: 
     for model, records in runs.items():
         value = values[model]
         spread = value.sd or 0.0
-        rows += [(model, "seed", record.seed, score_of(record, view, task, score), "", "") for record in records]
+        rows += [(model, "seed", record.seed, record.percent(view, task, score), "", "") for record in records]
         rows.append((model, "mean", "", value.mean, value.mean - spread, value.mean + spread))
         text = f"{model}: mean {value.with_sd} (n={value.n})"
         if value.published:
@@ -51,13 +54,13 @@ def dots(runs: Runs, values: Mapping[str, Value], view: str, task: Task, score: 
 def cost(runs: Runs, view: str, task: Task) -> Figure:
     """Return the figure of score against training time."""
     rows = [
-        (model, record.seed, record.cost.training_seconds / 60, score_of(record, view, task, task.headline))
+        (model, record.seed, record.cost.training_seconds / 60, record.percent(view, task, task.headline))
         for model, records in runs.items()
         for record in records
     ]
     texts = [
         f"{model}: {statistics.fmean(run.cost.training_seconds for run in records) / 60:.3g} minutes, "
-        f"{statistics.fmean(score_of(run, view, task, task.headline) for run in records):.2f}"
+        f"{statistics.fmean(run.percent(view, task, task.headline) for run in records):.2f}"
         for model, records in runs.items()
     ]
     caption = f"{display_name(task, task.headline)}, {view}, against minutes of training, a point per run"
@@ -101,24 +104,14 @@ def _trend(name: str, points: Sequence[tuple[int, float]]) -> str:
     return f"{name}: {start:.4g} at step {first}, {end:.4g} at step {last}"
 
 
-@dataclass(frozen=True)
-class SearchPart:
-    """What the page shows of the search for the best settings of a model on a task."""
-
-    title: str
-    about: str
-    figures: Sequence[Figure]
-
-
-def search_part(history: History, task: Task) -> SearchPart:
-    """Return what the page shows of a search."""
+def about_search(history: History) -> str:
+    """Return how the trials of a search have ended, or why they are not shown."""
     counts = Counter(trial.state for trial in history.trials)
     ended = ", ".join(f"{count} {state}" for state, count in counts.items())
-    about = history.note or f"Trials: {ended or 'none has ended'}."
-    return SearchPart(history.model, about, list(_of_search(history, task)))
+    return history.note or f"Trials: {ended or 'none has ended'}."
 
 
-def _of_search(history: History, task: Task) -> Iterator[Figure]:
+def of_search(history: History, task: Task) -> Iterator[Figure]:
     """Yield the figures of a search: the scores of its trials, and the importance of the settings."""
     best, rows = -math.inf, list[tuple[object, ...]]()
     for trial in history.trials:
@@ -139,26 +132,16 @@ def _of_search(history: History, task: Task) -> Iterator[Figure]:
         yield Figure("importance", caption, "; ".join(texts), ("setting", "importance"), shares, height=height)
 
 
-def reliability(details: Details) -> Figure:
-    """Return the reliability curve of a run."""
-    rows = [(part.probability, part.right, part.count) for part in details.bins]
-    texts = (f"at {part.probability:.2f} {part.right:.2f} of {part.count:,}" for part in details.bins)
-    error = f"expected calibration error {details.calibration_error:.3f}"
-    caption = f"Reliability: share of right predictions by their probability; {error}"
-    return Figure("reliability", caption, "; ".join(texts), ("probability", "right", "predictions"), rows)
-
-
-def scatter(details: Details) -> Figure:
-    """Return the scatter plot of a regression."""
-    caption = f"Predicted score by the score in the file, {len(details.points):,} of {details.rows:,} rows"
-    distances = [abs(prediction - label) for label, prediction in details.points]
-    description = f"Mean distance {statistics.fmean(distances):.2f}, largest {max(distances):.2f}"
-    return Figure("scatter", caption, description, ("label", "prediction"), details.points, False)
-
-
-def of_predictions(details: Details) -> Iterable[Figure]:
-    """Yield the figures of a run's predictions."""
-    if details.bins:
-        yield reliability(details)
-    if details.points:
-        yield scatter(details)
+def of_predictions(analysis: Analysis) -> Iterator[Figure]:
+    """Yield the figures of a run's predictions: its reliability curve, or the scatter plot of a regression."""
+    if analysis.bins:
+        rows = [(part.probability, part.right, part.count) for part in analysis.bins]
+        texts = (f"at {part.probability:.2f} {part.right:.2f} of {part.count:,}" for part in analysis.bins)
+        error = f"expected calibration error {analysis.calibration_error:.3f}"
+        caption = f"Reliability: share of right predictions by their probability; {error}"
+        yield Figure("reliability", caption, "; ".join(texts), ("probability", "right", "predictions"), rows)
+    if analysis.points:
+        caption = f"Predicted score by the score in the file, {len(analysis.points):,} of {analysis.rows:,} rows"
+        distances = [abs(prediction - label) for label, prediction in analysis.points]
+        description = f"Mean distance {statistics.fmean(distances):.2f}, largest {max(distances):.2f}"
+        yield Figure("scatter", caption, description, ("label", "prediction"), analysis.points, False)

@@ -1,6 +1,5 @@
 """The report as Markdown: a table per view, costs, and notes on what is not in the tables or not comparable."""
 
-import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from string import ascii_lowercase
@@ -9,10 +8,10 @@ from typing import get_args
 from src.common.progress import format_seconds
 from src.data.task import Task
 from src.metrics.metrics import display_name
-from src.report.published import PrintedScore, PublishedRow
+from src.report.published import PublishedRow
 from src.report.read_runs import NotReportedKind
 from src.report.record import VIEWS, Record, group, shorten_digest
-from src.report.table import COSTS, Row, Table, Value, mean_cost
+from src.report.table import COSTS, FLAG, Row, Table, Value, mean_cost
 
 TITLES = {"base": "Base models", "small": "Small models", "unknown": "Models without saved weights", "tuned": "Tuned models"}
 ABOUT_TUNED = (
@@ -38,8 +37,8 @@ ABOUT_ROWS = (
     "Rows in italics are published: single runs, unless n says otherwise. Their letter names the source, see the end; they are "
     "never bold."
 )
+ABOUT_FLAG = f"{FLAG}: differs from the other runs of its column in more than the model, see below; never bold."
 KINDS = get_args(NotReportedKind)
-FLAG = "†"
 MAX_NAMED_RUNS = 6  # more are counted instead
 
 
@@ -51,7 +50,7 @@ def format_report(table: Table) -> Iterator[str]:
     if table.published_rows:
         yield ABOUT_ROWS
     if table.flagged:
-        yield f"{FLAG}: differs from the other runs of its column in more than the model, see below; never bold."
+        yield ABOUT_FLAG
     for view in VIEWS:
         beside = [BESIDE_PUBLISHED[view]] if table.has_published or table.published_rows else []
         yield from ["", f"## `{view}`", "", ABOUT[view], *beside]
@@ -98,24 +97,18 @@ def _heading(task: Task) -> str:
 
 
 def _score_table(table: Table, rows: Sequence[Row | PublishedRow], view: str) -> Iterator[str]:
-    own = [row for row in rows if isinstance(row, Row)]
-    cells = {(row.model, name): table.values(row, name, view) for row in own for name in table.tasks}
-    best: dict[tuple[str, str], float] = {}
-    for (model, name), values in cells.items():
-        for score, value in values.items():
-            if (model, name) not in table.flagged:
-                best[name, score] = max(best.get((name, score), -math.inf), round(value.mean, 2))
+    best = table.best(view)
     yield _line(["model", "size", *map(_heading, table.tasks.values())])
     yield _line([":---", "---:", *[":---:"] * len(table.tasks)])
     for row in rows:
         if isinstance(row, PublishedRow):
-            yield _line([_published_title(row, table), row.size, *_published_cells(row, table.tasks)])
+            yield _line([_published_title(row, table), row.size, *(_published_cell(row, name) for name in table.tasks)])
             continue
         texts = []
         for name in table.tasks:
-            values, is_flagged = cells[row.model, name], (row.model, name) in table.flagged
-            bold = {score for score, value in values.items() if not is_flagged and round(value.mean, 2) == best[name, score]}
-            texts.append(_score_cell(values, bold, FLAG if is_flagged else "") if values else "-")
+            values = table.values(row, name, view)
+            bold = {score for score in values if (row.model, name, score) in best}
+            texts.append(_score_cell(values, bold, table.flag(row.model, name)) if values else "-")
         yield _line([row.title, row.size, *texts])
 
 
@@ -128,7 +121,7 @@ def _other_protocols(table: Table) -> Iterator[str]:
     yield _line(["model", "protocol", *map(_heading, tasks.values())])
     yield _line([":---", ":---", *[":---:"] * len(tasks)])
     for row in rows:
-        yield _line([_published_title(row, table), row.protocol, *_published_cells(row, tasks)])
+        yield _line([_published_title(row, table), row.protocol, *(_published_cell(row, name) for name in tasks)])
 
 
 def _published_title(row: PublishedRow, table: Table) -> str:
@@ -141,32 +134,22 @@ def _letters(table: Table) -> dict[str, str]:
     return dict(zip([name for name in table.published.sources if name in shown], ascii_lowercase, strict=False))
 
 
-def _published_cells(row: PublishedRow, tasks: Iterable[str]) -> list[str]:
-    return [_published_cell(list(row.scores[name].values())) if name in row.scores else "-" for name in tasks]
-
-
-def _published_cell(scores: Sequence[PrintedScore]) -> str:
-    n = f" (n={scores[0].n})" if scores[0].n else ""
+def _published_cell(row: PublishedRow, task: str) -> str:
+    if task not in row.scores:
+        return "-"
+    scores = list(row.scores[task].values())
+    n = f" ({scores[0].runs})" if scores[0].runs else ""
     return f"*{' / '.join(score.with_sd for score in scores)}{n}*"
 
 
 def _score_cell(values: Mapping[str, Value], bold: set[str], flag: str) -> str:
-    means = []
-    for score, value in values.items():
-        means.append(f"**{value.with_sd}**" if score in bold else value.with_sd)
+    means = [f"**{value.with_sd}**" if score in bold else value.with_sd for score, value in values.items()]
     text = f"{' / '.join(means)} ({next(iter(values.values())).runs}){flag}"
     published = [value.published.text for value in values.values() if value.published]
     if not published:
         return text
-    differences = [
-        f"{signed(value.difference)} {value.verdict}".rstrip() for value in values.values() if value.difference is not None
-    ]
-    return f"{text}<br/>published {' / '.join(published)}: {' / '.join(differences) or 'not compared'}"
-
-
-def signed(difference: float) -> str:
-    """Return a difference with its sign."""
-    return f"{round(difference, 2) + 0.0:+.2f}"  # adding 0.0 turns -0.0 into 0.0
+    comparisons = [value.comparison for value in values.values() if value.comparison]
+    return f"{text}<br/>published {' / '.join(published)}: {' / '.join(comparisons) or 'not compared'}"
 
 
 def _cost_table(table: Table) -> Iterator[str]:
@@ -174,8 +157,7 @@ def _cost_table(table: Table) -> Iterator[str]:
     yield _line([":---", *[":---:"] * (len(table.tasks) + 1)])
     for row in table.rows:
         costs = {name: [mean_cost(records, cost) for cost in COSTS] for name, records in row.records.items()}
-        flags = {name: FLAG if (row.model, name) in table.flagged else "" for name in costs}
-        cells = [_cost_cell(costs[name], flags[name]) if name in costs else "-" for name in table.tasks]
+        cells = [_cost_cell(costs[name], table.flag(row.model, name)) if name in costs else "-" for name in table.tasks]
         devices = {record.origin.device for records in row.records.values() for record in records}
         if len(devices) > 1:
             total = "on several devices"

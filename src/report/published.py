@@ -27,6 +27,11 @@ class PrintedScore(NamedTuple):
         """The score with its standard deviation, if there is one: 89.28 ± 0.42."""
         return with_sd(self.text, self.sd)
 
+    @property
+    def runs(self) -> str:
+        """The number of runs, n=3; empty if it is not known."""
+        return f"n={self.n}" if self.n else ""
+
 
 TaskScores = Mapping[str, Mapping[str, PrintedScore]]  # task -> score -> as it is printed
 
@@ -132,6 +137,9 @@ class Published:
     def largest_spread(self, task: str, name: str) -> tuple[str, float] | tuple[None, None]:
         """Return the kind of the largest spread that is known for a score, and the spread in percent; (None, None) if none is."""
         return max(self.spread.get(task, {}).get(name, {}).items(), key=itemgetter(1), default=(None, None))
+
+
+NOTHING_PUBLISHED = Published({}, {}, {}, (), {}, {}, {}, {})
 
 
 def _printed_scores(tasks: Mapping[str, Mapping[str, Any]]) -> TaskScores:

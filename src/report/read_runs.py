@@ -1,10 +1,10 @@
-"""Read the run folders of the grid: the records of finished runs, and the names and reasons of all other runs."""
+"""Read the run folders of grids: the records of finished runs, and the names and reasons of all other runs."""
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -37,6 +37,35 @@ class NotReported:
     reason: str
 
 
+def folders_to_read(ckpt_dir: Path, merged: Iterable[Path]) -> list[Path]:
+    """Return the folders whose grids are read, each once: `ckpt_dir`, which needs no grid if there are others, and `merged`."""
+    folders: dict[Path, Path] = {}
+    for folder in (ckpt_dir, *merged):
+        folders.setdefault(folder.resolve(), folder)
+    has_own = (ckpt_dir / GRID).is_dir() or len(folders) == 1
+    return list(folders.values())[0 if has_own else 1 :]
+
+
+def read_grids(ckpt_dirs: Sequence[Path], tasks: Tasks) -> tuple[list[Record], list[NotReported]]:
+    """Return the finished runs of all grids, and everything else in them. Raises CheckpointError if one does not exist.
+
+    Two results of the same model, task and seed are not two seeds: the first counts. A second one that is not the same is among
+    the runs that are not reported.
+    """
+    runs: dict[str, Record] = {}
+    others: list[NotReported] = []
+    for ckpt_dir in ckpt_dirs:
+        records, not_reported = read_grid(ckpt_dir, tasks)
+        where = f" (in {ckpt_dir / GRID})" if len(ckpt_dirs) > 1 else ""
+        others += [replace(run, reason=run.reason + where) for run in not_reported]
+        for record in records:
+            first = runs.setdefault(record.name, record)
+            if record.results != first.results:
+                reason = f"{record.folder} has another result for this seed; the tables have that of {first.folder}"
+                others.append(NotReported("duplicate", record.name, reason))
+    return list(runs.values()), others
+
+
 def read_grid(ckpt_dir: Path, tasks: Tasks) -> tuple[list[Record], list[NotReported]]:
     """Return the finished runs of the grid in `ckpt_dir`, and everything else in it.
 
@@ -53,7 +82,7 @@ def read_grid(ckpt_dir: Path, tasks: Tasks) -> tuple[list[Record], list[NotRepor
         try:
             run = _read_run(root / place, place, tasks)
         except (*DAMAGE, ArithmeticError, OSError, CheckpointError) as error:
-            run = NotReported("damaged", place, _describe(error))
+            run = NotReported("damaged", place, reason_of(error))
         if isinstance(run, NotReported):
             others.append(run)
             continue
@@ -64,7 +93,8 @@ def read_grid(ckpt_dir: Path, tasks: Tasks) -> tuple[list[Record], list[NotRepor
     return records, others
 
 
-def _describe(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
+    """Return on one line why a file cannot be used."""
     if isinstance(error, ValidationError):
         first = error.errors()[0]
         return shorten(f"{error.title}: {'.'.join(map(str, first['loc']))}: {first['msg']}")
@@ -97,10 +127,9 @@ def _find_runs(root: Path, tasks: Tasks) -> tuple[list[str], list[NotReported]]:
         if not task_folders:
             ignore(model, "not a model folder: it holds no task folder")
             continue
-        for folder in folders:
-            if folder not in task_folders:
-                ignore(folder, f"not a task folder; the tasks are {', '.join(tasks)}")
-                continue
+        for folder in (folder for folder in folders if folder not in task_folders):
+            ignore(folder, f"not a task folder; the tasks are {', '.join(tasks)}")
+        for folder in task_folders:
             for path in (path for path in list_folder(folder) if path.name != TUNE):
                 entry = ENTRY.fullmatch(path.name)
                 is_output = entry is not None and entry[1] == ".log"
@@ -124,7 +153,7 @@ def _read_run(folder: Path, place: str, tasks: Tasks) -> Record | NotReported:
             return NotReported("unfinished", place, "it has just started")
         return NotReported("ignored", place, f"not a run: {SETTINGS} is missing")
     model, task, seed = place.split("/")
-    number = _seed_number(seed)
+    number = int(seed.removeprefix("seed-"))
     origin = Origin(**settings)
     expected = {"task": task, "seed": number, "output_dir": f"{GRID}/{place}", "model": model}
     actual = origin.settings | {"model": model_name(origin.settings, origin.layers)}
@@ -143,10 +172,6 @@ def _read_run(folder: Path, place: str, tasks: Tasks) -> Record | NotReported:
     return record
 
 
-def _seed_number(name: str) -> int:
-    return int(name.removeprefix("seed-"))
-
-
 def _progress(folder: Path) -> str:
     for line in reversed(tail(folder / LOG_LINES)):
         with suppress(*DAMAGE):  # the last line may be torn
@@ -159,11 +184,11 @@ def missing_runs(records: Sequence[Record], others: Sequence[NotReported], tasks
     started = [run.place for run in others if run.kind in ("failed", "unfinished", "damaged") and run.place.count("/") == 2]
     runs = {*started, *(record.name for record in records)}
     models, used_tasks, seeds = (sorted({run.split("/")[part] for run in runs}) for part in range(3))
-    seeds.sort(key=_seed_number)
+    numbers = sorted(int(seed.removeprefix("seed-")) for seed in seeds)
     missing = []
     for model in models:
         for task in (task for task in tasks if task in used_tasks):
-            if absent := [seed.removeprefix("seed-") for seed in seeds if f"{model}/{task}/{seed}" not in runs]:
+            if absent := [str(number) for number in numbers if f"{model}/{task}/seed-{number}" not in runs]:
                 missing.append(NotReported("missing", f"{model}/{task}", f"seed {', '.join(absent)}"))
     return missing
 

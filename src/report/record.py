@@ -10,6 +10,8 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, FiniteFloat
 
+from src.data.task import Task
+from src.metrics.metrics import in_percent
 from src.settings.schema import COMMAND_LINE, DEFAULT, Settings, affects, counts_for
 
 VIEWS = ("selected", "best_on_test")
@@ -117,6 +119,10 @@ class Record:
     def choice(self, view: str) -> Choice:
         """Return the checkpoint that `view` chooses."""
         return self.results.selected if view == "selected" else self.results.best_on_test
+
+    def percent(self, view: str, task: Task, score: str) -> float:
+        """Return a test score of the checkpoint that `view` chooses, in percent."""
+        return in_percent(task, self.choice(view).test[score])
 
     @property
     def settings(self) -> dict[str, Any]:

@@ -4,19 +4,18 @@ import csv
 import io
 import logging
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from src.common.files import write_lines
 from src.data.task import Tasks
 from src.report.comparability import PublishedSettings, find_differences
-from src.report.eee import Evaluator, write_records
+from src.report.html import write_grid_page
 from src.report.markdown import format_report
-from src.report.merge import folders_to_read, read_grids
-from src.report.pages import write_grid_page
 from src.report.published import SHOWN, Published, PublishedRow
-from src.report.read_runs import missing_runs
+from src.report.read_runs import folders_to_read, missing_runs, read_grids
 from src.report.record import VIEWS, ModelAndTask, group
-from src.report.table import COSTS, Row, Table, Value, make_rows, mean_cost
+from src.report.table import COSTS, Row, Table, make_rows, mean_cost
 from src.runs.grid_folder import GRID, REPORTS, is_tuned
 
 logger = logging.getLogger(__name__)
@@ -27,44 +26,34 @@ CSV_COLUMNS = (
 )  # fmt: skip
 
 
-def write_report(
-    ckpt_dir: Path,
-    tasks: Tasks,
-    published: Published,
-    config_dir: Path,
-    shown: str = SHOWN[0],
-    with_texts: bool = False,
-    merged: Sequence[Path] = (),
-    evaluator: Evaluator | None = None,
-) -> str:
-    """Write results.md, results.csv and results.html into the grid of `ckpt_dir`, and return the text of results.md.
+@dataclass(frozen=True)
+class Request:
+    """What a report reads, and what it shows."""
 
-    config_dir: the config files with the settings of the published runs. shown: which published rows, see SHOWN. with_texts: show
-    the texts of all tasks in results.html, whatever their licences say. merged: other folders whose grids are read, too.
-    evaluator: who has made the runs; if given, records are written as well. Raises CheckpointError if there is no grid.
+    ckpt_dir: Path  # whose grid is read, and gets the report
+    merged: Sequence[Path] = ()  # other folders whose grids are read, too
+    published: str = SHOWN[0]  # which published rows, see SHOWN
+    with_texts: bool = False  # show the texts of all tasks in results.html, whatever their licences say
+
+
+def write_report(request: Request, tasks: Tasks, published: Published, config_dir: Path) -> str:
+    """Write results.md, results.csv and results.html into the grid of `request.ckpt_dir`, and return the text of results.md.
+
+    config_dir: the config files with the settings of the published runs. Raises CheckpointError if there is no grid.
     """
-    table = make_table(ckpt_dir, tasks, published, config_dir, shown, merged)
+    table = make_table(request, tasks, published, config_dir)
     lines = list(format_report(table))
-    markdown, table_file, page, records = (ckpt_dir / GRID / name for name in REPORTS)
+    markdown, table_file, page = (request.ckpt_dir / GRID / name for name in REPORTS)
     write_lines(markdown, lines, shared=True)
     write_lines(table_file, _csv_lines(table), shared=True)
     logger.info("written: %s, %s", markdown, table_file)
-    write_grid_page(page, table, with_texts)
-    if evaluator:
-        write_records(records, table, evaluator)
+    write_grid_page(page, table, request.with_texts)
     return "\n".join(lines)
 
 
-def make_table(
-    ckpt_dir: Path,
-    tasks: Tasks,
-    published: Published,
-    config_dir: Path,
-    shown: str = SHOWN[0],
-    merged: Sequence[Path] = (),
-) -> Table:
-    """Return everything that the report shows, read from the grid of `ckpt_dir`. Arguments and errors as for write_report."""
-    records, others = read_grids(folders_to_read(ckpt_dir, merged), tasks)
+def make_table(request: Request, tasks: Tasks, published: Published, config_dir: Path) -> Table:
+    """Return everything that the report shows. Arguments and errors as for write_report."""
+    records, others = read_grids(folders_to_read(request.ckpt_dir, request.merged), tasks)
     settings = PublishedSettings(config_dir, tasks, published)
     reasons = [((record.model, record.task), settings.reason_not_comparable(record)) for record in records]
     not_comparable = group((cell, reason) for cell, reason in reasons if reason)
@@ -80,7 +69,7 @@ def make_table(
         flagged |= deviating
         for text, names in found.items():
             differences[text] = differences.get(text, []) + names
-    published_rows = list(published.rows(shown))
+    published_rows = list(published.rows(request.published))
     return Table(rows, published_rows, records, not_reported, tasks, published, not_comparable, differences, flagged)
 
 
@@ -102,23 +91,22 @@ def _csv_rows(table: Table) -> Iterator[dict[str, object]]:
             about = _about(row) | {
                 "task": task,
                 "seeds": " ".join(str(record.seed) for record in records),
-                "flagged": "yes" if (row.model, task) in table.flagged else None,
+                "flagged": "yes" if table.flag(row.model, task) else None,
                 "not_compared": "; ".join(dict.fromkeys(table.not_comparable.get((row.model, task), ()))),
             }
             for view in VIEWS:
                 for score, value in table.values(row, task, view).items():
-                    numbers = {"mean": value.mean, "sd": value.sd, "n": value.n, "trials": value.trials or None}
-                    yield about | costs | {"score": score, "view": view} | numbers | _comparison(value)
-
-
-def _comparison(value: Value) -> dict[str, object]:
-    published = value.published
-    return {
-        "published": published and published.value,
-        "difference": value.difference,
-        "tolerance": published.tolerance if published and value.comparable else None,
-        "verdict": value.verdict,
-    }
+                    numbers: dict[str, object] = {
+                        "mean": value.mean,
+                        "sd": value.sd,
+                        "n": value.n,
+                        "trials": value.trials or None,
+                    }
+                    numbers |= {"difference": value.difference, "verdict": value.verdict}
+                    if published := value.published:
+                        tolerance = published.tolerance if value.comparable else None
+                        numbers |= {"published": published.value, "tolerance": tolerance}
+                    yield about | costs | {"score": score, "view": view} | numbers
 
 
 def _published_csv_rows(table: Table) -> Iterator[dict[str, object]]:

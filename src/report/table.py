@@ -1,11 +1,11 @@
 """The numbers of the report: mean scores over seeds beside the published ones, and mean costs."""
 
 import statistics
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from src.data.task import Task, Tasks
-from src.metrics.metrics import in_percent
+from src.data.task import Tasks
 from src.report.comparability import PublishedSettings
 from src.report.published import Published, PublishedRow, PublishedScore, with_sd
 from src.report.read_runs import NotReported
@@ -13,6 +13,7 @@ from src.report.record import ModelAndTask, Record, group
 from src.runs.grid_folder import is_tuned
 
 SMALL = 300 * 2**20  # bytes of weights; the published tables call models of up to 213M small and those from 351M on base
+FLAG = "†"  # marks runs that differ from the others of their column in more than the model
 COSTS = ("training_seconds", "peak_memory_bytes", "tokens_per_s")
 
 
@@ -36,6 +37,12 @@ class Value:
     def runs(self) -> str:
         """The number of runs, and of the trials by which their settings were found: n=3, 30 trials on dev."""
         return f"n={self.n}" + (f", {self.trials} trials on dev" if self.trials else "")
+
+    @property
+    def comparison(self) -> str:
+        """The difference from the published score and its verdict: -0.03 inside; empty if they cannot be compared."""
+        # Adding 0.0 turns -0.0 into 0.0.
+        return "" if self.difference is None else f"{round(self.difference, 2) + 0.0:+.2f} {self.verdict}".rstrip()
 
     @property
     def difference(self) -> float | None:
@@ -85,9 +92,30 @@ class Table:
         """
         return sorted([*self.rows, *self.published_rows], key=lambda row: _order(row, self.published))
 
+    def rows_of(self, task: str) -> list[Row]:
+        """Return the rows with runs of a task."""
+        return [row for row in self.rows if task in row.records]
+
     def is_compared(self, row: Row | PublishedRow) -> bool:
         """Return whether a row is of runs, or a published one that runs are compared with."""
         return isinstance(row, Row) or not self.published.reason_not_compared(row.source)
+
+    def flag(self, model: str, task: str) -> str:
+        """Return FLAG if the runs of a model on a task are flagged, else nothing."""
+        return FLAG if (model, task) in self.flagged else ""
+
+    def best(self, view: str) -> set[tuple[str, str, str]]:
+        """Return (model, task, score) of the best means, as they are displayed, among base, small and tuned models.
+
+        Runs that differ from the others of their column do not take part.
+        """
+        columns: dict[tuple[str, str, str], dict[str, float]] = defaultdict(dict)
+        for row in self.rows:
+            for task in (task for task in row.records if (row.model, task) not in self.flagged):
+                for score, value in self.values(row, task, view).items():
+                    columns[row.table, task, score][row.model] = round(value.mean, 2)
+        best = {column: max(means.values()) for column, means in columns.items()}
+        return {(model, *column[1:]) for column, means in columns.items() for model in means if means[model] == best[column]}
 
     @property
     def other_published_rows(self) -> list[PublishedRow]:
@@ -100,11 +128,12 @@ class Table:
         records, task = row.records.get(name), self.tasks[name]
         if not records:
             return {}
-        comparable = not self.not_comparable.get((row.model, name))
-        return {
-            score: mean_score(records, view, score, task, self.published.score(row.model, name, score), comparable)
-            for score in task.scores
-        }
+        comparable, trials = not self.not_comparable.get((row.model, name)), max(record.trials for record in records)
+        found = {}
+        for score in task.scores:
+            published = self.published.score(row.model, name, score)
+            found[score] = mean_of([record.percent(view, task, score) for record in records], published, comparable, trials)
+        return found
 
 
 def make_rows(records: Iterable[Record], published: Published, settings: PublishedSettings) -> list[Row]:
@@ -123,8 +152,8 @@ def _make_row(model: str, records: Sequence[Record], published: Published, setti
     sizes = [count for record in records if (count := record.weight_bytes)]
     size = _format_size(min(sizes)) if sizes else "-"
     if all(map(settings.is_same_model, records)):
-        facts = published.models[model]
-        return Row(model, facts["title"], facts["table"], facts.get("size", size), tasks)
+        printed = published.models[model]
+        return Row(model, printed["title"], printed["table"], printed.get("size", size), tasks)
     table = "unknown" if not sizes else "small" if min(sizes) < SMALL else "base"
     return Row(model, model, "tuned" if is_tuned(model) else table, size, tasks)
 
@@ -134,13 +163,10 @@ def _format_size(count: int) -> str:
     return f"{megabytes:.0f}M" if megabytes < 1000 else f"{megabytes / 1024:.2f}G"
 
 
-def mean_score(
-    records: Sequence[Record], view: str, name: str, task: Task, published: PublishedScore | None, comparable: bool
-) -> Value:
-    """Return the mean of a score over the runs of a model on a task, at the checkpoints that `view` chooses."""
-    scores = [in_percent(task, record.choice(view).test[name]) for record in records]
+def mean_of(scores: Sequence[float], published: PublishedScore | None, comparable: bool, trials: int = 0) -> Value:
+    """Return the mean of the scores of runs, in percent, beside the published one. For the others, see Value."""
     sd = statistics.stdev(scores) if len(scores) > 1 else None
-    return Value(statistics.fmean(scores), sd, len(scores), published, comparable, max(record.trials for record in records))
+    return Value(statistics.fmean(scores), sd, len(scores), published, comparable, trials)
 
 
 def mean_cost(records: Sequence[Record], name: str) -> float | None:

@@ -13,7 +13,7 @@ from src.common.files import read_json, write_json
 from src.settings.schema import COMMAND_LINE
 
 GRID = "benchmark"  # the folder of the grid in ckpt_dir
-REPORTS = ("results.md", "results.csv", "results.html", "eee")  # written into it by `report`
+REPORTS = ("results.md", "results.csv", "results.html")  # written into it by `report`
 TUNE = "tune"  # the folder of the trials of a search, beside the runs of the same model and task
 FOLDER = "tuning"  # in config_dir
 TUNED = "@tuned"  # ends the name of a model in the grid whose runs use such a file

@@ -118,7 +118,12 @@ def test_dev_chooses_the_threshold_and_test_uses_it():
 def test_writes_labels_and_probabilities():
     examples = [SequenceExample(("가",), ("a", "b")), SequenceExample(("나",), ())]
     split = split_of([[1, 1], [0, 0]], examples=examples)
-    assert list(split.predictions(split.decode(logits([0.75, 0.2], [0.1, 0.5])))["predictions.tsv"]) == [
+    decoded = split.decode(logits([0.75, 0.2], [0.1, 0.5]))
+    assert [(error.gold, error.prediction, error.size) for error in split.analysis(decoded).errors] == [
+        ("a, b", "a", 0.8),
+        ("none", "b", 0.5),
+    ]
+    assert list(split.predictions(decoded)["predictions.tsv"]) == [
         "index\ttext\tlabel\tprediction\tprob_a\tprob_b",
         '0\t가\t["a", "b"]\t["a"]\t0.750000\t0.200000',
         '1\t나\t[]\t["b"]\t0.100000\t0.500000',

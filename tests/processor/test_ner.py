@@ -118,6 +118,9 @@ def test_counts_words_cut_off_in_f1_full(tmp_path, tokenizer, settings, caplog):
     scores = split.score(decoded)
     assert (scores["f1"], scores["precision"], scores["recall"]) == (1.0, 1.0, 1.0)
     assert scores["f1_full"] == pytest.approx(2 * 1 * (11 / 15) / (1 + 11 / 15))
+    found = split.analysis(decoded).label_scores  # over all words
+    assert [score.precision for score in found] == [1.0, 1.0]
+    assert sum(score.right for score in found) / sum(score.gold for score in found) == pytest.approx(11 / 15)
     lines = list(split.predictions(decoded)["predictions.tsv"])
     assert lines[:2] == ["sentence\tword\tlabel\tprediction", "0\ta\tPER-B\tPER-B"]
     assert lines[-1] == "1\te\tPER-B\tO"

@@ -130,6 +130,7 @@ def test_predicts_classes():
         "1\t다\t라\t1\t1\t0.250000\t0.750000",
     ]
     assert split.score(decoded) == {"acc": 1.0, "acc_clean": 1.0}
+    assert split.analysis(decoded).confusion == [[1, 0], [0, 1]]
 
 
 def test_predicts_scores():
@@ -138,6 +139,7 @@ def test_predicts_scores():
     lines = list(split.predictions(decoded)["predictions.tsv"])
     assert lines[:2] == ["index\tsentence1\tsentence2\tlabel\tprediction", "0\t가\t나\t1.0\t0.100000"]
     assert split.score(decoded)["spearmanr"] == pytest.approx(1.0)
+    assert split.analysis(decoded).points == [(1.0, 0.1), (2.0, 0.2), (3.0, 0.3)]
 
 
 @pytest.mark.parametrize(

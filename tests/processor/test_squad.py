@@ -50,6 +50,8 @@ def test_writes_scores_and_files(path, settings, tokenizer):
     table = [line.split("\t") for line in written.pop("predictions.tsv")]
     files = {name: json.loads("".join(lines)) for name, lines in written.items()}
     assert files["predictions.json"] == {"q1": "c", "q2": "a", "q3": ""}
+    (error,) = files["analysis.json"]["errors"]
+    assert (error["row"], error["prediction"], files["analysis.json"]["rows"]) == ("q3", "", 3)
     assert [candidate["text"] for candidate in files["nbest.json"]["q1"]] == ["c", "ab"]
     assert files["nbest.json"]["q1"][0] == {
         "text": "c",

@@ -69,3 +69,10 @@ def predictions(cell, columns, step=20):
     path.parent.mkdir(exist_ok=True)
     lines = ["\t".join(columns), *("\t".join(map(str, row)) for row in zip(*columns.values(), strict=True))]
     path.write_text("\n".join(lines) + "\n")
+
+
+def analysed(cell, analysis, step=20):
+    """Write the analysis of predictions."""
+    path = cell.folder / "test" / f"analysis-{step}.json"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(analysis.model_dump_json(exclude_defaults=True), encoding="utf-8")

@@ -5,6 +5,8 @@ import pytest
 
 from processor.definition import TASKS
 from src.report.comparability import PublishedSettings, find_differences
+from src.report.record import affecting_scores
+from src.settings.layers import load_settings
 from tests.conftest import ROOT
 from tests.src.report.helpers import PUBLISHED, finished, records_in
 
@@ -25,6 +27,16 @@ def test_runs_that_are_not_comparable_with_published_scores(tmp_path, changes, e
     finished(tmp_path, **changes)
     reason = SETTINGS.reason_not_comparable(records_in(tmp_path)[0])
     assert all(part in reason for part in expected)
+
+
+@pytest.mark.parametrize("table", ["base", "small"])
+def test_the_published_settings_are_those_of_a_run_without_flags(table):
+    models = [model for model, about in PUBLISHED.models.items() if about["table"] == table]
+    for model in (model for model in models if (ROOT / "config" / f"{model}.json").is_file()):
+        for task in PUBLISHED.scores(model):
+            flags = ["--task", task, "--config_file", f"{model}.json", "--config_dir", str(ROOT / "config")]
+            values = load_settings(flags, script="test", tasks=TASKS).model_dump()
+            assert SETTINGS.settings(model, task) == affecting_scores(values, TASKS[task].kind)
 
 
 def test_runs_that_are_comparable_with_published_scores(tmp_path):

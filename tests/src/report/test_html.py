@@ -4,55 +4,45 @@ import itertools
 import json
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 pytest.importorskip("altair", reason="needs the packages of requirements-report.txt")
 
 from processor.definition import TASKS
+from src.metrics.analysis import of_answers, of_classes, of_entities, of_scores, readable
 from src.report.history import History, TrialLine
 from src.report.html import inline, render
 from src.report.page import page_of_run, page_of_table
 from src.report.read_runs import NotReported
-from src.report.report import make_table
+from src.report.report import Request, make_table
 from tests.conftest import ROOT
 from tests.src.report.browser import chromium, opened
-from tests.src.report.helpers import PUBLISHED, finished, predictions
+from tests.src.report.helpers import PUBLISHED, analysed, finished
 
 EVIL = """<script>alert(1)</script><img src=x onerror=alert(2)><!-- " ' &lt; `x` {{ 7*7 }}"""
 
 
-def write_runs(folder, text="참 좋은 영화", kind="PER"):
+def write_runs(folder, text="참 좋은 영화", kind="PER", labels=TASKS["nsmc"].labels):
     """Runs of two models on four kinds of tasks. text: every text in their predictions; kind: the type of their entities."""
-    quoted = json.dumps(text, ensure_ascii=False)
     for model, score in (("koelectra-base-v3", 90.0), ("tiny", 70.0)):
         for seed in (1, 2):
             cell = finished(folder, model, seed=seed, score=score + seed, best=score + seed + 5)
-            columns = {"index": [0, 1, 2], "document": [text] * 3, "label": [0, 1, 1], "prediction": [0, 0, 1]}
-            predictions(cell, columns | {"prob_0": [0.9, 0.8, 0.3], "prob_1": [0.1, 0.2, 0.7]})
+            probabilities = np.array([[0.9, 0.1], [0.8, 0.2], [0.3, 0.7]])
+            names = readable(labels)
+            analysed(cell, of_classes(np.array([0, 1, 1]), np.array([0, 0, 1]), probabilities, names, lambda row: [text]))
             lines = [{"step": step, "loss": 1 / step} for step in (10, 20)]
             (cell.folder / "log.jsonl").write_text("\n".join(map(json.dumps, lines)) + "\n")
-    cell = finished(folder, task="naver-ner", score=88.0)
-    tags = {"label": [f"{kind}-B", "O"], "prediction": ["O", f"{kind}-B"]}
-    predictions(cell, {"sentence": [0, 0], "word": [text, text], **tags})
-    cell = finished(folder, task="korsts", score=80.0)
-    predictions(
-        cell, {"index": [0, 1], "sentence1": [text] * 2, "sentence2": ["나"] * 2, "label": [1.0, 4.0], "prediction": [1.5, 2.0]}
-    )
-    cell = finished(folder, task="korquad", score=85.0)
-    columns = {
-        "id": ['"a"'],
-        "question": [quoted],
-        "answers": [f"[{quoted}]"],
-        "prediction": [quoted],
-        "exact_match": [0.0],
-        "f1": [0.0],
-    }
-    predictions(cell, columns)
-    (cell.folder / "test" / "nbest-20.json").write_text('{"a": [{"probability": 0.8}]}')
+    tags = [f"{kind}-B", "O"]
+    analysed(finished(folder, task="naver-ner", score=88.0), of_entities([tags], [tags[::-1]], [[text, text]]))
+    analysis = of_scores(np.array([1.0, 4.0]), np.array([1.5, 2.0]), lambda row: [text, "나"])
+    analysed(finished(folder, task="korsts", score=80.0), analysis)
+    analysis = of_answers(np.array([0.8]), np.array([False]), lambda row: ("a", text, text, text))
+    analysed(finished(folder, task="korquad", score=85.0), analysis)
 
 
 def table_of(folder, tasks=TASKS):
-    return make_table(folder, tasks, PUBLISHED, ROOT / "config", "seeds")
+    return make_table(Request(folder, published="seeds"), tasks, PUBLISHED, ROOT / "config")
 
 
 def write_page(path, page):
@@ -211,8 +201,8 @@ def test_pages_are_printed_with_their_charts(browser, report):
 
 def test_nothing_of_a_data_file_is_run(browser, tmp_path):
     """Texts, answers, tags, labels, titles, names and reasons are shown as they are."""
-    write_runs(tmp_path, EVIL, EVIL)
     labels = {"0": EVIL, "1": "좋음"}
+    write_runs(tmp_path, EVIL, EVIL, labels)
     tasks = {
         name: task.model_copy(update={"title": f"{name} {EVIL}", "source": EVIL, "licence": EVIL}) for name, task in TASKS.items()
     }
@@ -257,10 +247,14 @@ def test_texts_appear_only_where_the_licence_allows_it(tmp_path):
     write_runs(tmp_path, "비밀")
     table = table_of(tmp_path)
     shown = {
-        with_texts: {part.title for part in page_of_table(table, with_texts).tasks if "비밀" in str(part.models)}
+        with_texts: {
+            record.task
+            for record in table.records
+            if "비밀" in str(page_of_table(table, with_texts).inspect([record], TASKS[record.task]))
+        }
         for with_texts in (False, True)
     }
-    assert shown[True] - shown[False] == {"Naver NER"} and "NSMC" in shown[False]
+    assert shown[True] - shown[False] == {"naver-ner"} and "nsmc" in shown[False]
     assert "비밀" in render(page_of_table(table, with_texts=False))
 
 

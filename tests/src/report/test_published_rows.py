@@ -5,15 +5,15 @@ import csv
 import pytest
 
 from processor.definition import TASKS
-from src.report.report import make_table, write_report
+from src.report.report import Request, make_table, write_report
 from tests.conftest import ROOT
 from tests.src.report.helpers import PUBLISHED, finished
 
 COMPARED = ("koelectra", "soongsil", "kocharelectra")
 
 
-def report(tmp_path, *shown):
-    return write_report(tmp_path, TASKS, PUBLISHED, ROOT / "config", *shown)
+def report(tmp_path, shown="all"):
+    return write_report(Request(tmp_path, published=shown), TASKS, PUBLISHED, ROOT / "config")
 
 
 def table_rows(text, view, title):
@@ -101,7 +101,9 @@ def test_fewer_published_rows(tmp_path, shown, sources):
     text = report(tmp_path, shown)
     assert ("<sup>" in text) == bool(sources)
     assert {row["source"] for row in csv_rows(tmp_path)} == sources | {""}
-    assert {row.source for row in make_table(tmp_path, TASKS, PUBLISHED, ROOT / "config", shown).published_rows} == sources
+    assert {
+        row.source for row in make_table(Request(tmp_path, published=shown), TASKS, PUBLISHED, ROOT / "config").published_rows
+    } == sources
 
 
 def test_a_published_model_without_a_config_file(tmp_path):

@@ -7,7 +7,7 @@ import pytest
 from processor.definition import TASKS
 from src.common.errors import CheckpointError
 from src.report.read_runs import NotReported, last_message, missing_runs, read_grid
-from src.report.report import write_report
+from src.report.report import Request, write_report
 from tests.conftest import ROOT
 from tests.src.report.helpers import PUBLISHED, cell_of, finished, records_in
 
@@ -153,7 +153,7 @@ def test_reports_the_grid_whatever_its_files_hold(tmp_path, name, path, every):
         if value == "missing":
             del place[key]
         file.write_text(json.dumps(holder.get("all")))
-        text = write_report(tmp_path, TASKS, PUBLISHED, ROOT / "config")
+        text = write_report(Request(tmp_path), TASKS, PUBLISHED, ROOT / "config")
         assert "| KoBERT | 351M |" in text
         records, others = read_grid(tmp_path, TASKS)
         assert len(records) + len(others) == 2

@@ -7,13 +7,13 @@ import pytest
 from processor.definition import TASKS
 from src.common.errors import CheckpointError
 from src.metrics.metrics import METRICS, Metric
-from src.report.report import CSV_COLUMNS, write_report
+from src.report.report import CSV_COLUMNS, Request, write_report
 from tests.conftest import ROOT
 from tests.src.report.helpers import PUBLISHED, finished
 
 
 def report(tmp_path):
-    return write_report(tmp_path, TASKS, PUBLISHED, ROOT / "config", "none")
+    return write_report(Request(tmp_path, published="none"), TASKS, PUBLISHED, ROOT / "config")
 
 
 def section(text, title):
@@ -270,7 +270,7 @@ def test_a_task_outside_of_the_published_table(tmp_path, monkeypatch):
     (cell.folder.parent.parent / "nsmc").rename(cell.folder.parent.parent / "topics")
     monkeypatch.setitem(METRICS, "mcc", Metric(lambda labels, preds: {}, "mcc", {}, scale=2.0))
     topics = TASKS["nsmc"].model_copy(update={"title": "Topics", "metric": "mcc", "headline": "mcc"})
-    text = write_report(tmp_path, {**TASKS, "topics": topics}, PUBLISHED, ROOT / "config", "none")
+    text = write_report(Request(tmp_path, published="none"), {**TASKS, "topics": topics}, PUBLISHED, ROOT / "config")
     assert "**Topics**<br/>(mcc)" in text
     (line,) = [line for line in section(text, "`selected`").splitlines() if "KoELECTRA-Base-v3" in line]
     assert line.endswith(" **45.00** (n=1) |")

@@ -3,7 +3,7 @@ import pytest
 from processor.definition import TASKS
 from src.report.comparability import PublishedSettings
 from src.report.published import PublishedScore
-from src.report.table import make_rows, mean_score
+from src.report.table import make_rows, mean_of
 from tests.conftest import ROOT
 from tests.src.report.helpers import PUBLISHED, finished, records_in
 
@@ -12,7 +12,8 @@ SETTINGS = PublishedSettings(ROOT / "config", TASKS, PUBLISHED)
 
 def score_of(tmp_path, view="selected", task="nsmc", name="acc", comparable=True):
     published = PUBLISHED.score("koelectra-base-v3", task, name)
-    return mean_score(records_in(tmp_path), view, name, TASKS[task], published, comparable)
+    scores = [record.percent(view, TASKS[task], name) for record in records_in(tmp_path)]
+    return mean_of(scores, published, comparable)
 
 
 def test_mean_and_standard_deviation(tmp_path):
@@ -42,9 +43,8 @@ def test_nothing_is_compared_unless_it_is_comparable(tmp_path):
     assert (score.difference, score.verdict) == (None, "")
 
 
-def test_no_verdict_without_a_known_spread(tmp_path):
-    finished(tmp_path, score=90.0)
-    score = mean_score(records_in(tmp_path), "selected", "acc", TASKS["nsmc"], PublishedScore("89.5", None), True)
+def test_no_verdict_without_a_known_spread():
+    score = mean_of([90.0], PublishedScore("89.5", None), True)
     assert (score.difference, score.verdict) == (pytest.approx(0.5), "")
 
 

@@ -12,7 +12,7 @@ from src.grid.cells import cell_statuses
 from src.report.compare import compare
 from src.report.history import History
 from src.report.read_runs import read_grid
-from src.report.report import make_table, write_report
+from src.report.report import Request, make_table, write_report
 from src.runs.grid_folder import tuned_file, write_tuned
 from src.settings.layers import load_settings
 from tests.conftest import ROOT
@@ -113,7 +113,7 @@ def text(tmp_path, config):
     finished(tmp_path, "kcbert-base", score=89.5)
     for seed, score in ((7, 93.0), (8, 95.0)):
         tuned(tmp_path, seed=seed, score=score, by="dev")
-    return write_report(tmp_path, TASKS, PUBLISHED, ROOT / "config", "none")
+    return write_report(Request(tmp_path, published="none"), TASKS, PUBLISHED, ROOT / "config")
 
 
 def test_tuned_rows_are_apart(text):
@@ -136,15 +136,17 @@ def test_tuned_rows_in_the_csv(text, tmp_path):
 
 
 def test_tuned_rows_on_the_page(text, tmp_path):
-    pytest.importorskip("altair", reason="needs the packages of requirements-report.txt")
+    """As in results.md, they compete for the best score among themselves."""
     from src.report.page import page_of_table
 
-    page = page_of_table(make_table(tmp_path, TASKS, PUBLISHED, ROOT / "config", "none"), False)
-    rows = {row.title: row for row in page.rows["selected"]}
+    page = page_of_table(make_table(Request(tmp_path, published="none"), TASKS, PUBLISHED, ROOT / "config"), False)
+    rows = {row.title: row for row in page.table.rows}
     row, other = rows["koelectra-base-v3@tuned"], rows["KoELECTRA-Base-v3"]
-    assert "tuned" in row.source and "tuned" not in other.source
-    assert (row.cells[0].text, row.cells[0].best, list(row.cells[0].notes)) == ("94.00 ± 1.41", False, ["n=2, 30 trials on dev"])
-    assert other.cells[0].best
+    assert "tuned" in page.source(row) and "tuned" not in page.source(other)
+    value = page.value(row, "nsmc", "acc", "selected")
+    assert (value.with_sd, value.runs) == ("94.00 ± 1.41", "n=2, 30 trials on dev")
+    best = {(model, "nsmc", "acc") for model in ("koelectra-base-v3@tuned", "koelectra-base-v3")}
+    assert page.table.best("selected") == best
 
 
 @pytest.mark.parametrize("installed", [True, False])
@@ -163,7 +165,7 @@ def test_the_history_of_a_search_on_the_page(tmp_path, monkeypatch, installed):
     if not installed:
         monkeypatch.delitem(sys.modules, "src.grid.tune.study")
         monkeypatch.setitem(sys.modules, "optuna", None)
-    write_report(tmp_path, TASKS, PUBLISHED, ROOT / "config", "none")
+    write_report(Request(tmp_path, published="none"), TASKS, PUBLISHED, ROOT / "config")
     page = (tmp_path / "benchmark" / "results.html").read_text(encoding="utf-8")
     assert "Search for the best settings: tiny" in page
     assert ("pip install -r requirements-tune.txt" in page) != installed

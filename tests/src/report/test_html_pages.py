@@ -4,17 +4,19 @@ import json
 import logging
 import sys
 
+import numpy as np
 import pytest
 
 from processor.definition import TASKS
 from src.common.errors import CheckpointError
-from src.report.pages import write_run_page
-from src.report.report import write_report
+from src.metrics.analysis import of_answers, of_classes, of_entities
+from src.report.html import write_run_page
+from src.report.report import Request, write_report
 from tests.conftest import ROOT
-from tests.src.report.helpers import PUBLISHED, finished, predictions
+from tests.src.report.helpers import PUBLISHED, analysed, finished
 
 PACKAGES = ("altair", "jinja2", "vl_convert")
-OWN = ("html", "page", "figures", "charts")  # the modules that import them
+OWN = ("figures", "charts")  # the modules that import them
 
 
 @pytest.fixture
@@ -31,8 +33,8 @@ def run(tmp_path):
     """The cell of a finished run with predictions."""
     pytest.importorskip("altair", reason="needs the packages of requirements-report.txt")
     cell = finished(tmp_path, score=90.0)
-    columns = {"index": [0, 1], "document": ["재미있다", "재미없다"], "label": [1, 0], "prediction": [1, 1]}
-    predictions(cell, columns | {"prob_0": [0.2, 0.3], "prob_1": [0.8, 0.7]})
+    probabilities, texts = np.array([[0.2, 0.8], [0.3, 0.7]]), [["재미있다"], ["재미없다"]]
+    analysed(cell, of_classes(np.array([1, 0]), np.array([1, 1]), probabilities, ["0", "1"], texts.__getitem__))
     return cell
 
 
@@ -65,16 +67,16 @@ def test_a_page_says_at_which_step_training_stopped_early(run):
     assert "stopped early at step 30 of 90" in write(run)
 
 
-def test_cautions_and_unreadable_predictions_are_shown(run):
+def test_cautions_and_an_unreadable_analysis_are_shown(run):
     results = run.folder / "eval_results.json"
     results.write_text(
         json.dumps(json.loads(results.read_text()) | {"cautions": {"20": {"test": ["it rests on 2 examples only"]}}})
     )
-    path = run.folder / "test" / "predictions-20.tsv"
-    path.write_text(path.read_text() + "2\ttorn")
+    path = run.folder / "test" / "analysis-20.json"
+    path.write_text(path.read_text()[:-1])
     page = write(run)
     assert "seed 1, selected, test: it rests on 2 examples only" in page
-    assert "line 4 of predictions-20.tsv has 2 fields instead of 6" in page
+    assert f"{path}: 1 validation error for Analysis Invalid JSON" in page and "재미없다" not in page
     path.unlink()
     assert f"{path}: No such file or directory" in write(run)
 
@@ -86,16 +88,7 @@ def test_the_upper_bound_is_shown_beside_the_answers(tmp_path):
     content = json.loads(results.read_text())
     content["data"]["test"]["ceiling"] = {"exact_match": 67.5, "f1": 91.25}
     results.write_text(json.dumps(content))
-    columns = {
-        "id": ['"a"'],
-        "question": ['"누가?"'],
-        "answers": ['["홍길동"]'],
-        "prediction": ['"길동"'],
-        "exact_match": [0.0],
-        "f1": [80.0],
-    }
-    predictions(cell, columns)
-    (cell.folder / "test" / "nbest-20.json").write_text('{"a": [{"probability": 0.8}]}')
+    analysed(cell, of_answers(np.array([0.8]), np.array([False]), lambda row: ("a", "누가?", "홍길동", "길동")))
     write_run_page(cell.folder, TASKS["korquad"], False)
     page = (cell.folder / "report.html").read_text(encoding="utf-8")
     assert "EM 67.50, F1 91.25" in page
@@ -125,7 +118,7 @@ def test_damaged_results(run):
 def test_tables_are_written_without_the_packages(tmp_path, without_packages, caplog):
     cell = finished(tmp_path)
     with caplog.at_level(logging.INFO):
-        write_report(tmp_path, TASKS, PUBLISHED, ROOT / "config")
+        write_report(Request(tmp_path), TASKS, PUBLISHED, ROOT / "config")
         write_run_page(cell.folder, TASKS["nsmc"], False)
     assert sorted(path.name for path in (tmp_path / "benchmark").glob("*.*")) == ["results.csv", "results.md"]
     lines = [record.getMessage() for record in caplog.records if "pip install -r requirements-report.txt" in record.getMessage()]
@@ -133,8 +126,8 @@ def test_tables_are_written_without_the_packages(tmp_path, without_packages, cap
 
 
 def test_the_report_is_not_taken_for_a_model(run, tmp_path):
-    write_report(tmp_path, TASKS, PUBLISHED, ROOT / "config")
-    text = write_report(tmp_path, TASKS, PUBLISHED, ROOT / "config")
+    write_report(Request(tmp_path), TASKS, PUBLISHED, ROOT / "config")
+    text = write_report(Request(tmp_path), TASKS, PUBLISHED, ROOT / "config")
     assert (tmp_path / "benchmark" / "results.html").is_file() and "results.html" not in text
 
 
@@ -142,9 +135,9 @@ def test_with_texts(tmp_path):
     """Naver NER may not be passed on."""
     pytest.importorskip("altair", reason="needs the packages of requirements-report.txt")
     cell = finished(tmp_path, task="naver-ner")
-    predictions(cell, {"sentence": [0], "word": ["홍길동이"], "label": ["PER-B"], "prediction": ["O"]})
+    analysed(cell, of_entities([["PER-B"]], [["O"]], [["홍길동이"]]))
     for with_texts in (False, True):
-        write_report(tmp_path, TASKS, PUBLISHED, ROOT / "config", with_texts=with_texts)
+        write_report(Request(tmp_path, with_texts=with_texts), TASKS, PUBLISHED, ROOT / "config")
         assert ("홍길동이" in (tmp_path / "benchmark" / "results.html").read_text(encoding="utf-8")) == with_texts
 
 

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from processor.definition import TASKS
-from src.report.merge import folders_to_read, read_grids
+from src.report.read_runs import folders_to_read, read_grids
 from tests.commands import run_script
 from tests.src.report.helpers import finished, predictions
 
