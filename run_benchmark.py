@@ -25,9 +25,8 @@ from src.report.published import SHOWN, Published
 from src.report.record import VIEWS
 from src.report.report import write_report
 from src.runs.grid_folder import FOLDER, GRID
-from src.settings.command_line import config_dir_of, parse_command_line
+from src.settings.command_line import config_dir_of, find_tasks, parse_command_line
 from src.settings.schema import ALIASES, Settings, default_of, is_task_file
-from src.settings.suites import find_tasks
 
 if TYPE_CHECKING:
     from src.grid.ray_pool import Cluster

@@ -18,11 +18,11 @@ from processor.labels import complete_task
 from processor.readers.tables import DataRow
 from src.common.cli import run_command
 from src.common.errors import MAX_LINE, ConfigError, DataError, list_problems, shorten
-from src.common.file_kinds import find_archive, find_stand_in
+from src.common.files import find_archive, find_stand_in
 from src.data.hangul import compose
 from src.data.task import Task
+from src.settings.command_line import find_tasks
 from src.settings.schema import default_of
-from src.settings.suites import find_tasks
 
 OWN_DATA = "Your own data needs a task file: add --print_task to the command that trains on it."
 MAX_CHARACTERS = 2000  # longer texts are reported, unless they are contexts

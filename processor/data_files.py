@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from src.common.errors import DataError, list_problems
-from src.common.file_kinds import find_archive, find_stand_in
+from src.common.files import find_archive, find_stand_in
 from src.data.task import DataFile, PublishedFile
 
 NONE: Mapping[str, PublishedFile] = {}

@@ -20,8 +20,8 @@ from src.common.cli import run_command
 from src.common.errors import ConfigError, EnvironmentFailure, list_problems
 from src.common.files import write_bytes
 from src.data.task import DataFile, PublishedFile, Task, Tasks
+from src.settings.command_line import ALL, find_tasks
 from src.settings.schema import Settings, default_of
-from src.settings.suites import ALL, find_tasks
 
 logger = logging.getLogger("processor.download")  # __name__ is "__main__" if this file is the command
 

@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 
 from processor.inputs import Inputs, one_of, require_label, require_text
-from processor.label_sets import Labels, read_label_set
 from processor.readers.tables import DataRow, read_records
-from processor.seq_features import SequenceExample, encode
+from processor.seq_features import Labels, SequenceExample, encode, read_label_set
 from processor.split import NO_SCORES, Split, softmax, stratified_split, tsv_line
 from src.common.errors import DataError, list_problems, quote
 from src.data.features import Features
