@@ -25,8 +25,9 @@ from src.report.published import SHOWN, Published
 from src.report.record import VIEWS
 from src.report.report import write_report
 from src.runs.grid_folder import FOLDER, GRID
+from src.settings.aliases import ALIASES
 from src.settings.command_line import config_dir_of, find_tasks, parse_command_line
-from src.settings.schema import ALIASES, Settings, default_of, is_task_file
+from src.settings.schema import Settings, default_of, is_task_file
 
 if TYPE_CHECKING:
     from src.grid.ray_pool import Cluster

@@ -26,7 +26,7 @@ from src.common.errors import (
 from src.common.files import read_json
 from src.data.task import Kind, Task, Tasks
 from src.metrics.metrics import METRICS
-from src.settings.schema import ALIASES
+from src.settings.aliases import ALIASES
 
 logger = logging.getLogger(__name__)
 

@@ -17,12 +17,11 @@ from src.metrics.metrics import METRICS
 from src.settings.layers import load_settings
 from src.settings.schema import (
     COMMAND_LINE,
-    COMMAND_LINE_ONLY,
     DATA_FILES,
-    MODEL_SETTINGS,
     Settings,
     default_of,
     is_task_file,
+    settings_of,
     task_name,
 )
 
@@ -50,10 +49,7 @@ FLAGS = {name: flag.meaning for name, flag in ALL_FLAGS.items() if flag.field in
 FLAG_OF = {ALL_FLAGS[name].field: f"--{name}" for name in reversed(FLAGS)}  # text: --text_column
 
 # Settings that belong to one command or one model. A task's file has none of them.
-NOT_OF_A_TASK = {
-    "task", "config_file", "config_dir", "data_dir", "ckpt_dir", "output_dir", "feature_cache_dir", "overwrite_output_dir",
-    "resume", "model_name_or_path", "model_type", *MODEL_SETTINGS, *COMMAND_LINE_ONLY,
-}  # fmt: skip
+NOT_OF_A_TASK = (*settings_of("run"), *settings_of("model"), *settings_of("trust"))
 
 
 @dataclass(frozen=True)

@@ -86,6 +86,11 @@ class Task(_Record):
         return self.reported or (self.headline,)
 
 
+# The fields of a definition that change features, and those that change no score: they only describe the task. The order of
+# `labels` is the order of their ids.
+FEATURE_FIELDS = ("kind", "encoding", "columns", "header", "text", "label", "label_separator", "labels", "skip_empty_text")
+DESCRIPTIVE_FIELDS = ("title", "suite", "order", "source", "licence", "texts_may_be_shown", "reported", "scored_on", "files")
+
 Tasks = Mapping[str, Task]  # by name
 
 

@@ -10,8 +10,8 @@ from typing import Any, get_args
 from src.common.cli import Parser
 from src.common.errors import MAX_QUOTED, did_you_mean, quote, shorten
 from src.data.task import Tasks
-from src.settings.aliases import PRECISIONS, advise
-from src.settings.schema import ALIASES, COMMAND_LINE, Settings, default_of, kinds_of, task_name
+from src.settings.aliases import ALIASES, PRECISIONS, advise
+from src.settings.schema import COMMAND_LINE, Settings, default_of, kinds_of, task_name
 
 ALL = "all"  # on a command line: the tasks of the published table
 PUBLISHED_SUITE = "koelectra"

@@ -6,9 +6,9 @@ import pytest
 
 from processor.definition import TASKS
 from src.common.errors import ConfigError
-from src.settings.aliases import INSTEAD, PRECISIONS
+from src.settings.aliases import ALIASES, INSTEAD, PRECISIONS
 from src.settings.layers import load_settings
-from src.settings.schema import ALIASES, Settings
+from src.settings.schema import Settings
 from tests.conftest import ROOT
 
 
