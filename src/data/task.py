@@ -6,22 +6,12 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
 from src.data.features import Features
 
 Scores = dict[str, float]  # name of a score -> value
-Kind = Literal["classification", "multi_label", "regression", "tagging", "span"]
 Format = Literal["tsv", "csv", "jsonl", "json", "conll", "squad", "parquet"]  # of data files
-
-# kind of task -> the command that runs it
-SCRIPTS: Mapping[str, str] = {
-    "classification": "run_seq_cls.py",
-    "multi_label": "run_seq_cls.py",
-    "regression": "run_seq_cls.py",
-    "tagging": "run_ner.py",
-    "span": "run_squad.py",
-}
 
 POSITIONS = ("B-", "I-", "E-", "S-")  # how tags such as B-PER begin
 
@@ -50,7 +40,7 @@ class Task(_Record):
     Its files, lengths and hyperparameters are settings, in the same file.
     """
 
-    kind: Kind  # decides script, reader, head and loss
+    kind: str  # decides script, reader, head and loss: a row of processor.kinds.KINDS and of src.model.heads.HEADS
     title: str  # column title in the tables
     suite: str = ""  # the tasks that are usually reported together
     order: int = 1000  # its place among the columns of the tables
@@ -75,10 +65,12 @@ class Task(_Record):
     scored_on: Literal["dev", "test"] = "test"  # the corpus split that serves as test file
     files: dict[str, PublishedFile] = {}  # by name; they can be downloaded into <data_dir>/<task>
 
+    _script: str = PrivateAttr("")  # that of its kind, see processor.definition.make_task
+
     @property
     def script(self) -> str:
         """The command that runs this task."""
-        return SCRIPTS[self.kind]
+        return self._script
 
     @property
     def scores(self) -> tuple[str, ...]:

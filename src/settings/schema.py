@@ -7,8 +7,6 @@ from typing import Any, Literal, cast, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
-from src.data.task import Kind
-
 # What depends on the value of a setting:
 #   training  the trained weights, or the steps at which they are scored and saved: an interrupted run cannot be resumed with
 #             another value, but its checkpoints can be scored
@@ -277,7 +275,7 @@ def defaults_of(kind: str) -> dict[str, Any]:
     return {name: of[kind] for name in Settings.model_fields if kind in (of := _columns(name)["of_kind"])}
 
 
-def kinds_of(name: str) -> Sequence[Kind]:
+def kinds_of(name: str) -> Sequence[str]:
     """Return the kinds of task that use setting `name`, empty if all do."""
     return _columns(name)["kinds"]
 

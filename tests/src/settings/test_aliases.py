@@ -84,8 +84,8 @@ def test_no_name_is_in_two_tables():
 
 
 def test_advice_names_flags_that_exist():
-    from processor.own_task import ALL_FLAGS
+    from processor.own_task import FLAGS
 
-    known = {*Settings.model_fields, *ALL_FLAGS}
+    known = {*Settings.model_fields, *FLAGS}
     named = {word.strip(",;.").removeprefix("--") for advice in INSTEAD.values() for word in advice.split() if word[:2] == "--"}
     assert named <= known
