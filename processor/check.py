@@ -16,6 +16,7 @@ from processor.definition import PROJECT, named_files, read_tasks
 from processor.kinds import KINDS
 from processor.labels import complete_task
 from processor.readers.tables import DataRow
+from processor.readers.text_files import read_content
 from src.common.cli import run_command
 from src.common.errors import MAX_LINE, ConfigError, DataError, list_problems, shorten
 from src.common.files import find_archive, find_stand_in
@@ -77,7 +78,7 @@ def _with_labels(task: Task, split_files: Mapping[str, Path], problems: list[str
 
 
 def _read(path: Path, task: Task) -> list[DataRow]:
-    content = path.read_bytes()
+    content = read_content(path)
     if stand_in := find_stand_in(content) or find_archive(content):
         raise DataError(f"{path} {stand_in}")
     return KINDS[task.kind].read_rows(path, task)
@@ -87,7 +88,7 @@ def _state(path: Path, task: Task) -> str:
     """Return whether a file is the published one, for the files that are published."""
     if path.name not in task.files:
         return ""
-    if is_published(path, path.read_bytes(), task.files):
+    if is_published(path, read_content(path), task.files):
         return ", the published file"
     return f", not the published file, which has {task.files[path.name].rows:,}"
 

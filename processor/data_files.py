@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
+from processor.readers.text_files import read_content
 from src.common.errors import DataError, list_problems
 from src.common.files import find_archive, find_stand_in
 from src.data.task import DataFile, PublishedFile
@@ -31,7 +32,7 @@ def describe_files(paths: Mapping[str, Path], published: Mapping[str, PublishedF
         if path.is_dir():
             problems.append(f"{path} ({split}): is a folder; name a file. If the folder holds parts of one, join them first")
             continue
-        content = path.read_bytes() if path.is_file() else None
+        content = read_content(path) if path.is_file() else None
         if not content:
             problems.append(f"{path} ({split}): {'no such file' if content is None else 'the file is empty'}")
             continue

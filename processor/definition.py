@@ -114,7 +114,7 @@ def _misfits_of_labels(task: Task, kind: Kind) -> list[str]:
     problems = []
     if task.labels == {}:
         problems.append("labels is empty: name labels, in the order of label ids, or leave the field out to take those of train")
-    if not kind.read_labels and task.labels:
+    if not kind.labelled and task.labels:
         problems.append(f"labels: a {task.kind} task has none")
     if task.kind == "multi_label" and task.labels and len(task.labels) < 2:
         problems.append("labels: a multi_label task has two or more; for yes and no, use the kind classification")

@@ -4,6 +4,7 @@ import logging
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
+from itertools import chain
 from pathlib import Path
 
 from processor.definition import RECORD, make_task
@@ -25,15 +26,15 @@ def complete_task(task: Task, files: Mapping[str, DataFile], run_folder: Path | 
     Without a training file (--do_train false) they are those of the run in `run_folder`. Raises DataError for a malformed
     training file, fewer than two labels, or tags of no known form.
     """
-    read_labels = KINDS[task.kind].read_labels
-    if task.labels is not None or read_labels is None:
+    kind = KINDS[task.kind]
+    if task.labels is not None or not kind.labelled:
         return task
     if "train" not in files:
         definition = read_json(run_folder / RECORD).get("definition") if run_folder else None
         labels = make_task("", definition, str(run_folder)).labels if definition else None
     else:
         path = files["train"].path
-        counts = Counter(read_labels(path, task))
+        counts = Counter(chain.from_iterable(row.labels for row in kind.read_rows(path, task)))
         labels = readable_tags(path, counts) if task.kind == "tagging" else {label: label for label in sort_labels(counts)}
         _require_two(path, labels)
         listed = ", ".join(f"{label} {counts[label]:,}" for label in labels)
