@@ -49,7 +49,9 @@ def check_tasks(names: Iterable[str], data_dir: Path, config_dir: Path = PROJECT
                 continue
             checked += 1
             try:
-                rows = rows_of[f"{name}/{path.name}"] = _read(path, task)
+                if stand_in := find_stand_in(read_content(path)) or find_archive(read_content(path)):
+                    raise DataError(f"{path} {stand_in}")
+                rows = rows_of[f"{name}/{path.name}"] = KINDS[task.kind].read_rows(path, task)
             except DataError as error:
                 print(f"{path}: malformed")
                 problems.append(str(error))
@@ -75,13 +77,6 @@ def _with_labels(task: Task, split_files: Mapping[str, Path], problems: list[str
         except DataError as error:
             problems.append(str(error))
     return task
-
-
-def _read(path: Path, task: Task) -> list[DataRow]:
-    content = read_content(path)
-    if stand_in := find_stand_in(content) or find_archive(content):
-        raise DataError(f"{path} {stand_in}")
-    return KINDS[task.kind].read_rows(path, task)
 
 
 def _state(path: Path, task: Task) -> str:

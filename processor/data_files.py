@@ -9,7 +9,7 @@ from src.common.errors import DataError, list_problems
 from src.common.files import find_archive, find_stand_in
 from src.data.task import DataFile, PublishedFile
 
-NONE: Mapping[str, PublishedFile] = {}
+NOT_PUBLISHED: Mapping[str, PublishedFile] = {}
 
 
 def git_blob(content: bytes) -> str:
@@ -22,7 +22,7 @@ def is_published(path: Path, content: bytes, published: Mapping[str, PublishedFi
     return path.name in published and published[path.name].git_blob == git_blob(content)
 
 
-def describe_files(paths: Mapping[str, Path], published: Mapping[str, PublishedFile] = NONE) -> dict[str, DataFile]:
+def describe_files(paths: Mapping[str, Path], published: Mapping[str, PublishedFile] = NOT_PUBLISHED) -> dict[str, DataFile]:
     """Hash the data file of each split. published: the task's published files, by name.
 
     Raises DataError naming every file that is missing, empty or not data at all.

@@ -6,7 +6,6 @@ import re
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import cache
-from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -169,17 +168,13 @@ def recorded_tasks(*grids: Path) -> Mapping[str, Task]:
     Of several definitions with the same name it is the first.
     """
     tasks = dict(read_tasks())
-    for name, record in chain.from_iterable(map(_records, grids)):
+    records = [sorted((*grid.glob(f"*/*/seed-*/{RECORD}"), *grid.glob(f"*/*/tune/trial-*/{RECORD}"))) for grid in grids]
+    named = [(path.relative_to(grid).parts[1], path) for grid, paths in zip(grids, records, strict=True) for path in paths]
+    for name, record in named:
         with suppress(ConfigError, CheckpointError, ValueError, OSError):  # the report says what is wrong with a run
             if name not in tasks and (definition := read_json(record).get("definition")):
                 tasks[name] = make_task(name, definition, str(record))
     return dict(sorted(tasks.items(), key=lambda item: item[1].order))
-
-
-def _records(grid: Path) -> list[tuple[str, Path]]:
-    """Return the names of tasks and the records of their runs and trials in a grid."""
-    records = [*grid.glob(f"*/*/seed-*/{RECORD}"), *grid.glob(f"*/*/tune/trial-*/{RECORD}")]
-    return [(record.relative_to(grid).parts[1], record) for record in sorted(records)]
 
 
 def read_content(path: Path) -> dict[str, Any]:

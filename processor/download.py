@@ -82,16 +82,11 @@ def _fetch_one(address: str, published: PublishedFile, target: Path) -> None:
         else:
             raise EnvironmentFailure(f"there is no file {source}")
         content = place.read_bytes()
-        _verify(content, published)
+        sha256 = hashlib.sha256(content).hexdigest()
+        if git_blob(content) != published.git_blob or sha256 != (published.sha256 or sha256):
+            raise EnvironmentFailure(f"received {len(content):,} bytes with sha256 {sha256}, which are not the published file")
         write_bytes(place, content)  # anew: pooch's file can be read by its owner alone
         place.replace(target)
-
-
-def _verify(content: bytes, published: PublishedFile) -> None:
-    """Raise EnvironmentFailure if `content` is not that of the published file."""
-    sha256 = hashlib.sha256(content).hexdigest()
-    if git_blob(content) != published.git_blob or sha256 != (published.sha256 or sha256):
-        raise EnvironmentFailure(f"received {len(content):,} bytes with sha256 {sha256}, which are not the published file")
 
 
 def _transfer(address: str, place: Path) -> None:

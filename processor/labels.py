@@ -36,7 +36,11 @@ def complete_task(task: Task, files: Mapping[str, DataFile], run_folder: Path | 
         path = files["train"].path
         counts = Counter(chain.from_iterable(row.labels for row in kind.read_rows(path, task)))
         labels = readable_tags(path, counts) if task.kind == "tagging" else {label: label for label in sort_labels(counts)}
-        _require_two(path, labels)
+        if len(labels) < 2:
+            found = f"only the label {quote(next(iter(labels)))}" if labels else "no label"
+            raise DataError(
+                f"{path}: found {found}, expected two or more. Check the column of the labels in the task's definition."
+            )
         listed = ", ".join(f"{label} {counts[label]:,}" for label in labels)
         logger.info("%s", shorten(f"labels of {path}: {listed}", MAX_LINE))
         for line in [*_rare(counts), *_look_alikes(labels)]:
@@ -68,12 +72,6 @@ def _number(label: str) -> float | None:
     except ValueError:
         return None
     return number if math.isfinite(number) else None
-
-
-def _require_two(path: Path, labels: Mapping[str, str]) -> None:
-    if len(labels) < 2:
-        found = f"only the label {quote(next(iter(labels)))}" if labels else "no label"
-        raise DataError(f"{path}: found {found}, expected two or more. Check the column of the labels in the task's definition.")
 
 
 def _rare(counts: Mapping[str, int]) -> list[str]:
