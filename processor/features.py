@@ -28,28 +28,28 @@ FEATURES_VERSION = 3
 
 
 @dataclass(frozen=True)
-class Frame:
+class SpecialTokens:
     """The special tokens that a tokenizer puts around a row's texts.
 
-    special: (id, segment) of the special tokens before the first text, after it, and so on. segments: the segment of each text.
+    parts: (id, segment) of the special tokens before the first text, after it, and so on. segments: the segment of each text.
     """
 
-    special: tuple[tuple[tuple[int, int], ...], ...]
+    parts: tuple[tuple[tuple[int, int], ...], ...]
     segments: tuple[int, ...]
 
     @property
     def size(self) -> int:
         """Number of special tokens in a row."""
-        return sum(len(part) for part in self.special)
+        return sum(len(part) for part in self.parts)
 
     @property
     def has_segments(self) -> bool:
         """Whether any token of a row is in a segment other than 0."""
-        return any(self.segments) or any(segment for part in self.special for _, segment in part)
+        return any(self.segments) or any(segment for part in self.parts for _, segment in part)
 
     @classmethod
-    def of(cls, tokenizer: Any, texts: int) -> "Frame":
-        """Return the frame of rows of one or two texts, read off a row of one syllable per text."""
+    def of(cls, tokenizer: Any, texts: int) -> "SpecialTokens":
+        """Return the special tokens of rows of one or two texts, read off a row of one syllable per text."""
         row = tokenizer(*[["가"]] * texts, is_split_into_words=True, return_token_type_ids=True)
         special: list[list[tuple[int, int]]] = [[] for _ in range(texts + 1)]
         segments: dict[int, int] = {}

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from processor.features import Frame
+from processor.features import SpecialTokens
 from processor.inputs import Inputs, one_of, require_label, require_text
 from processor.readers.records import parse_rows
 from processor.readers.tables import DataRow, read_records
@@ -180,9 +180,9 @@ def encode(sentences: Sequence[Sentence], task: Task, tokenizer: Any, max_seq_le
     A word without pieces becomes the unknown token, so that every word has a label. Long sentences lose their end.
     """
     label_ids_by_tag = {label: position for position, label in enumerate(task.labels or ())}
-    frame = Frame.of(tokenizer, texts=1)
-    before, after = frame.special
-    segment = frame.segments[0]
+    special = SpecialTokens.of(tokenizer, texts=1)
+    before, after = special.parts
+    segment = special.segments[0]
     room = max_seq_len - len(before) - len(after)
     input_ids: list[int] = []
     token_type_ids: list[int] = []

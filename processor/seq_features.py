@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from processor.features import Frame, one_ahead
+from processor.features import SpecialTokens, one_ahead
 from src.common.errors import did_you_mean, quote
 from src.data.features import Tensors
 from src.data.hangul import compose_rows
@@ -36,7 +36,7 @@ def encode(examples: Sequence[SequenceExample], task: Task, tokenizer: Any, max_
     token_type_ids: list[np.ndarray] = []
     lengths: list[int] = []  # before rows are cut
     decomposed: list[np.ndarray] = []
-    has_segments = Frame.of(tokenizer, len(task.text)).has_segments  # reading segments that are all 0 takes time
+    has_segments = SpecialTokens.of(tokenizer, len(task.text)).has_segments  # reading segments that are all 0 takes time
     chunks = (examples[start : start + ROWS_PER_CALL] for start in range(0, len(examples), ROWS_PER_CALL))
     for rows, changed in one_ahead(partial(_encodings, tokenizer), chunks):
         decomposed.append(changed)

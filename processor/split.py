@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from processor.data_files import describe_files
-from processor.features import Frame, cached_features, fingerprint
+from processor.features import SpecialTokens, cached_features, fingerprint
 from processor.quality import Figures, measure, require_content, warnings_of
 from src.common.errors import ConfigError, DataError, quote
 from src.data.features import Features
@@ -95,7 +95,7 @@ class Split(ABC):
     @cached_property
     def figures(self) -> Figures:
         """How much of the texts reaches the model, see processor.quality."""
-        return measure(self.features, self.tokenizer, Frame.of(self.tokenizer, len(self.task.text)))
+        return measure(self.features, self.tokenizer, SpecialTokens.of(self.tokenizer, len(self.task.text)))
 
     # -- parts -------------------------------------------------------------------------------------------------------------------
 
