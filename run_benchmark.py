@@ -21,9 +21,8 @@ from src.report.read_runs import folders_to_read
 from src.report.record import VIEWS
 from src.report.report import Request, write_report
 from src.runs.grid_folder import FOLDER, GRID
-from src.settings.command_line import parse_command_line
+from src.settings.command_line import find_tasks, parse_command_line
 from src.settings.schema import Settings, default_of, is_task_file
-from src.settings.suites import find_tasks
 
 if TYPE_CHECKING:
     from src.grid.ray_pool import Cluster

@@ -1,21 +1,10 @@
 """Fine-tune and evaluate an encoder on a reading task: korquad."""
 
-import sys
+from functools import partial
 
-from processor.download import find_files
-from processor.kinds import load_split
-from processor.labels import complete_task
-from processor.own_task import read_run
 from src.common.cli import run_command
-from src.pipeline import run_task
+from src.pipeline import run_script
 from src.training.follower import OTHERS
 
-
-def main() -> None:
-    settings, task = read_run(sys.argv[1:], "run_squad.py", default_task="korquad")
-    files = find_files(settings, task)
-    run_task(settings, complete_task(task, files, settings.run_folder), files, load_split)
-
-
 if __name__ == "__main__":
-    run_command(main, OTHERS)
+    run_command(partial(run_script, "run_squad.py", "korquad"), OTHERS)

@@ -16,13 +16,14 @@ from processor.definition import PROJECT, named_files, read_tasks
 from processor.kinds import KINDS
 from processor.labels import complete_task
 from processor.readers.tables import DataRow
+from processor.readers.text_files import read_content
 from src.common.cli import run_command
 from src.common.errors import MAX_LINE, ConfigError, DataError, list_problems, shorten
-from src.common.file_kinds import find_archive, find_stand_in
+from src.common.files import find_archive, find_stand_in
 from src.data.hangul import compose
 from src.data.task import Task
+from src.settings.command_line import find_tasks
 from src.settings.schema import default_of
-from src.settings.suites import find_tasks
 
 OWN_DATA = "Your own data needs a task file: add --print_task to the command that trains on it."
 MAX_CHARACTERS = 2000  # longer texts are reported, unless they are contexts
@@ -48,7 +49,9 @@ def check_tasks(names: Iterable[str], data_dir: Path, config_dir: Path = PROJECT
                 continue
             checked += 1
             try:
-                rows = rows_of[f"{name}/{path.name}"] = _read(path, task)
+                if stand_in := find_stand_in(read_content(path)) or find_archive(read_content(path)):
+                    raise DataError(f"{path} {stand_in}")
+                rows = rows_of[f"{name}/{path.name}"] = KINDS[task.kind].read_rows(path, task)
             except DataError as error:
                 print(f"{path}: malformed")
                 problems.append(str(error))
@@ -76,18 +79,11 @@ def _with_labels(task: Task, split_files: Mapping[str, Path], problems: list[str
     return task
 
 
-def _read(path: Path, task: Task) -> list[DataRow]:
-    content = path.read_bytes()
-    if stand_in := find_stand_in(content) or find_archive(content):
-        raise DataError(f"{path} {stand_in}")
-    return KINDS[task.kind].read_rows(path, task)
-
-
 def _state(path: Path, task: Task) -> str:
     """Return whether a file is the published one, for the files that are published."""
     if path.name not in task.files:
         return ""
-    if is_published(path, path.read_bytes(), task.files):
+    if is_published(path, read_content(path), task.files):
         return ", the published file"
     return f", not the published file, which has {task.files[path.name].rows:,}"
 

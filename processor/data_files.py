@@ -4,11 +4,12 @@ import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
+from processor.readers.text_files import read_content
 from src.common.errors import DataError, list_problems
-from src.common.file_kinds import find_archive, find_stand_in
+from src.common.files import find_archive, find_stand_in
 from src.data.task import DataFile, PublishedFile
 
-NONE: Mapping[str, PublishedFile] = {}
+NOT_PUBLISHED: Mapping[str, PublishedFile] = {}
 
 
 def git_blob(content: bytes) -> str:
@@ -21,7 +22,7 @@ def is_published(path: Path, content: bytes, published: Mapping[str, PublishedFi
     return path.name in published and published[path.name].git_blob == git_blob(content)
 
 
-def describe_files(paths: Mapping[str, Path], published: Mapping[str, PublishedFile] = NONE) -> dict[str, DataFile]:
+def describe_files(paths: Mapping[str, Path], published: Mapping[str, PublishedFile] = NOT_PUBLISHED) -> dict[str, DataFile]:
     """Hash the data file of each split. published: the task's published files, by name.
 
     Raises DataError naming every file that is missing, empty or not data at all.
@@ -31,7 +32,7 @@ def describe_files(paths: Mapping[str, Path], published: Mapping[str, PublishedF
         if path.is_dir():
             problems.append(f"{path} ({split}): is a folder; name a file. If the folder holds parts of one, join them first")
             continue
-        content = path.read_bytes() if path.is_file() else None
+        content = read_content(path) if path.is_file() else None
         if not content:
             problems.append(f"{path} ({split}): {'no such file' if content is None else 'the file is empty'}")
             continue

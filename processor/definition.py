@@ -6,12 +6,12 @@ import re
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import cache
-from itertools import chain
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from pydantic import ValidationError
 
+from processor.kinds import KINDS, Kind
 from processor.readers.conll import TAG_RULE, find_wrong_tags
 from src.common.errors import (
     MAX_PROBLEMS_SHOWN,
@@ -24,35 +24,26 @@ from src.common.errors import (
     quote_json,
 )
 from src.common.files import read_json
-from src.data.task import Kind, Task, Tasks
+from src.data.task import Task, Tasks
 from src.metrics.metrics import METRICS
-from src.settings.schema import ALIASES
+from src.settings.aliases import ALIASES
 
 logger = logging.getLogger(__name__)
 
 PROJECT = Path(__file__).resolve().parent.parent / "config"  # the config folder of this project
-AS_THEY_ARE: Mapping[str, str] = {}
+FIELD_NAMES: Mapping[str, str] = {}  # the fields are called as in src.data.task.Task
 RECORD = "settings.json"  # of a run, with the definition of its task
 
 ENCODINGS = ("utf-8", "cp949", "utf-16")  # that Korean files usually have
-LABELLED = ("classification", "multi_label", "tagging")  # kinds with labels
-
-# kind -> the fields that a definition may leave out.
-DEFAULTS: Mapping[str, Mapping[str, Any]] = {
-    "classification": {"metric": "accuracy"},
-    "multi_label": {"metric": "multi_label_f1"},
-    "regression": {"metric": "correlation"},
-    "tagging": {"metric": "entity_f1", "text": ["sentence"], "label": "tags"},
-    "span": {"metric": "answer_f1", "text": ["question", "context"], "label": "answers", "format": "squad"},
-}
 
 
-def make_task(name: str, definition: Mapping[str, Any], source: str, called: Mapping[str, str] = AS_THEY_ARE) -> Task:
+def make_task(name: str, definition: Mapping[str, Any], source: str, names: Mapping[str, str] = FIELD_NAMES) -> Task:
     """Return the task of a definition, with the defaults of its kind.
 
-    source: where the definition is, for messages; called: field -> its name there. Raises ConfigError with every problem.
+    source: where the definition is, for messages; names: field -> its name there. Raises ConfigError with every problem.
     """
-    fields = {"title": name, **DEFAULTS.get(str(definition.get("kind")), {}), **definition}
+    kind = KINDS.get(str(definition.get("kind")))
+    fields = {"title": name, **(kind.defaults if kind else {}), **definition}
     for field in ("text", "label"):
         if isinstance(fields.get(field), str):
             fields[field] = [fields[field]]
@@ -63,33 +54,29 @@ def make_task(name: str, definition: Mapping[str, Any], source: str, called: Map
     try:
         task = Task.model_validate_json(json.dumps(fields))
     except ValidationError as error:
-        problems = [_describe(detail) for detail in error.errors(include_url=False)]
+        problems = [_problem_of(detail) for detail in error.errors(include_url=False)]
     else:
-        problems = _misfits(task)
-    if problems:
-        problems = [_call(problem, called) for problem in problems]
+        problems = _misfits(task, kind) if kind else []
+    if kind is None and isinstance(given := definition.get("kind"), str):
+        problems.insert(0, f"kind = {quote_json(given)}: choose from {', '.join(map(repr, KINDS))}.{did_you_mean(given, KINDS)}")
+    if problems or kind is None:
+        problems = [re.sub(r"^\w+", lambda field: names.get(field[0], field[0]), problem) for problem in problems]
         raise ConfigError(list_problems(f"{source}: the definition of {name!r} is invalid:", problems))
+    task._script = kind.script
     return task
 
 
-def _call(problem: str, called: Mapping[str, str]) -> str:
-    """Return a problem, which begins with the name of a field, with the name that the user knows."""
-    field = re.match(r"\w*", problem)[0]  # type: ignore[index]
-    return called.get(field, field) + problem.removeprefix(field)
-
-
-def _describe(detail: Mapping[str, Any]) -> str:
+def _problem_of(detail: Mapping[str, Any]) -> str:
     """Return one line about an error of pydantic: field, what is wrong, and the nearest right name."""
-    field, kind = ".".join(map(str, detail["loc"])), detail["type"]
-    if kind == "extra_forbidden":
+    field, error = ".".join(map(str, detail["loc"])), detail["type"]
+    if error == "extra_forbidden":
         return f"unknown field {field!r}.{did_you_mean(field, Task.model_fields)}"
-    if kind == "missing":
+    if error == "missing":
         return f"{field} is missing"
-    near = did_you_mean(str(detail["input"]), get_args(Kind)) if field == "kind" else ""
-    return f"{field} = {quote_json(detail['input'])}: {detail['msg']}.{near}"
+    return f"{field} = {quote_json(detail['input'])}: {detail['msg']}."
 
 
-def _misfits(task: Task) -> list[str]:
+def _misfits(task: Task, kind: Kind) -> list[str]:
     """Return the problems of fields that are valid one by one."""
     problems = []
     if task.columns:
@@ -108,25 +95,25 @@ def _misfits(task: Task) -> list[str]:
         problems.append("text: a tagging task has one column")
     if len(task.label) > 1 and task.kind not in ("multi_label", "span"):
         problems.append(f"label: a {task.kind} task has one column")
-    return problems + _misfits_of_metric(task) + _misfits_of_labels(task) + _misfits_of_files(task)
+    return problems + _misfits_of_metric(task, kind) + _misfits_of_labels(task, kind) + _misfits_of_files(task)
 
 
-def _misfits_of_metric(task: Task) -> list[str]:
+def _misfits_of_metric(task: Task, kind: Kind) -> list[str]:
     """Return the problem of `metric`, if there is one."""
     if task.metric not in METRICS:
         return [f"metric = {task.metric!r}: choose from {', '.join(METRICS)}.{did_you_mean(task.metric, METRICS)}"]
-    fitting = [name for name, metric in METRICS.items() if metric.kind == task.kind]
+    fitting = [name for name, metric in METRICS.items() if metric.kind == task.kind or name == kind.defaults["metric"]]
     if task.metric not in fitting:
         return [f"metric = {task.metric!r}: does not score {task.kind} tasks; choose from {', '.join(fitting)}."]
     return []
 
 
-def _misfits_of_labels(task: Task) -> list[str]:
+def _misfits_of_labels(task: Task, kind: Kind) -> list[str]:
     """Return the problems of `labels`."""
     problems = []
     if task.labels == {}:
         problems.append("labels is empty: name labels, in the order of label ids, or leave the field out to take those of train")
-    if task.kind not in LABELLED and task.labels:
+    if not kind.labelled and task.labels:
         problems.append(f"labels: a {task.kind} task has none")
     if task.kind == "multi_label" and task.labels and len(task.labels) < 2:
         problems.append("labels: a multi_label task has two or more; for yes and no, use the kind classification")
@@ -140,9 +127,9 @@ def _misfits_of_labels(task: Task) -> list[str]:
 def _misfits_of_files(task: Task) -> list[str]:
     """Return the problems of `format` and `encoding`."""
     problems = []
-    for name, kind in {"squad": "span", "conll": "tagging"}.items():
-        if task.format == name and task.kind != kind:
-            problems.append(f"format = {name!r}: is for {kind} tasks, not for {task.kind}")
+    for name, only in {"squad": "span", "conll": "tagging"}.items():
+        if task.format == name and task.kind != only:
+            problems.append(f"format = {name!r}: is for {only} tasks, not for {task.kind}")
     if task.kind == "span" and task.format != "squad":
         problems.append(f"format = {task.format!r}: a span task has files in the format 'squad'")
     try:
@@ -181,17 +168,13 @@ def recorded_tasks(*grids: Path) -> Mapping[str, Task]:
     Of several definitions with the same name it is the first.
     """
     tasks = dict(read_tasks())
-    for name, record in chain.from_iterable(map(_records, grids)):
+    records = [sorted((*grid.glob(f"*/*/seed-*/{RECORD}"), *grid.glob(f"*/*/tune/trial-*/{RECORD}"))) for grid in grids]
+    named = [(path.relative_to(grid).parts[1], path) for grid, paths in zip(grids, records, strict=True) for path in paths]
+    for name, record in named:
         with suppress(ConfigError, CheckpointError, ValueError, OSError):  # the report says what is wrong with a run
             if name not in tasks and (definition := read_json(record).get("definition")):
                 tasks[name] = make_task(name, definition, str(record))
     return dict(sorted(tasks.items(), key=lambda item: item[1].order))
-
-
-def _records(grid: Path) -> list[tuple[str, Path]]:
-    """Return the names of tasks and the records of their runs and trials in a grid."""
-    records = [*grid.glob(f"*/*/seed-*/{RECORD}"), *grid.glob(f"*/*/tune/trial-*/{RECORD}")]
-    return [(record.relative_to(grid).parts[1], record) for record in sorted(records)]
 
 
 def read_content(path: Path) -> dict[str, Any]:

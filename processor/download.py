@@ -20,8 +20,8 @@ from src.common.cli import run_command
 from src.common.errors import ConfigError, EnvironmentFailure, list_problems
 from src.common.files import write_bytes
 from src.data.task import DataFile, PublishedFile, Task, Tasks
+from src.settings.command_line import ALL, find_tasks
 from src.settings.schema import Settings, default_of
-from src.settings.suites import ALL, find_tasks
 
 logger = logging.getLogger("processor.download")  # __name__ is "__main__" if this file is the command
 
@@ -82,16 +82,11 @@ def _fetch_one(address: str, published: PublishedFile, target: Path) -> None:
         else:
             raise EnvironmentFailure(f"there is no file {source}")
         content = place.read_bytes()
-        _verify(content, published)
+        sha256 = hashlib.sha256(content).hexdigest()
+        if git_blob(content) != published.git_blob or sha256 != (published.sha256 or sha256):
+            raise EnvironmentFailure(f"received {len(content):,} bytes with sha256 {sha256}, which are not the published file")
         write_bytes(place, content)  # anew: pooch's file can be read by its owner alone
         place.replace(target)
-
-
-def _verify(content: bytes, published: PublishedFile) -> None:
-    """Raise EnvironmentFailure if `content` is not that of the published file."""
-    sha256 = hashlib.sha256(content).hexdigest()
-    if git_blob(content) != published.git_blob or sha256 != (published.sha256 or sha256):
-        raise EnvironmentFailure(f"received {len(content):,} bytes with sha256 {sha256}, which are not the published file")
 
 
 def _transfer(address: str, place: Path) -> None:

@@ -19,41 +19,37 @@ from safetensors.numpy import save
 from processor.readers.tables import format_of
 from src.common.files import write_bytes
 from src.data.features import Features, Tensors
-from src.data.task import DataFile, Task
+from src.data.task import FEATURE_FIELDS, DataFile, Task
 
 logger = logging.getLogger(__name__)
 
 # Raise it with every change of the code that changes features: caches of other versions are not read.
 FEATURES_VERSION = 3
 
-# The facts of a task that its features depend on; the other facts (title, licence, metric ...) can change without a rebuild.
-# The order of `labels` is the order of their ids.
-TASK_FACTS = ("kind", "encoding", "columns", "header", "text", "label", "label_separator", "labels", "skip_empty_text")
-
 
 @dataclass(frozen=True)
-class Frame:
+class SpecialTokens:
     """The special tokens that a tokenizer puts around a row's texts.
 
-    special: (id, segment) of the special tokens before the first text, after it, and so on. segments: the segment of each text.
+    parts: (id, segment) of the special tokens before the first text, after it, and so on. segments: the segment of each text.
     """
 
-    special: tuple[tuple[tuple[int, int], ...], ...]
+    parts: tuple[tuple[tuple[int, int], ...], ...]
     segments: tuple[int, ...]
 
     @property
     def size(self) -> int:
         """Number of special tokens in a row."""
-        return sum(len(part) for part in self.special)
+        return sum(len(part) for part in self.parts)
 
     @property
     def has_segments(self) -> bool:
         """Whether any token of a row is in a segment other than 0."""
-        return any(self.segments) or any(segment for part in self.special for _, segment in part)
+        return any(self.segments) or any(segment for part in self.parts for _, segment in part)
 
     @classmethod
-    def of(cls, tokenizer: Any, texts: int) -> "Frame":
-        """Return the frame of rows of one or two texts, read off a row of one syllable per text."""
+    def of(cls, tokenizer: Any, texts: int) -> "SpecialTokens":
+        """Return the special tokens of rows of one or two texts, read off a row of one syllable per text."""
         row = tokenizer(*[["가"]] * texts, is_split_into_words=True, return_token_type_ids=True)
         special: list[list[tuple[int, int]]] = [[] for _ in range(texts + 1)]
         segments: dict[int, int] = {}
@@ -73,10 +69,10 @@ def fingerprint(file: DataFile, task: Task, tokenizer: Any, settings: Mapping[st
         identity = json.loads(tokenizer.backend_tokenizer.to_str())
         for state in ("truncation", "padding"):  # left over from the last call, not a property of the tokenizer
             identity.pop(state, None)
-    task_facts = {name: getattr(task, name) for name in TASK_FACTS}
-    facts = [FEATURES_VERSION, file.sha256, format_of(file.path, task), task_facts, identity, dict(settings)]
+    fields = {name: getattr(task, name) for name in FEATURE_FIELDS}
+    content = [FEATURES_VERSION, file.sha256, format_of(file.path, task), fields, identity, dict(settings)]
     # The keys are not sorted: the order of a task's labels matters.
-    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
+    return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
 
 
 def one_ahead(function: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:

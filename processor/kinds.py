@@ -1,34 +1,46 @@
-"""The code of each kind of task: the one table that maps kinds to code."""
+"""The kinds of task: the one table that says which command runs a kind, what its tasks are by default, and which code is its."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from processor import multi_label, ner, seq_cls, squad, squad_reader
+from processor import ner, seq_cls, squad_reader
 from processor.inputs import Inputs
+from processor.multi_label import MultiLabelInputs, MultiLabelSplit
+from processor.ner import NerInputs, NerSplit
 from processor.readers.tables import DataRow
+from processor.seq_cls import SequenceInputs, SequenceSplit
 from processor.split import Split
-from src.data.task import DataFile, Kind, Task
+from processor.squad import SquadInputs, SquadSplit
+from src.data.task import DataFile, Task
 from src.settings.schema import Settings
 
 
 @dataclass(frozen=True)
-class KindCode:
-    """The code of one kind of task."""
+class Kind:
+    """One kind of task. Its head is a row of src.model.heads.HEADS."""
 
+    script: str  # the command that runs it
+    defaults: dict[str, Any]  # of the fields that a definition may leave out; its metric is one of them
+    labelled: bool  # whether its tasks have labels, or tags, that can be counted
     split: type[Split]  # its data files
     inputs: type[Inputs]  # what predict.py reads
-    read_rows: Callable[[Path, Task], list[DataRow]]  # for the data check
-    read_labels: Callable[[Path, Task], Iterator[str]] | None = None  # all labels in a file, one by one; None: it has no classes
+    read_rows: Callable[[Path, Task], list[DataRow]]  # the file as the data check sees it, and where its labels are found
 
 
-KINDS: Mapping[Kind, KindCode] = {
-    "classification": KindCode(seq_cls.SequenceSplit, seq_cls.SequenceInputs, seq_cls.read_rows, seq_cls.read_labels),
-    "multi_label": KindCode(multi_label.MultiLabelSplit, multi_label.MultiLabelInputs, seq_cls.read_rows, seq_cls.read_labels),
-    "regression": KindCode(seq_cls.SequenceSplit, seq_cls.SequenceInputs, seq_cls.read_rows),
-    "tagging": KindCode(ner.NerSplit, ner.NerInputs, ner.read_rows, ner.read_labels),
-    "span": KindCode(squad.SquadSplit, squad.SquadInputs, squad_reader.read_rows),
+TAGGING = {"metric": "entity_f1", "text": ["sentence"], "label": "tags"}
+SPAN = {"metric": "answer_f1", "text": ["question", "context"], "label": "answers", "format": "squad"}
+
+# The first kind of a script is that of own data without --kind.
+KINDS: dict[str, Kind] = {
+    "classification": Kind("run_seq_cls.py", {"metric": "accuracy"}, True, SequenceSplit, SequenceInputs, seq_cls.read_rows),
+    "multi_label": Kind(
+        "run_seq_cls.py", {"metric": "multi_label_f1"}, True, MultiLabelSplit, MultiLabelInputs, seq_cls.read_rows
+    ),
+    "regression": Kind("run_seq_cls.py", {"metric": "correlation"}, False, SequenceSplit, SequenceInputs, seq_cls.read_rows),
+    "tagging": Kind("run_ner.py", TAGGING, True, NerSplit, NerInputs, ner.read_rows),
+    "span": Kind("run_squad.py", SPAN, False, SquadSplit, SquadInputs, squad_reader.read_rows),
 }
 
 

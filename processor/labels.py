@@ -4,6 +4,7 @@ import logging
 import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
+from itertools import chain
 from pathlib import Path
 
 from processor.definition import RECORD, make_task
@@ -25,17 +26,21 @@ def complete_task(task: Task, files: Mapping[str, DataFile], run_folder: Path | 
     Without a training file (--do_train false) they are those of the run in `run_folder`. Raises DataError for a malformed
     training file, fewer than two labels, or tags of no known form.
     """
-    read_labels = KINDS[task.kind].read_labels
-    if task.labels is not None or read_labels is None:
+    kind = KINDS[task.kind]
+    if task.labels is not None or not kind.labelled:
         return task
     if "train" not in files:
         definition = read_json(run_folder / RECORD).get("definition") if run_folder else None
         labels = make_task("", definition, str(run_folder)).labels if definition else None
     else:
         path = files["train"].path
-        counts = Counter(read_labels(path, task))
+        counts = Counter(chain.from_iterable(row.labels for row in kind.read_rows(path, task)))
         labels = readable_tags(path, counts) if task.kind == "tagging" else {label: label for label in sort_labels(counts)}
-        _require_two(path, labels)
+        if len(labels) < 2:
+            found = f"only the label {quote(next(iter(labels)))}" if labels else "no label"
+            raise DataError(
+                f"{path}: found {found}, expected two or more. Check the column of the labels in the task's definition."
+            )
         listed = ", ".join(f"{label} {counts[label]:,}" for label in labels)
         logger.info("%s", shorten(f"labels of {path}: {listed}", MAX_LINE))
         for line in [*_rare(counts), *_look_alikes(labels)]:
@@ -67,12 +72,6 @@ def _number(label: str) -> float | None:
     except ValueError:
         return None
     return number if math.isfinite(number) else None
-
-
-def _require_two(path: Path, labels: Mapping[str, str]) -> None:
-    if len(labels) < 2:
-        found = f"only the label {quote(next(iter(labels)))}" if labels else "no label"
-        raise DataError(f"{path}: found {found}, expected two or more. Check the column of the labels in the task's definition.")
 
 
 def _rare(counts: Mapping[str, int]) -> list[str]:

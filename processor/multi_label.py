@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from processor.label_sets import write_labels
 from processor.seq_cls import SequenceInputs, SequencePredictions, SequenceSplit
-from processor.seq_features import SequenceExample
+from processor.seq_features import SequenceExample, write_labels
 from processor.split import NO_SCORES, stratified_split
 from src.common.errors import CheckpointError
 from src.data.features import Features

@@ -5,16 +5,18 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from processor.features import Frame
+from processor.features import SpecialTokens
 from processor.inputs import Inputs, one_of, require_label, require_text
+from processor.readers.records import parse_rows
 from processor.readers.tables import DataRow, read_records
 from processor.split import NO_SCORES, Split, stratified_split, tsv_line
-from src.common.errors import DataError, list_problems, quote, quote_json
+from src.common.errors import quote, quote_json
 from src.data.features import IGNORE_INDEX, Features, Tensors
 from src.data.hangul import compose_rows
 from src.data.task import Scores, Task
@@ -148,36 +150,23 @@ class NerInputs(Inputs):
 
 def read_sentences(path: Path, task: Task) -> list[Sentence]:
     """Return the sentences of a task's file. Raises DataError with file, line, and what is wrong with its words or tags."""
-    return list(_sentences_by_line(path, task).values())
+    return [sentence for _, sentence in _sentences_by_line(path, task)]
 
 
 def read_rows(path: Path, task: Task) -> list[DataRow]:
     """Return the sentences of a task's file for the data check. Raises DataError."""
-    sentences = _sentences_by_line(path, task).items()
+    sentences = _sentences_by_line(path, task)
     return [DataRow(f"line {line}", (" ".join(sentence.words),), tuple(sentence.tags)) for line, sentence in sentences]
 
 
-def read_labels(path: Path, task: Task) -> Iterator[str]:
-    """Yield the tag of every word of a task's file. Raises DataError."""
-    return itertools.chain.from_iterable(sentence.tags for sentence in read_sentences(path, task))
+def _sentences_by_line(path: Path, task: Task) -> Iterator[tuple[int, Sentence]]:
+    """Yield (line where a sentence begins, sentence). Raises DataError, see parse_rows."""
+    return parse_rows(path, read_records(path, task), partial(_parse_sentence, task))
 
 
-def _sentences_by_line(path: Path, task: Task) -> dict[int, Sentence]:
-    """Return the line where a sentence begins -> sentence. Raises DataError."""
-    sentences, problems = {}, []
-    for line, (words, tags) in read_records(path, task):
-        try:
-            sentences[line] = _parse_sentence(task, words, tags)
-        except ValueError as error:
-            problems.append(f"line {line}: {error}")
-    if problems:
-        raise DataError(list_problems(f"{path}: {len(problems)} malformed rows:", problems))
-    return sentences
-
-
-def _parse_sentence(task: Task, words: Any, tags: Any) -> Sentence:
+def _parse_sentence(task: Task, values: Sequence[Any]) -> Sentence:
     """Return the sentence of lists, or of texts with a space between two items. Raises ValueError if it is malformed."""
-    words, tags = _items(task.text[0], words, require_text), _items(task.label[0], tags, require_label)
+    words, tags = _items(task.text[0], values[0], require_text), _items(task.label[0], values[1], require_label)
     if len(words) != len(tags):
         raise ValueError(f"found {len(words)} words and {len(tags)} tags, expected one tag per word")
     if task.labels and (unknown := [tag for tag in tags if tag not in task.labels]):
@@ -199,9 +188,9 @@ def encode(sentences: Sequence[Sentence], task: Task, tokenizer: Any, max_seq_le
     A word without pieces becomes the unknown token, so that every word has a label. Long sentences lose their end.
     """
     label_ids_by_tag = {label: position for position, label in enumerate(task.labels or ())}
-    frame = Frame.of(tokenizer, texts=1)
-    before, after = frame.special
-    segment = frame.segments[0]
+    special = SpecialTokens.of(tokenizer, texts=1)
+    before, after = special.parts
+    segment = special.segments[0]
     room = max_seq_len - len(before) - len(after)
     input_ids: list[int] = []
     token_type_ids: list[int] = []

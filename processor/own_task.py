@@ -7,53 +7,44 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from processor.definition import PROJECT, make_task, read_content, read_task_file, read_tasks
+from processor.kinds import KINDS
 from src.common.cli import Parser
 from src.common.errors import ConfigError, list_problems, quote
-from src.data.task import SCRIPTS, Task, Tasks
+from src.data.task import Task, Tasks
 from src.metrics.metrics import METRICS
 from src.settings.layers import load_settings
 from src.settings.schema import (
     COMMAND_LINE,
-    COMMAND_LINE_ONLY,
     DATA_FILES,
-    MODEL_SETTINGS,
     Settings,
     default_of,
     is_task_file,
+    settings_of,
     task_name,
 )
 
 MAX_NAME = 200  # bytes of a task's name: file systems allow 255, and the run's folder is `<model>-<task>-ckpt`
 
 
-class Flag(NamedTuple):
-    """A flag that sets a field of a definition."""
-
-    field: str
-    meaning: str
-
-
-ALL_FLAGS = {
-    "kind": Flag("kind", f"{', '.join(SCRIPTS)}; default: classification, tagging or span, as the script"),
-    "text_column": Flag("text", "the column of the text, or of the first of two texts"),
-    "text_pair_column": Flag("text", "the column of the second text"),
-    "label_column": Flag("label", "the column of the label; several 0/1 columns as a,b,c"),
-    "label_separator": Flag("label_separator", "what separates the labels in one column"),
-    "metric": Flag("metric", f"{', '.join(METRICS)}; default: that of the kind"),
-    "format": Flag("format", "format of the files; default: by their suffix"),
-    "encoding": Flag("encoding", "encoding of the files, such as cp949; default: UTF-8"),
+# flag -> its meaning. It sets the field of its name, or that of FIELDS.
+FLAGS = {
+    "kind": f"{', '.join(KINDS)}; default: classification, tagging or span, as the script",
+    "text_column": "the column of the text, or of the first of two texts",
+    "text_pair_column": "the column of the second text",
+    "label_column": "the column of the label; several 0/1 columns as a,b,c",
+    "label_separator": "what separates the labels in one column",
+    "metric": f"{', '.join(METRICS)}; default: that of the kind",
+    "format": "format of the files; default: by their suffix",
+    "encoding": "encoding of the files, such as cp949; default: UTF-8",
 }
-FLAGS = {name: flag.meaning for name, flag in ALL_FLAGS.items() if flag.field in Task.model_fields}
-FLAG_OF = {ALL_FLAGS[name].field: f"--{name}" for name in reversed(FLAGS)}  # text: --text_column
+FIELDS = {"text_column": "text", "text_pair_column": "text", "label_column": "label"}
+FLAG_OF = {FIELDS.get(name, name): f"--{name}" for name in reversed(FLAGS)}  # text: --text_column
 
 # Settings that belong to one command or one model. A task's file has none of them.
-NOT_OF_A_TASK = {
-    "task", "config_file", "config_dir", "data_dir", "ckpt_dir", "output_dir", "feature_cache_dir", "overwrite_output_dir",
-    "resume", "model_name_or_path", "model_type", *MODEL_SETTINGS, *COMMAND_LINE_ONLY,
-}  # fmt: skip
+NOT_OF_A_TASK = (*settings_of("run"), *settings_of("model"), *settings_of("trust"))
 
 
 @dataclass(frozen=True)
@@ -123,9 +114,8 @@ def read_run(argv: Sequence[str], script: str, default_task: str = "") -> tuple[
 
 def _definition(given: Mapping[str, str], base: Mapping[str, Any], script: str) -> dict[str, Any]:
     """Return a definition with the fields that the flags set in place of those of `base`."""
-    kind = next(kind for kind, runner in SCRIPTS.items() if runner == script)
-    definition = {"kind": kind, **base}
-    definition |= {ALL_FLAGS[name].field: value for name, value in given.items() if not name.endswith("_column")}
+    definition = {"kind": next(name for name, kind in KINDS.items() if kind.script == script), **base}
+    definition |= {name: value for name, value in given.items() if name not in FIELDS}
     if "metric" in given:
         definition = {field: value for field, value in definition.items() if field not in ("headline", "reported")}
     if "text_column" in given or "text_pair_column" in given:
@@ -158,7 +148,7 @@ def _check(task: str, kind: str | None, script: str) -> None:
         problems.append(f"--task {quote(task)} cannot be the name of a folder")
     if len(task.encode("utf-8", "surrogatepass")) > MAX_NAME:
         problems.append(f"--task {quote(task)} has more than {MAX_NAME} bytes")
-    if (runner := SCRIPTS.get(kind or "", script)) != script:
-        problems.append(f"--kind {kind}: use {runner}")
+    if kind in KINDS and KINDS[kind].script != script:
+        problems.append(f"--kind {kind}: use {KINDS[kind].script}")
     if problems:
         raise ConfigError(list_problems(f"{script} cannot run this task:", problems))

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from processor.features import Frame
+from processor.features import SpecialTokens
 from src.common.errors import DataError
 from src.data.features import Features
 
@@ -67,26 +67,26 @@ LIMITS = (
 )
 
 
-def measure(features: Features, tokenizer: Any, frame: Frame) -> Figures:
-    """Return the figures of features: `rows`, `tokens` except the special ones of the frame, and one for each of LIMITS."""
+def measure(features: Features, tokenizer: Any, special: SpecialTokens) -> Figures:
+    """Return the figures of features: `rows`, `tokens` except the special ones, and one for each of LIMITS."""
     ids, offsets = features.tensors["input_ids"], features.tensors["offsets"]
     rows, unknown = len(features), tokenizer.unk_token_id
-    in_frame = sum(token == unknown for part in frame.special for token, _ in part)
+    in_parts = sum(token == unknown for part in special.parts for token, _ in part)
     return {
         "rows": rows,
-        "tokens": len(ids) - rows * frame.size,
-        "unknown_tokens": 0 if unknown is None else int(np.count_nonzero(ids == unknown)) - rows * in_frame,
-        "empty_rows": int(np.count_nonzero(_lack_a_text(ids, offsets, frame))),
+        "tokens": len(ids) - rows * special.size,
+        "unknown_tokens": 0 if unknown is None else int(np.count_nonzero(ids == unknown)) - rows * in_parts,
+        "empty_rows": int(np.count_nonzero(_lack_a_text(ids, offsets, special))),
         "cut_rows": int(np.count_nonzero(features.tensors["cut"])),
         "decomposed_rows": int(np.count_nonzero(features.tensors["decomposed"])),
     }
 
 
-def _lack_a_text(ids: np.ndarray, offsets: np.ndarray, frame: Frame) -> np.ndarray:
-    """Return which rows have no tokens of a text, bool [n]: there, two parts of the frame are side by side."""
-    before, *between, after = frame.special
+def _lack_a_text(ids: np.ndarray, offsets: np.ndarray, special: SpecialTokens) -> np.ndarray:
+    """Return which rows have no tokens of a text, bool [n]: there, two parts of the special tokens are side by side."""
+    before, *between, after = special.parts
     if not between or not between[0]:
-        return np.diff(offsets) == frame.size
+        return np.diff(offsets) == special.size
     (first, _), (last, _) = between[0][0], between[0][-1]
     return (ids[offsets[:-1] + len(before)] == first) | (ids[offsets[1:] - len(after) - 1] == last)
 

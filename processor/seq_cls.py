@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 
 from processor.inputs import Inputs, one_of, require_label, require_text
-from processor.label_sets import Labels, read_label_set
+from processor.readers.records import parse_rows
 from processor.readers.tables import DataRow, read_records
-from processor.seq_features import SequenceExample, encode
+from processor.seq_features import Labels, SequenceExample, encode, read_label_set
 from processor.split import NO_SCORES, Split, softmax, stratified_split, tsv_line
-from src.common.errors import DataError, list_problems, quote
+from src.common.errors import DataError, quote
 from src.data.features import Features
 from src.data.task import Scores, Task
 from src.metrics.analysis import Analysis, of_classes, of_scores, readable
@@ -152,19 +152,16 @@ def read_examples(path: Path, task: Task) -> tuple[list[SequenceExample], int]:
 
     Raises DataError with file, line, what was found and what was expected.
     """
-    examples, skipped = [], 0
-    for _, _, example in _examples_by_line(path, task):
-        if example:
-            examples.append(example)
-        skipped += example is None
+    rows = [example for _, (_, example) in _examples_by_line(path, task)]
+    examples = [example for example in rows if example]
     if not examples:
         raise DataError(f"{path}: every row has an empty {' or '.join(task.text)}; nothing is left.")
-    return examples, skipped
+    return examples, len(rows) - len(examples)
 
 
 def read_rows(path: Path, task: Task) -> list[DataRow]:
     """Return the rows of a task's file for the data check, those with an empty text included. Raises DataError."""
-    return [DataRow(f"line {line}", texts, _written(example)) for line, texts, example in _examples_by_line(path, task)]
+    return [DataRow(f"line {line}", texts, _written(example)) for line, (texts, example) in _examples_by_line(path, task)]
 
 
 def _written(example: SequenceExample | None) -> tuple[str, ...]:
@@ -174,26 +171,16 @@ def _written(example: SequenceExample | None) -> tuple[str, ...]:
     return example.label if isinstance(example.label, tuple) else (str(example.label),)
 
 
-def _examples_by_line(path: Path, task: Task) -> Iterator[tuple[int, tuple[str, ...], SequenceExample | None]]:
-    """Yield line, texts and example of every row; None for a row that is left out. Raises DataError, at the end of the file."""
-    problems, count = [], len(task.text)
-    for line, values in read_records(path, task):
-        try:
-            texts = tuple(map(require_text, task.text, values[:count]))
-            left_out = task.skip_empty_text and not all(texts)
-            example = None if left_out else SequenceExample(texts, _parse_label(task, values[count:]))
-        except ValueError as error:
-            problems.append(f"line {line}: {error}")
-        else:
-            yield line, texts, example
-    if problems:
-        raise DataError(list_problems(f"{path}: {len(problems)} malformed rows:", problems))
+def _examples_by_line(path: Path, task: Task) -> Iterator[tuple[int, tuple[tuple[str, ...], SequenceExample | None]]]:
+    """Yield (line, (texts, example)) of every row; None for a row that is left out. Raises DataError, see parse_rows."""
+    count = len(task.text)
 
+    def parse(values: Sequence[Any]) -> tuple[tuple[str, ...], SequenceExample | None]:
+        texts = tuple(map(require_text, task.text, values[:count]))
+        left_out = task.skip_empty_text and not all(texts)
+        return texts, None if left_out else SequenceExample(texts, _parse_label(task, values[count:]))
 
-def read_labels(path: Path, task: Task) -> Iterator[str]:
-    """Yield all labels of the rows of a task's file that a run uses. Raises DataError, see `read_examples`."""
-    for example in read_examples(path, task)[0]:
-        yield from _written(example)
+    return parse_rows(path, read_records(path, task), parse)
 
 
 def _parse_label(task: Task, values: Sequence[Any]) -> str | float | Labels:

@@ -11,7 +11,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from processor.data_files import describe_files
-from processor.features import Frame, cached_features, fingerprint
+from processor.features import SpecialTokens, cached_features, fingerprint
 from processor.quality import Figures, measure, require_content, warnings_of
 from src.common.errors import ConfigError, DataError, quote
 from src.data.features import Features
@@ -22,7 +22,7 @@ from src.settings.schema import Settings
 logger = logging.getLogger(__name__)
 
 HOLD_OUT_SEED = 42
-DRAW = 2**32 - 1  # makes the shuffle of `draw` differ from those of epochs, which use their number with the seed
+DRAW = 2**32 - 1  # seeds `draw` apart from epochs, which use (seed, epoch)
 NO_SCORES: Scores = {}
 MIN_ROWS = 30  # below, a score can change by several points with one row more or less
 
@@ -75,8 +75,12 @@ class Split(ABC):
 
     @cached_property
     def examples(self) -> list[Any]:
-        """The examples behind the features, read when they are first needed. Raises DataError if the file has changed."""
-        require_unchanged(self.name, self.file)
+        """The examples behind the features, read when they are first needed.
+
+        Raises DataError if the file is not the one that was hashed: its rows would be written beside others' predictions.
+        """
+        if describe_files({self.name: self.file.path})[self.name].sha256 != self.file.sha256:
+            raise DataError(f"{self.file.path} has changed since the run began; its rows no longer belong to the predictions.")
         examples = self.read()
         return examples if self.rows is None else [examples[row] for row in self.rows]
 
@@ -92,7 +96,7 @@ class Split(ABC):
     @cached_property
     def figures(self) -> Figures:
         """How much of the texts reaches the model, see processor.quality."""
-        return measure(self.features, self.tokenizer, Frame.of(self.tokenizer, len(self.task.text)))
+        return measure(self.features, self.tokenizer, SpecialTokens.of(self.tokenizer, len(self.task.text)))
 
     # -- parts -------------------------------------------------------------------------------------------------------------------
 
@@ -239,12 +243,6 @@ def stratified_split(strata: Sequence[Any], ratio: float) -> tuple[np.ndarray, n
     held_out = np.zeros(len(strata), bool)
     held_out[ordered[((np.arange(count) + 0.5) * len(strata) / count).astype(np.int64)]] = True
     return np.flatnonzero(~held_out), np.flatnonzero(held_out)
-
-
-def require_unchanged(split: str, file: DataFile) -> None:
-    """Raise DataError if a data file is not the one that was hashed: its rows would be written beside others' predictions."""
-    if describe_files({split: file.path})[split].sha256 != file.sha256:
-        raise DataError(f"{file.path} has changed since the run began; its rows no longer belong to the predictions.")
 
 
 def tsv_line(fields: Iterable[str]) -> str:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from processor.features import Frame
+from processor.features import SpecialTokens
 from src.common.errors import ConfigError
 from src.data.features import IN_CONTEXT, MAX_CONTEXT, Tensors
 from src.data.hangul import compose, places_in
@@ -46,7 +46,7 @@ class Tokens:
 
 def require_overlap(settings: Settings, tokenizer: Any) -> None:
     """Raise ConfigError if doc_stride would skip tokens that are then in no window."""
-    special = Frame.of(tokenizer, texts=2).size
+    special = SpecialTokens.of(tokenizer, texts=2).size
     room = settings.max_seq_len - settings.max_query_length - special
     if settings.doc_stride > room:
         raise ConfigError(
@@ -58,7 +58,7 @@ def require_overlap(settings: Settings, tokenizer: Any) -> None:
 
 def encode(examples: Sequence[SquadExample], tokenizer: Any, settings: Settings) -> Tensors:
     """Return the tensors of the windows of all questions in their order, at least one per question; see Features."""
-    frame = Frame.of(tokenizer, texts=2)
+    special = SpecialTokens.of(tokenizer, texts=2)
     questions = _token_ids([example.question for example in examples], tokenizer)
     questions_cut = np.array([max(len(question) - settings.max_query_length, 0) for question in questions], np.int32)
     answers = _token_ids([example.answer[0] if example.answer else "" for example in examples], tokenizer)
@@ -68,8 +68,8 @@ def encode(examples: Sequence[SquadExample], tokenizer: Any, settings: Settings)
     for index, example in enumerate(examples):
         tokens = contexts[example.context]
         question = questions[index][: settings.max_query_length]
-        whole = _whole_row(question, tokens, frame)
-        lead, tail = frame.size - len(frame.special[2]) + len(question), len(frame.special[2])
+        whole = _whole_row(question, tokens, special)
+        lead, tail = special.size - len(special.parts[2]) + len(question), len(special.parts[2])
         first, last = answer_span(example, tokens, answers[index])
         windows = cut(len(tokens.ids), settings.max_seq_len - lead - tail, settings.doc_stride)
         for (start, end), marks in zip(windows, mark_context(windows), strict=True):
@@ -169,10 +169,10 @@ def _token_ids(texts: Sequence[str], tokenizer: Any) -> list[list[int]]:
     return ids
 
 
-def _whole_row(question: Sequence[int], tokens: Tokens, frame: Frame) -> Tensors:
+def _whole_row(question: Sequence[int], tokens: Tokens, special: SpecialTokens) -> Tensors:
     """Return the row of a question and all of its context, not cut into windows."""
-    before, between, after = frame.special
-    first, second = frame.segments
+    before, between, after = special.parts
+    first, second = special.segments
     lead = np.array([*before, *((token, first) for token in question), *between]).reshape(-1, 2)
     tail = np.array(after).reshape(-1, 2)
 

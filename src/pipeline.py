@@ -1,33 +1,34 @@
 """One run, whatever the task: find out what is left to do in its folder, do it, print the scores. Imports nothing heavy."""
 
-import logging
+import sys
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from processor.download import find_files
+from processor.kinds import load_split
+from processor.labels import complete_task
+from processor.own_task import read_run
 from src.data.task import DataFile, Split, Task
 from src.runs.folder import RunFolder
 from src.runs.status import find_run
 from src.settings.schema import Settings
 
-logger = logging.getLogger(__name__)
-
 LoadSplit = Callable[[str, DataFile, Settings, Task, Any], Split]
 
 
-def run_task(
-    settings: Settings,
-    task: Task,
-    files: Mapping[str, DataFile],
-    load_split: LoadSplit,
-) -> None:
+def run_script(script: str, default_task: str = "") -> None:
+    """Run the command line of a script. default_task: its task if the command line names none."""
+    settings, task = read_run(sys.argv[1:], script, default_task)
+    files = find_files(settings, task)
+    run_task(settings, complete_task(task, files, settings.run_folder), files, load_split)
+
+
+def run_task(settings: Settings, task: Task, files: Mapping[str, DataFile], load_split: LoadSplit) -> None:
     """Train and score as the settings ask, and print the scores.
 
     `files`: split -> its data file; `load_split(name, file, settings, task, tokenizer)` builds the features of a split.
     Nothing on disk but the feature cache changes before files, tokenizer and model are known to be good.
     """
-    if settings.overwrite_output_dir and not settings.overwrites:
-        source = settings.layer_of("overwrite_output_dir")
-        logger.info("%s: overwrite_output_dir has no effect in a file; pass --overwrite_output_dir to use it", source)
     run = find_run(settings, task, files)
     try:
         if run.complete:

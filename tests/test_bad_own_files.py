@@ -13,10 +13,9 @@ from pyarrow import parquet
 
 from processor.data_files import describe_files
 from processor.definition import make_task
-from processor.kinds import load_split
+from processor.kinds import KINDS, load_split
 from processor.labels import complete_task
 from src.common.errors import DataError
-from src.data.task import SCRIPTS
 from src.model.load import load_tokenizer
 from tests.commands import run_script
 from tests.conftest import SAMPLE
@@ -148,6 +147,6 @@ def test_a_command_names_a_file_that_is_cut_off(tmp_path, name):
     definition = TASKS[name]
     (tmp_path / "own.json").write_text(json.dumps({"definition": definition, "train_file": str(tmp_path / name)}))
     flags = ["--task", str(tmp_path / "own.json"), "--config_file", "tiny.json", "--test_ratio", "0.3"]
-    done = run_script(SCRIPTS[definition["kind"]], *flags, "--ckpt_dir", str(tmp_path / "ckpt"))
+    done = run_script(KINDS[definition["kind"]].script, *flags, "--ckpt_dir", str(tmp_path / "ckpt"))
     assert (done.returncode, done.stdout, "Traceback" in done.stderr) == (2, "", False), done.stderr
     assert str(tmp_path / name) in done.stderr

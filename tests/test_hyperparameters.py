@@ -5,8 +5,8 @@ import json
 import pytest
 
 from processor.definition import TASKS
+from src.settings.aliases import ALIASES
 from src.settings.layers import load_settings
-from src.settings.schema import ALIASES
 from tests.conftest import ROOT, SAMPLED_TASKS
 
 PUBLISHED = json.loads((ROOT / "src" / "report" / "published_scores.json").read_text(encoding="utf-8"))

@@ -1,4 +1,4 @@
-"""A task and a metric that a user adds: a file in config/tasks, a row in METRICS, and data."""
+"""A task and a metric that a user adds: a file in config/tasks, a row in METRICS, and data. A kind: two rows."""
 
 import json
 import runpy
@@ -80,3 +80,34 @@ def test_a_new_task_with_a_new_metric(tmp_path):
     assert "**Topics**<br/>(MCC)" in report and f"**{100 * score:.2f}** (n=1)" in report
     assert f"| topics | mcc | {100 * score:.2f} | {100 * score:.2f} | +0.00 |" in compared
     assert json.loads(predicted)["label"] in ("sports", "politics")
+
+
+NEW_KIND = """
+from dataclasses import replace
+
+from processor.kinds import KINDS
+from src.model.heads import HEADS
+
+KINDS["emotion"] = replace(KINDS["classification"], defaults={"metric": "macro_f1", "text": ["said"], "label": "felt"})
+HEADS["emotion"] = replace(HEADS["classification"], summed_loss=lambda *given: 2 * HEADS["classification"].summed_loss(*given))
+"""
+
+
+def test_a_new_kind_is_a_row_in_two_tables(tmp_path):
+    rows = [f"{'좋아요' if number % 2 else '싫어요'} {number}\t{'joy' if number % 2 else 'anger'}" for number in range(40)]
+    for name in ("train.tsv", "test.tsv"):
+        (tmp_path / name).write_text("\n".join(["said\tfelt", *rows]) + "\n")
+    (tmp_path / "rows.py").write_text(NEW_KIND)
+    (tmp_path / "inputs.txt").write_text("좋아요\n")
+    files = ["--train_file", str(tmp_path / "train.tsv"), "--test_file", str(tmp_path / "test.tsv")]
+    places = ["--ckpt_dir", str(tmp_path / "ckpt"), "--feature_cache_dir", str(tmp_path / "cache")]
+    flags = ["--task", "feelings", "--kind", "emotion", "--config_file", "tiny.json", "--max_seq_len", "16", "--max_steps", "20"]
+    folder = tmp_path / "ckpt" / "tiny-feelings-ckpt"
+    add = partial(runpy.run_path, str(tmp_path / "rows.py"))
+    done = run_forked("run_seq_cls.py", *flags, *files, *places, before=add)
+    assert done.returncode == 0, done.stderr
+    assert json.loads((folder / "eval_results.json").read_text())["selected"]["test"]["f1"] > 0.5
+    predict = ["predict.py", "--checkpoint", str(folder / "checkpoint-20"), "--input", str(tmp_path / "inputs.txt")]
+    predicted = run_forked(*predict, before=add)
+    assert predicted.returncode == 0, predicted.stderr
+    assert json.loads(predicted.stdout)["label"] in ("joy", "anger")

@@ -2,11 +2,14 @@
 
 import csv
 import json
+import os
 import shutil
+import sys
+from functools import partial
 
 import pytest
 
-from tests.commands import run_script
+from tests.commands import run_forked, run_script
 from tests.conftest import SAMPLE
 
 DEFINITION = {"kind": "classification", "columns": ["n", "text", "topic"], "text": "n", "label": "topic"}
@@ -113,3 +116,33 @@ def test_mistakes(run, topics, tmp_path):
     done = run_script("run_benchmark.py", "run", "--models", "tiny", "--text_column=a")
     assert (done.returncode, "--text_column" in done.stderr, "--print_task" in done.stderr) == (2, True, True)
     assert not (tmp_path / "ckpt").exists()
+
+
+def record_opened_files(log):
+    """Write the path of every .csv file that this process opens into the file at `log`, a line for each time."""
+
+    def record(event, arguments):
+        if event == "open" and str(arguments[0]).endswith(".csv"):
+            descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+            os.write(descriptor, f"{arguments[0]}\n".encode())
+            os.close(descriptor)
+
+    sys.addaudithook(record)
+
+
+def test_each_data_file_is_opened_once(tmp_path):
+    """Labels taken from train, predictions written for dev and test."""
+    files = {}
+    for name in ("train", "dev", "test"):
+        rows = [f"{'축구' if n % 2 else '선거'} {n} {name},{'스포츠' if n % 2 else '정치'}\n" for n in range(40)]
+        files[f"--{name}_file"] = str(tmp_path / f"{name}.csv")
+        (tmp_path / f"{name}.csv").write_text("text,label\n" + "".join(rows))
+        os.utime(tmp_path / f"{name}.csv", (1e9, 1e9))
+    log = tmp_path / "opened.txt"
+    flags = [part for pair in files.items() for part in pair] + ["--text_column", "text", "--label_column", "label"]
+    places = ["--ckpt_dir", str(tmp_path / "ckpt"), "--feature_cache_dir", str(tmp_path / "cache")]
+    command = ["run_seq_cls.py", "--task", "topics", "--config_file", "tiny.json", "--max_steps", "4", *flags, *places]
+    done = run_forked(*command, before=partial(record_opened_files, log))
+    assert done.returncode == 0, done.stderr
+    assert sorted(log.read_text().splitlines()) == sorted(files.values())
+    assert list(tmp_path.glob("ckpt/*/test/predictions-4.tsv"))

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from src.data.task import SCRIPTS
+from processor.kinds import KINDS
 from tests.commands import run_script
 from tests.conftest import SAMPLE
 
@@ -22,7 +22,7 @@ def train(tmp_path):
         (tmp_path / "config" / "tasks" / "own.json").write_text(json.dumps(content))
         places = [word for name in ("config", "ckpt") for word in (f"--{name}_dir", str(tmp_path / name))]
         model = ["--config_file", "config/tiny.json", "--feature_cache_dir", str(tmp_path / "cache")]
-        done = run_script(SCRIPTS[definition["kind"]], "--task", "own", *model, *places, *flags)
+        done = run_script(KINDS[definition["kind"]].script, "--task", "own", *model, *places, *flags)
         return done, tmp_path / "ckpt" / "tiny-own-ckpt"
 
     return run

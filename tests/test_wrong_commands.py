@@ -6,7 +6,7 @@ import re
 import pytest
 
 from processor.definition import TASKS, tasks_of
-from src.data.task import SCRIPTS
+from processor.kinds import KINDS
 from src.settings.schema import Settings
 from tests.commands import run_script
 
@@ -68,7 +68,7 @@ def test_printed_settings_are_json_and_nothing_else(command):
     assert done.stderr == ""
 
 
-@pytest.mark.parametrize("script", sorted(set(SCRIPTS.values())))
+@pytest.mark.parametrize("script", sorted({kind.script for kind in KINDS.values()}))
 def test_a_script_of_one_task_does_not_need_its_name(script):
     tasks = [name for name, task in TASKS.items() if task.script == script]
     done = run_script(script, "--print_settings")

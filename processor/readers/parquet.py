@@ -1,11 +1,13 @@
 """The reader of Parquet files, by the optional package pyarrow."""
 
 from collections.abc import Iterator, Sequence
+from io import BytesIO
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from processor.readers.records import MOST_NAMES, Records, pick_values
+from processor.readers.text_files import read_content
 from src.common.errors import MAX_REASON, DataError, brief, did_you_mean, shorten
 from src.data.task import Task
 
@@ -33,7 +35,7 @@ def _records(path: Path, columns: Sequence[str]) -> Records:
             "the file as csv or jsonl."
         ) from None
     try:
-        with parquet.ParquetFile(path) as file:
+        with parquet.ParquetFile(BytesIO(read_content(path))) as file:
             _require_columns(path, file.schema_arrow, columns)
             batches = file.iter_batches(columns=columns)
             yield from enumerate(chain.from_iterable(batch.to_pylist() for batch in batches), start=1)

@@ -3,10 +3,10 @@
 import json
 import re
 from collections import Counter
-from collections.abc import Iterator
-from itertools import chain, islice
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain, count, islice
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 from processor.readers.text_files import read_lines, read_text
 from src.common.errors import MAX_PROBLEMS_SHOWN, MAX_REASON, DataError, brief, did_you_mean, list_problems, quote, shorten
@@ -18,6 +18,7 @@ BETWEEN = re.compile(r"[\s,]*")  # what is between two records of a list
 MOST_NAMES = 1000  # of a record, in messages
 
 Records = Iterator[tuple[int, Any]]  # line where a record begins, from 1; the record
+Parsed = TypeVar("Parsed")
 
 
 def read_jsonl(path: Path, task: Task) -> Iterator[tuple[int, list[Any]]]:
@@ -30,26 +31,44 @@ def read_json(path: Path, task: Task) -> Iterator[tuple[int, list[Any]]]:
     return pick_values(path, task, _json_records(path, task.encoding))
 
 
-def pick_values(path: Path, task: Task, records: Records) -> Iterator[tuple[int, list[Any]]]:
-    """Yield (line, values) of every record: the values of the columns (*task.text, *task.label), which may be dotted paths.
+def parse_rows(
+    path: Path, rows: Iterable[tuple[int, Any]], parse: Callable[[Any], Parsed], empty: str = "there are no rows."
+) -> Iterator[tuple[int, Parsed]]:
+    """Yield (line, what `parse` makes of the values) of every row of a file.
 
-    Raises DataError at the end of the file for records without such a value, with all of them, and if there are no records.
+    Raises DataError at the end of the file for the rows for which `parse` raises ValueError, with all of them, and if there are
+    no rows, with the reason `empty`.
     """
-    wanted, line = (*task.text, *task.label), 0
-    problems: list[str] = []
-    for line, record in records:
+    line, problems = 0, []
+    for line, given in rows:
         try:
-            values = [_reach(record, column) for column in wanted]
-        except KeyError as error:
-            # Similar names take time to find, and the first ones are enough.
-            near = did_you_mean(error.args[0], _paths(record)) if len(problems) < MAX_PROBLEMS_SHOWN else ""
-            problems.append(f"line {line}: found {_summary(record)}, expected {error.args[0]!r}.{near}")
+            parsed = parse(given)
+        except ValueError as error:
+            problems.append(f"line {line}: {error}")
         else:
-            yield line, values
+            yield line, parsed
     if problems:
         raise DataError(list_problems(f"{path}: {len(problems)} malformed rows:", problems))
     if not line:
-        raise DataError(f"{path}: there are no rows.")
+        raise DataError(f"{path}: {empty}")
+
+
+def pick_values(path: Path, task: Task, records: Records) -> Iterator[tuple[int, list[Any]]]:
+    """Yield (line, values) of every record: the values of the columns (*task.text, *task.label), which may be dotted paths.
+
+    Raises DataError at the end of the file for records without such a value, see parse_rows.
+    """
+    wanted, misses = (*task.text, *task.label), count()
+
+    def pick(record: Any) -> list[Any]:
+        try:
+            return [_reach(record, column) for column in wanted]
+        except KeyError as error:
+            # Similar names take time to find, and the first ones are enough.
+            near = did_you_mean(error.args[0], _paths(record)) if next(misses) < MAX_PROBLEMS_SHOWN else ""
+            raise ValueError(f"found {_summary(record)}, expected {error.args[0]!r}.{near}") from None
+
+    return parse_rows(path, records, pick)
 
 
 def _reach(record: Any, column: str) -> Any:

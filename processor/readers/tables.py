@@ -4,15 +4,16 @@ import csv
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from io import BytesIO, TextIOWrapper
 from operator import itemgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from processor.readers.conll import read_conll
 from processor.readers.parquet import read_parquet
-from processor.readers.records import read_json, read_jsonl
-from processor.readers.text_files import read_lines, read_text, require_newlines, without_mark
-from src.common.errors import MAX_REASON, DataError, did_you_mean, list_problems, quote, shorten
+from processor.readers.records import parse_rows, read_json, read_jsonl
+from processor.readers.text_files import read_content, read_lines, read_text, require_newlines, without_mark
+from src.common.errors import MAX_REASON, DataError, did_you_mean, quote, shorten
 from src.data.task import Format, Task
 
 LARGEST_FIELD = 2**31 - 1  # characters of a value in a csv file; Python's own limit is 131,072
@@ -68,26 +69,39 @@ def read_csv(path: Path, task: Task) -> Rows:
     return _read_table(path, task, _csv_rows(path, task.encoding), "commas")
 
 
-def _csv_rows(path: Path, encoding: str) -> Iterator[tuple[int, list[str]]]:
+def csv_rows(stream: TextIO) -> Iterator[tuple[int, list[str], str]]:
+    """Yield the first line, the values and what is wrong with each row of a CSV file as in RFC 4180."""
     csv.field_size_limit(LARGEST_FIELD)
-    line = 1
+    reader = csv.reader(stream, strict=True)
+    while True:
+        line = reader.line_num + 1
+        try:
+            yield line, next(reader), ""
+        except StopIteration:
+            return
+        except csv.Error as error:
+            yield line, [], str(error)
+
+
+def _csv_rows(path: Path, encoding: str) -> Iterator[tuple[int, list[str]]]:
     try:
-        with open(path, encoding=without_mark(encoding), newline="\n") as stream:
-            reader = csv.reader(stream, strict=True)
-            for fields in reader:
+        with TextIOWrapper(BytesIO(read_content(path)), without_mark(encoding), newline="\n") as stream:
+            for line, fields, problem in csv_rows(stream):
+                if problem:
+                    require_newlines(path, read_text(path, encoding))
+                    raise DataError(
+                        f"{path}, line {line}: the row that begins here is not CSV: {problem.partition(' - ')[0]}. A value with "
+                        "a line break (LF or CR) begins and ends with a quote, and quotes inside of it are doubled."
+                    )
                 if fields:
                     yield line, fields
-                line = reader.line_num + 1
-    except (csv.Error, UnicodeDecodeError) as error:
-        require_newlines(path, read_text(path, encoding))  # raises DataError for a wrong encoding, too
-        raise DataError(
-            f"{path}, line {line}: the row that begins here is not CSV: {str(error).partition(' - ')[0]}. A value with a line "
-            "break (LF or CR) begins and ends with a quote, and quotes inside of it are doubled."
-        ) from None
+    except UnicodeDecodeError:
+        read_text(path, encoding)  # raises DataError with the place
+        raise
 
 
 def _read_table(path: Path, task: Task, rows: Iterator[tuple[int, list[str]]], separator: str) -> Rows:
-    """Yield the task's columns of the rows below the header."""
+    """Return the task's columns of the rows below the header."""
     columns = list(task.columns)
     if task.header:
         header = next(rows, (1, [""]))[1]
@@ -99,17 +113,14 @@ def _read_table(path: Path, task: Task, rows: Iterator[tuple[int, list[str]]], s
         columns = header
     wanted = (*task.text, *task.label)
     _require_columns(path, columns, wanted, separator)
-    pick = itemgetter(*map(columns.index, wanted))
-    problems, line = [], 0
-    for line, fields in rows:
-        if len(fields) == len(columns):
-            yield line, list(pick(fields))
-        else:
-            problems.append(f"line {line}: found {len(fields)} columns, expected {len(columns)} ({_join(columns)})")
-    if problems:
-        raise DataError(list_problems(f"{path}: {len(problems)} malformed rows:", problems))
-    if not line:
-        raise DataError(f"{path}: found a header and no rows. Fetch the file again.")
+    positions = itemgetter(*map(columns.index, wanted))
+
+    def pick(fields: list[str]) -> list[str]:
+        if len(fields) != len(columns):
+            raise ValueError(f"found {len(fields)} columns, expected {len(columns)} ({_join(columns)})")
+        return list(positions(fields))
+
+    return parse_rows(path, rows, pick, "found a header and no rows. Fetch the file again.")
 
 
 def _require_columns(path: Path, columns: list[str], wanted: tuple[str, ...], separator: str) -> None:

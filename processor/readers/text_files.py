@@ -1,19 +1,35 @@
-"""The text of data files, with errors that name file, line and the likely encoding."""
+"""The content of data files, read once, and their text, with errors that name file, line and the likely encoding."""
 
 import codecs
 from collections.abc import Iterator
 from contextlib import suppress
+from functools import lru_cache
 from pathlib import Path
+from time import time
 
 from src.common.errors import DataError
 
 UTF_8 = "utf-8"
+JUST_WRITTEN = 2  # seconds in which a file may change again without another time of change
 UTF_16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+
+
+def read_content(path: Path) -> bytes:
+    """Return the content of a file, which is read once: a run hashes it, takes labels from it and reads its rows twice."""
+    status = path.stat()
+    if time() - status.st_mtime < JUST_WRITTEN:
+        return path.read_bytes()
+    return _read(path, status.st_ino, status.st_size, status.st_mtime_ns)
+
+
+@lru_cache(maxsize=3)  # train, dev and test
+def _read(path: Path, *version: int) -> bytes:
+    return path.read_bytes()
 
 
 def read_text(path: Path, encoding: str = UTF_8) -> str:
     """Return the text of a file, without a byte order mark. Raises DataError with the line of the first byte that is wrong."""
-    content = path.read_bytes()
+    content = read_content(path)
     try:
         return content.decode(encoding).removeprefix("\ufeff")
     except UnicodeDecodeError as error:

@@ -1,4 +1,4 @@
-"""Atomic writes, JSON files, digests and locks. A file written here is complete or absent."""
+"""Atomic writes, JSON files, digests, locks, and files that stand in for others. A file written here is complete or absent."""
 
 import errno
 import fcntl
@@ -26,6 +26,14 @@ CANNOT_SYNC = {errno.EINVAL, errno.ENOTSUP, errno.ENOSYS, errno.EBADF, errno.EAC
 
 # Errors from reading a file whose content is not what it should be.
 DAMAGE = (SafetensorError, LookupError, TypeError, ValueError, AttributeError, RuntimeError)
+
+# What a file begins with, in lower case -> what it is, and what to do.
+STAND_INS = {
+    b"version https://git-lfs": "is a git-lfs pointer, not the file. Run `git lfs pull` in its folder, or download it again.",
+    b"<!doctype html": "is a web page, not the file itself. Download it again: the address of the file, not of its page.",
+    b"<html": "is a web page, not the file itself. Download it again: the address of the file, not of its page.",
+}
+ARCHIVES = {b"pk\x03\x04": "is a zip archive. Unpack it.", b"\x1f\x8b": "is compressed by gzip. Unpack it."}
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -203,3 +211,17 @@ def hold(lock: Path, what: str) -> int:
 def name_holder(lock: int, process: int) -> None:
     """Write the number of the process that holds a lock into its file, over that of an earlier one, which may be longer."""
     os.pwrite(lock, f"{process:<{PID_WIDTH}}".encode(), 0)
+
+
+def find_stand_in(content: bytes) -> str:
+    """Return what is in a file instead of its content, and what to do: "is a git-lfs pointer ..."; "" for any other file.
+
+    content: the file, or at least its first 100 bytes.
+    """
+    start = content[:1000].removeprefix(b"\xef\xbb\xbf").lstrip().lower()
+    return next((meaning for beginning, meaning in STAND_INS.items() if start.startswith(beginning)), "")
+
+
+def find_archive(content: bytes) -> str:
+    """Return that a file is an archive, and what to do; "" for any other file. Files of weights may well be archives."""
+    return next((meaning for beginning, meaning in ARCHIVES.items() if content[:10].lower().startswith(beginning)), "")

@@ -1,27 +1,17 @@
 """The types that tasks and the training loop share. Only NumPy and pydantic are imported here."""
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
 from src.data.features import Features
 
 Scores = dict[str, float]  # name of a score -> value
-Kind = Literal["classification", "multi_label", "regression", "tagging", "span"]
 Format = Literal["tsv", "csv", "jsonl", "json", "conll", "squad", "parquet"]  # of data files
-
-# kind of task -> the command that runs it
-SCRIPTS: Mapping[str, str] = {
-    "classification": "run_seq_cls.py",
-    "multi_label": "run_seq_cls.py",
-    "regression": "run_seq_cls.py",
-    "tagging": "run_ner.py",
-    "span": "run_squad.py",
-}
 
 POSITIONS = ("B-", "I-", "E-", "S-")  # how tags such as B-PER begin
 
@@ -50,7 +40,7 @@ class Task(_Record):
     Its files, lengths and hyperparameters are settings, in the same file.
     """
 
-    kind: Kind  # decides script, reader, head and loss
+    kind: str  # decides script, reader, head and loss: a row of processor.kinds.KINDS and of src.model.heads.HEADS
     title: str  # column title in the tables
     suite: str = ""  # the tasks that are usually reported together
     order: int = 1000  # its place among the columns of the tables
@@ -75,16 +65,23 @@ class Task(_Record):
     scored_on: Literal["dev", "test"] = "test"  # the corpus split that serves as test file
     files: dict[str, PublishedFile] = {}  # by name; they can be downloaded into <data_dir>/<task>
 
+    _script: str = PrivateAttr("")  # that of its kind, see processor.definition.make_task
+
     @property
     def script(self) -> str:
         """The command that runs this task."""
-        return SCRIPTS[self.kind]
+        return self._script
 
     @property
     def scores(self) -> tuple[str, ...]:
         """Names of the scores in the tables."""
         return self.reported or (self.headline,)
 
+
+# The fields of a definition that change features, and those that change no score: they only describe the task. The order of
+# `labels` is the order of their ids.
+FEATURE_FIELDS = ("kind", "encoding", "columns", "header", "text", "label", "label_separator", "labels", "skip_empty_text")
+DESCRIPTIVE_FIELDS = ("title", "suite", "order", "source", "licence", "texts_may_be_shown", "reported", "scored_on", "files")
 
 Tasks = Mapping[str, Task]  # by name
 
@@ -118,13 +115,3 @@ class Split(Protocol):
     def report(self, decoded: Any) -> str: ...
     def cautions(self, decoded: Any) -> list[str]: ...
     def predictions(self, decoded: Any) -> Mapping[str, Iterable[str]]: ...
-
-
-class Inputs(Protocol):
-    """Unlabelled inputs of one kind of task, as predict.py reads them."""
-
-    @property
-    def keys(self) -> tuple[str, ...]: ...
-    def example(self, values: Sequence[Any]) -> Any: ...
-    def encode(self, examples: Sequence[Any]) -> Features: ...
-    def results(self, examples: Sequence[Any], features: Features, outputs: np.ndarray) -> Iterator[dict[str, Any]]: ...

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from src.data.hangul import compose
-from src.data.task import Kind, Scores, Task, ends_with_position
+from src.data.task import Scores, Task, ends_with_position
 from src.metrics.weighted import (
     SIMILAR,
     Columns,
@@ -163,7 +163,7 @@ class Metric:
     scale: float = 1.0  # a perfect score
     signed: tuple[str, ...] = ()  # scores that can be as low as -scale; all others begin at 0
     rounding: float = 1e-9  # tolerance of the weighted form, as a share of `scale`: predictions.tsv holds rounded numbers
-    kind: Kind = "classification"  # of the tasks that it scores
+    kind: str = "classification"  # of the tasks that it scores
 
 
 METRICS: Mapping[str, Metric] = {

@@ -16,7 +16,7 @@ from safetensors import safe_open
 from transformers import AutoConfig, PreTrainedConfig
 
 from src.common.errors import ModelError, brief
-from src.common.file_kinds import find_stand_in
+from src.common.files import find_stand_in
 from src.model.hub import adapter_error, fetch_model, has_weights
 from src.settings.schema import Settings
 

@@ -10,6 +10,8 @@ from pathlib import Path
 from tempfile import TemporaryFile
 from typing import Any, NamedTuple, TextIO
 
+from processor.readers.tables import csv_rows
+from processor.readers.text_files import UTF_8, without_mark
 from src.common.errors import DataError, did_you_mean, quote
 from src.predict.lines import CHUNK, Row, open_output
 
@@ -36,12 +38,11 @@ def open_csv(path: Path, columns: Mapping[str, str], encoding: str) -> Iterator[
 
     Raises DataError if the file cannot be read or lacks a column.
     """
-    csv.field_size_limit(2**31 - 1)
     try:
         with open(path, "rb") as start:
             has_bom = start.read(3) == codecs.BOM_UTF8
-        is_utf8 = codecs.lookup(encoding).name == "utf-8"
-        stream = open(path, encoding="utf-8-sig" if is_utf8 else encoding, newline="")  # noqa: SIM115
+        is_utf8 = codecs.lookup(encoding).name == UTF_8
+        stream = open(path, encoding=without_mark(encoding), newline="")  # noqa: SIM115
     except (OSError, LookupError) as error:
         raise DataError(f"--input {path} cannot be read: {getattr(error, 'strerror', None) or error}.") from None
     with stream:
@@ -56,17 +57,12 @@ def open_csv(path: Path, columns: Mapping[str, str], encoding: str) -> Iterator[
 
 def _records(stream: TextIO, path: Path, encoding: str) -> Iterator[tuple[int, list[str], str]]:
     """Yield the first line, the cells and what is wrong with each record. Raises DataError for another encoding."""
-    reader = csv.reader(stream, strict=True)
-    while True:
-        number = reader.line_num + 1
-        try:
-            yield number, next(reader), ""
-        except StopIteration:
-            return
-        except csv.Error as error:
-            yield number, [], f"not CSV: {error}"
-        except UnicodeError:
-            raise DataError(f"--input {path}: not {encoding}, near line {number}. Pass --encoding, such as cp949.") from None
+    number = 0
+    try:
+        for number, cells, problem in csv_rows(stream):
+            yield number, cells, problem and f"not CSV: {problem}"
+    except UnicodeError:
+        raise DataError(f"--input {path}: not {encoding}, near line {number + 1}. Pass --encoding, such as cp949.") from None
 
 
 def _position(header: Sequence[str], flag: str, column: str, path: Path) -> int:

@@ -14,10 +14,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from processor.inputs import Inputs
 from src.common.errors import DataError
 from src.common.streams import ESCAPE, is_closed
 from src.data.features import Features
-from src.data.task import Inputs
 
 logger = logging.getLogger(__name__)
 

@@ -10,11 +10,12 @@ from src.common.files import read_json
 from src.data.task import Tasks
 from src.report.published import Published
 from src.report.record import ModelAndTask, Record, affecting_scores, group
-from src.settings.schema import ALIASES, DEFAULTS_OF_KIND, Settings, default_of
+from src.settings.aliases import ALIASES
+from src.settings.schema import Settings, default_of, defaults_of, settings_of
 
 # Settings that change how something is computed, not what; the published runs used yet another implementation. `answer_text` is
-# here because both of its values are compared; a note in the report says which one the published runs used.
-IMPLEMENTATION = ("padding", "mixed_precision", "torch_compile", "on_nonfinite", "no_cuda", "answer_text")
+# among them because both of its values are compared; a note in the report says which one the published runs used.
+IMPLEMENTATION = settings_of("how")
 Facts = Callable[[Record], Mapping[str, Any]]
 Differences = dict[str, dict[str, list[Record]]]  # name of a fact -> value -> runs that have it
 
@@ -29,7 +30,7 @@ class PublishedSettings:
     def _settings(self, model: str, task: str) -> dict[str, Any]:
         kind = self.tasks[task].kind
         of_task, of_model = (read_json(self.config_dir / name) for name in (f"tasks/{task}.json", f"{model}.json"))
-        defaults = {**{name: default_of(name) for name in Settings.model_fields}, **DEFAULTS_OF_KIND.get(kind, {})}
+        defaults = {**{name: default_of(name) for name in Settings.model_fields}, **defaults_of(kind)}
         written = of_task | of_model | of_model.get("tasks", {}).get(task, {})
         return affecting_scores(defaults | {ALIASES.get(name, name): value for name, value in written.items()}, kind)
 

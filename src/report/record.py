@@ -10,15 +10,12 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, FiniteFloat
 
-from src.data.task import Task
+from src.data.task import DESCRIPTIVE_FIELDS, Task
 from src.metrics.metrics import in_percent
 from src.settings.schema import COMMAND_LINE, DEFAULT, Settings, affects, counts_for
 
 VIEWS = ("selected", "best_on_test")
-AFFECT_BEST_ON_TEST = ("eval_all_checkpoints",)  # changes no score, but the number of scores the best is chosen from
 DIGEST_DIGITS = 12
-# Parts of a task's definition that change no score.
-DESCRIBES_TASK = frozenset({"title", "suite", "order", "source", "licence", "texts_may_be_shown", "files"})
 
 ModelAndTask = tuple[str, str]
 Key = TypeVar("Key")
@@ -147,7 +144,7 @@ class Record:
         files = {f"{split} file": shorten_digest(facts.sha256) for split, facts in self.origin.data.items()}
         versions = {f"version of {name}": version for name, version in self.origin.versions.items()}
         origin = self.origin
-        if definition := {name: value for name, value in origin.definition.items() if name not in DESCRIBES_TASK}:
+        if definition := {name: value for name, value in origin.definition.items() if name not in DESCRIPTIVE_FIELDS}:
             digest = hashlib.sha256(json.dumps(definition, sort_keys=True).encode()).hexdigest()
             files["definition of the task"] = shorten_digest(digest)
         return {**files, "precision": origin.mixed_precision, "processes": str(origin.processes), **versions}
@@ -186,9 +183,7 @@ def affecting_scores(settings: Mapping[str, Any], kind: str) -> dict[str, Any]:
     """Return the settings that can change a score of a task of this kind, without the task and the seed."""
     names = settings.keys() & Settings.model_fields.keys() - {"task", "seed"}
     return {
-        name: value
-        for name, value in settings.items()
-        if name in names and counts_for(name, kind) and (affects(name) != "nothing" or name in AFFECT_BEST_ON_TEST)
+        name: value for name, value in settings.items() if name in names and counts_for(name, kind) and affects(name) != "nothing"
     }
 
 

@@ -35,6 +35,7 @@ USES: Mapping[str, Use] = {
     "tagging": Use("token-classification", ', aggregation_strategy="first"', ('{"words": ["...", "..."]}',), ('"..."',)),
     "span": Use("question-answering", NO_PIPELINE, ("", '{"question": "...", "context": "..."}'), ("", "")),
 }
+OTHER_USE = Use("other", NO_PIPELINE, TEXTS, TEXT_CALLS)  # of a kind without a row
 
 # Name of a score -> that of the hub's metric; the others have the same name.
 HUB_METRICS = {"acc": "accuracy", "pearson": "pearsonr"} | dict.fromkeys(("micro_f1", "macro_f1", "samples_f1", "f1_full"), "f1")
@@ -102,7 +103,7 @@ class Card(NamedTuple):
         """Return the YAML at the top of the card."""
         from huggingface_hub import EvalResult, ModelCardData  # imported here, as it takes a while: after the arguments are valid
 
-        tag = USES[self.task.kind].tag
+        tag = USES.get(self.task.kind, OTHER_USE).tag
         results = [
             EvalResult(
                 task_type=tag,
@@ -172,7 +173,7 @@ class Card(NamedTuple):
         return f"{origin}, {facts['held_out']:g} of it, {HELD_OUT}" if self._is_held_out(split) else origin
 
     def _use_lines(self) -> Iterator[str]:
-        use, texts = USES[self.task.kind], len(self.task.text)
+        use, texts = USES.get(self.task.kind, OTHER_USE), len(self.task.text)
         trusted = [name for name in TRUST if self.settings.get(name)]
         flags = "".join(f" --{name}" for name in trusted)
         line = use.inputs[min(texts, len(use.inputs)) - 1]

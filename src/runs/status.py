@@ -7,16 +7,14 @@ from typing import Any
 
 from src.common.errors import CheckpointError, quote
 from src.common.files import DAMAGE, damaged, read_json
-from src.data.task import DataFile, Task
+from src.data.task import DESCRIPTIVE_FIELDS, DataFile, Task
 from src.runs.files import RESULTS, SETTINGS, Contents, digest_model, read_contents, read_saved_scores
 from src.runs.folder import RunFolder, State
 from src.runs.scores import ScoreHistory
 from src.settings.class_weights import given_weights
 from src.settings.schema import Settings, affects, default_of
 
-# The fields of a task's definition that do not change a score.
-NO_SCORE = {"title", "suite", "order", "source", "licence", "texts_may_be_shown", "reported", "scored_on", "files"}
-SCORE_FIELDS = [field for field in Task.model_fields if field not in NO_SCORE]
+SCORE_FIELDS = [field for field in Task.model_fields if field not in DESCRIPTIVE_FIELDS]
 
 
 def find_run(

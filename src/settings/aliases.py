@@ -1,4 +1,4 @@
-"""Flags of Hugging Face's Trainer and example scripts that are more than another name of a setting (src.settings.schema)."""
+"""Other names of settings, and flags of Hugging Face's Trainer and example scripts: what they mean here."""
 
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -6,6 +6,16 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from src.common.errors import did_you_mean, quote_json
+
+# Name of the original or of Hugging Face -> the setting with exactly the same meaning.
+ALIASES = {
+    "max_seq_length": "max_seq_len",
+    "predict_file": "test_file",
+    "evaluate_during_training": "evaluate_test_during_training",
+    "per_device_train_batch_size": "train_batch_size",
+    "per_device_eval_batch_size": "eval_batch_size",
+    "warmup_ratio": "warmup_proportion",
+}
 
 # The two switches that stand for a value of mixed_precision, named like it. If neither is true, it is "no".
 PRECISIONS = ("bf16", "fp16")

@@ -1,4 +1,4 @@
-"""The command line of the run scripts: its flags are the settings, and in help a group of those that define a task."""
+"""The command lines: flags of the run scripts, which are the settings, their help, and the tasks that a command chooses."""
 
 import argparse
 import json
@@ -8,9 +8,13 @@ from pathlib import Path
 from typing import Any, get_args
 
 from src.common.cli import Parser
-from src.common.errors import MAX_QUOTED, shorten
-from src.settings.aliases import PRECISIONS, advise
-from src.settings.schema import ALIASES, COMMAND_LINE, Settings, default_of, kinds_of
+from src.common.errors import MAX_QUOTED, did_you_mean, quote, shorten
+from src.data.task import Tasks
+from src.settings.aliases import ALIASES, PRECISIONS, advise
+from src.settings.schema import COMMAND_LINE, Settings, default_of, kinds_of, task_name
+
+ALL = "all"  # on a command line: the tasks of the published table
+PUBLISHED_SUITE = "koelectra"
 
 NAMES = [*Settings.model_fields, *ALIASES, *PRECISIONS]
 
@@ -91,3 +95,26 @@ def _type_name(annotation: Any) -> str:
         return "null"
     parts = get_args(annotation)
     return "|".join(part if isinstance(part, str) else _type_name(part) for part in parts) or annotation.__name__
+
+
+def find_tasks(entries: Sequence[str], tasks: Tasks, flag: str, problems: list[str]) -> dict[str, str]:
+    """Return the chosen tasks: name -> the value of --task that chooses it. Unknown entries are added to `problems`.
+
+    An entry is a task's name, the path of its file (its name is in `tasks`, too), a suite, or "all" for PUBLISHED_SUITE.
+    flag: what the entries are the value of, for messages.
+    """
+    found: dict[str, str] = {}
+    suites = sorted({task.suite for task in tasks.values() if task.suite})
+    for entry in entries:
+        suite = PUBLISHED_SUITE if entry == ALL else entry
+        if task_name(entry) in tasks:
+            chosen = {task_name(entry): entry}
+        else:
+            chosen = {name: name for name, task in tasks.items() if task.suite == suite}
+        if not chosen:
+            names = [ALL, *suites, *tasks]
+            problems.append(f"{flag}: unknown task {quote(entry)}; choose from {', '.join(names)}.{did_you_mean(entry, names)}")
+        if both := [name for name in chosen if found.get(name, chosen[name]) != chosen[name]]:
+            problems.append(f"{flag}: two tasks have the name {both[0]!r}: {found[both[0]]}, {entry}. Rename a file")
+        found |= chosen
+    return found

@@ -20,19 +20,18 @@ from pydantic.fields import FieldInfo
 from src.common import launcher
 from src.common.errors import MAX_QUOTED, ConfigError, brief, did_you_mean, list_problems, quote, quote_json, shorten
 from src.data.task import Task, Tasks
-from src.settings.aliases import advise, replace_switches
+from src.settings.aliases import ALIASES, advise, replace_switches
 from src.settings.command_line import NAMES, config_files, help_text, parse_command_line, types_of
 from src.settings.schema import (
-    ALIASES,
     COMMAND_LINE,
     COMMAND_LINE_ONLY,
     DATA_FILES,
     DEFAULT,
-    DEFAULTS_OF_KIND,
     DERIVED,
     MODEL_SETTINGS,
     Settings,
     default_of,
+    defaults_of,
     is_task_file,
     task_name,
 )
@@ -73,7 +72,7 @@ def load_settings(
         raise ConfigError(list_problems("invalid settings:", problems))
 
     task_file = Path(entry) if is_task_file(entry) else config_dir / "tasks" / f"{task}.json"
-    defaults = Layer(DEFAULT, DEFAULTS_OF_KIND.get(tasks[task].kind, {}))
+    defaults = Layer(DEFAULT, defaults_of(tasks[task].kind))
     layers = _file_layers(config_dir, task_file, given.get("config_file", default_of("config_file")), problems)
     if tuned_file := given.get("tuned_file"):
         tuned = _read_json(Path(tuned_file), problems)

@@ -1,58 +1,46 @@
 """The schema of the settings: each one's type, default, limits, meaning, and which results depend on it."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
-
-from src.data.task import Kind
 
 # What depends on the value of a setting:
 #   training  the trained weights, or the steps at which they are scored and saved: an interrupted run cannot be resumed with
 #             another value, but its checkpoints can be scored
 #   scores    training, and also the scores of a given checkpoint: checkpoints cannot be scored with another value either
 #   outputs   only how answers are derived from a model's outputs: a finished run is scored again with the new value
+#   choice    no score, but which scores the best on test is chosen from
 #   nothing   no result
-Affects = Literal["training", "scores", "outputs", "nothing"]
+Affects = Literal["training", "scores", "outputs", "choice", "nothing"]
 
-# Where a value comes from, if not from a file.
-COMMAND_LINE = "command line"
-DEFAULT = "default"
-DERIVED = "derived"
+# What a setting says:
+#   run     which run it is, and where its files are; a task's file has none of them
+#   model   what model_name_or_path is; a layer that names another model resets them
+#   trust   that the user accepts a risk; an error in a file
+#   plan    what is trained and scored, and when
+#   how     how something is computed, not what
+#   method  how a model is trained and used: what a search may vary, if the scores depend on it
+Role = Literal["run", "model", "trust", "plan", "how", "method"]
 
-# Settings with which a user accepts a risk; all that are an error in a file, with the one that names a file of settings.
-TRUST = ("trust_native_code", "trust_remote_code")
-COMMAND_LINE_ONLY = (*TRUST, "tuned_file")
-
-# The settings that name data files, by split.
-DATA_FILES = {"train": "train_file", "dev": "dev_file", "test": "test_file"}
-
-# Settings that describe model_name_or_path: a layer that names another model resets them.
-MODEL_SETTINGS = ("revision", "from_scratch", "do_lower_case", "tokenizer")
-
-# Defaults for one kind of task in place of the general ones: a window of 128 tokens has no room for doc_stride.
-DEFAULTS_OF_KIND: Mapping[str, Mapping[str, Any]] = {"span": {"max_seq_len": 512}}
-
-# Values of class_weights that are not the name of a file.
-NO_WEIGHTS, BALANCED_WEIGHTS = "none", "balanced"
-
+COMMAND_LINE, DEFAULT, DERIVED = "command line", "default", "derived"  # where a value comes from, if not from a file
+DATA_FILES = {"train": "train_file", "dev": "dev_file", "test": "test_file"}  # split -> the setting that names its file
+NO_WEIGHTS, BALANCED_WEIGHTS = "none", "balanced"  # values of class_weights that are not the name of a file
 NO_TRACKER = "none"  # of report_to
 
-# Name of the original or of Hugging Face -> the setting with exactly the same meaning.
-ALIASES = {
-    "max_seq_length": "max_seq_len",
-    "predict_file": "test_file",
-    "evaluate_during_training": "evaluate_test_during_training",
-    "per_device_train_batch_size": "train_batch_size",
-    "per_device_eval_batch_size": "eval_batch_size",
-    "warmup_ratio": "warmup_proportion",
-}
+
+def _setting(affects: Affects, default: Any, help: str, role: Role = "method", **more: Any) -> Any:
+    """Return a pydantic field, which is required if its default is `...`.
+
+    more: `kinds`, the kinds of task that use it, if not all; `of_kind`, kind -> another default; and pydantic's limits.
+    """
+    columns = {"affects": affects, "role": role, "kinds": more.pop("kinds", ()), "of_kind": more.pop("of_kind", {})}
+    return Field(default, description=help, json_schema_extra=columns, **more)
 
 
-def _setting(affects: Affects, default: Any, help: str, *, kinds: tuple[Kind, ...] = (), **constraints: Any) -> Any:
-    """Return a pydantic field. The default `...` makes it required; `kinds` are the kinds of task that use it, () all."""
-    return Field(default, description=help, json_schema_extra={"affects": affects, "kinds": list(kinds)}, **constraints)
+_run, _model, _trust, _plan, _how = (partial(_setting, role=role) for role in get_args(Role)[:-1])
 
 
 class Settings(BaseModel):
@@ -61,52 +49,51 @@ class Settings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
     # What to run
-    task: str = _setting("scores", ..., "task to run: its name, or the path of its file (.json)")
-    config_file: str = _setting("nothing", "koelectra-base-v3.json", "the model's file in config_dir")
-    config_dir: str = _setting("nothing", "config", "folder of the config files")
-    tuned_file: str = _setting("nothing", "", "file with the result of a search, see run_benchmark.py tune; empty: none")
+    task: str = _run("scores", ..., "task to run: its name, or the path of its file (.json)")
+    config_file: str = _run("nothing", "koelectra-base-v3.json", "the model's file in config_dir")
+    config_dir: str = _run("nothing", "config", "folder of the config files")
+    tuned_file: str = _run("nothing", "", "file with the result of a search, see run_benchmark.py tune; empty: none")
 
     # Model
-    model_name_or_path: str = _setting("training", ..., "hub id or local folder of the encoder", min_length=1)
-    revision: str | None = _setting("training", None, "branch, tag or commit of the hub id")
-    from_scratch: bool = _setting("training", False, "start from random weights; needs a folder with config.json and vocabulary")
-    model_type: str = _setting("nothing", "", "name of the model, only recorded")
-    tokenizer: Literal["kobert", "hanbert"] | None = _setting(
-        "training", None, "tokenizer, if the model's files do not define it"
-    )
-    trust_native_code: bool = _setting("nothing", False, "load HanBERT's native library; only on the command line")
-    trust_remote_code: bool = _setting("nothing", False, "run the model's Python code; only on the command line")
-    do_lower_case: bool | None = _setting("training", None, "lower-case the text; null: as defined by the tokenizer's files")
+    model_name_or_path: str = _run("training", ..., "hub id or local folder of the encoder", min_length=1)
+    revision: str | None = _model("training", None, "branch, tag or commit of the hub id")
+    from_scratch: bool = _model("training", False, "start from random weights; needs a folder with config.json and vocabulary")
+    model_type: str = _run("nothing", "", "name of the model, only recorded")
+    tokenizer: Literal["kobert", "hanbert"] | None = _model("training", None, "tokenizer, if the model's files do not define it")
+    trust_native_code: bool = _trust("nothing", False, "load HanBERT's native library; only on the command line")
+    trust_remote_code: bool = _trust("nothing", False, "run the model's Python code; only on the command line")
+    do_lower_case: bool | None = _model("training", None, "lower-case the text; null: as defined by the tokenizer's files")
 
     # Data
-    data_dir: str = _setting("nothing", "data", "folder with one data folder per task")
-    train_file: str = _setting("training", "", "training file in <data_dir>/<task>; on the command line also any path")
-    dev_file: str = _setting("scores", "", "development file, likewise; empty: none")
-    dev_ratio: float = _setting(
+    data_dir: str = _run("nothing", "data", "folder with one data folder per task")
+    train_file: str = _plan("training", "", "training file in <data_dir>/<task>; on the command line also any path")
+    dev_file: str = _plan("scores", "", "development file, likewise; empty: none")
+    dev_ratio: float = _plan(
         "scores", 0.0, "share of train (less test_ratio) to hold out as dev, if there is no dev_file", ge=0, lt=1
     )
-    test_file: str = _setting("scores", "", "test file, likewise (alias: predict_file)")
-    test_ratio: float = _setting("scores", 0.0, "share of train to hold out as test, if there is no test_file", ge=0, lt=1)
+    test_file: str = _plan("scores", "", "test file, likewise (alias: predict_file)")
+    test_ratio: float = _plan("scores", 0.0, "share of train to hold out as test, if there is no test_file", ge=0, lt=1)
     download: bool = _setting("nothing", True, "download missing published files, if data_dir is the default")
     data_url: str | None = _setting("nothing", None, "address or folder to download from, instead of the original repository")
-    feature_cache_dir: str = _setting("nothing", "data/cache", "folder of the cached features")
+    feature_cache_dir: str = _run("nothing", "data/cache", "folder of the cached features")
     max_seq_len: int = _setting(
         "scores",
         128,
         "maximum tokens of an input, special ones included; default for span tasks: 512 (alias: max_seq_length)",
         ge=8,
+        of_kind={"span": 512},  # a window of 128 tokens has no room for doc_stride
     )
     doc_stride: int = _setting("scores", 128, "step between the windows over a context, in tokens", gt=0, kinds=("span",))
     max_query_length: int = _setting("scores", 64, "maximum length of a question, in tokens", gt=0, kinds=("span",))
     max_answer_length: int = _setting("outputs", 30, "maximum length of an answer, in tokens", gt=0, kinds=("span",))
     n_best_size: int = _setting("outputs", 20, "number of candidate answers per window", gt=0, kinds=("span",))
-    answer_text: Literal["offsets", "legacy"] = _setting(
+    answer_text: Literal["offsets", "legacy"] = _how(
         "outputs",
         "offsets",
         "offsets: cut answers from the context; legacy: join word pieces, as for published scores",
         kinds=("span",),
     )
-    strict_data: bool = _setting(
+    strict_data: bool = _plan(
         "scores", True, "stop at duplicate ids and wrong answer positions; false: log them", kinds=("span",)
     )
 
@@ -116,7 +103,7 @@ class Settings(BaseModel):
         "training", 0, "train on so many rows or questions, drawn by seed from what is not held out; 0: all", ge=0
     )
     train_batch_size: int = _setting("training", 32, "rows per batch", gt=0)
-    padding: Literal["none", "longest", "max_length"] = _setting(
+    padding: Literal["none", "longest", "max_length"] = _how(
         "training", "none", "none: process real tokens only; longest: pad to the longest row of the batch"
     )
     batching: Literal["shuffled", "bucketed"] = _setting(
@@ -151,13 +138,13 @@ class Settings(BaseModel):
         ge=0,
         lt=1,
     )
-    seed: int = _setting("training", 42, "seed of the new head, the order of the rows and dropout", ge=0, le=2**32 - 1)
-    mixed_precision: Literal["auto", "no", "bf16", "fp16"] = _setting("training", "auto", "auto: bf16 if CUDA supports it")
-    torch_compile: Literal["auto"] | bool = _setting("training", "auto", "compile the encoder's layers; auto: on CUDA only")
-    on_nonfinite: Literal["stop", "skip"] = _setting(
+    seed: int = _plan("training", 42, "seed of the new head, the order of the rows and dropout", ge=0, le=2**32 - 1)
+    mixed_precision: Literal["auto", "no", "bf16", "fp16"] = _how("training", "auto", "auto: bf16 if CUDA supports it")
+    torch_compile: Literal["auto"] | bool = _how("training", "auto", "compile the encoder's layers; auto: on CUDA only")
+    on_nonfinite: Literal["stop", "skip"] = _how(
         "training", "stop", "on a non-finite loss or gradient: stop, or skip the update (stops after 10 in a row)"
     )
-    no_cuda: bool = _setting("training", False, "use the CPU even if there is a GPU of any kind")
+    no_cuda: bool = _how("training", False, "use the CPU even if there is a GPU of any kind")
 
     # Evaluation
     do_eval: bool = _setting("nothing", True, "score the checkpoints on the test file")
@@ -168,30 +155,29 @@ class Settings(BaseModel):
         kinds=("multi_label",),
     )
     eval_batch_size: int = _setting("nothing", 64, "rows per evaluation batch at max_seq_len; more if they are shorter", gt=0)
-    logging_steps: int = _setting("training", 1000, "updates between two scorings", gt=0)
+    logging_steps: int = _plan("training", 1000, "updates between two scorings", gt=0)
     early_stopping_patience: int = _setting(
         "training", 0, "scorings on dev in a row without a better score after which training ends; 0: never", ge=0
     )
-    evaluate_test_during_training: bool = _setting(
+    evaluate_test_during_training: bool = _plan(
         "training", False, "score test as well as dev every logging_steps (alias: evaluate_during_training)"
     )
-    eval_all_checkpoints: bool = _setting("nothing", True, "score every checkpoint on test; false: the selected and the last")
+    eval_all_checkpoints: bool = _setting("choice", True, "score every checkpoint on test; false: the selected and the last")
     report_to: Literal[
         "none", "tensorboard", "wandb", "trackio", "mlflow", "comet_ml", "aim", "clearml", "dvclive", "swanlab"
     ] = _setting("nothing", NO_TRACKER, "tracker that also gets losses, scores and settings; only tensorboard has been tested")
     log_every: int = _setting("nothing", 50, "updates between two lines in log.jsonl", gt=0)
 
     # Output
-    ckpt_dir: str = _setting("nothing", "ckpt", "folder of all runs")
-    output_dir: str = _setting("nothing", "", "the run's folder in ckpt_dir; empty: <stem of config_file>-<task>-ckpt")
-    save_steps: int = _setting("training", 1000, "updates between two checkpoints", gt=0)
+    ckpt_dir: str = _run("nothing", "ckpt", "folder of all runs")
+    output_dir: str = _run("nothing", "", "the run's folder in ckpt_dir; empty: <stem of config_file>-<task>-ckpt")
+    save_steps: int = _plan("training", 1000, "updates between two checkpoints", gt=0)
     save_total_limit: int = _setting(
         "nothing", 0, "checkpoints to keep; last, selected and best_on_test always are; -1: all", ge=-1
     )
     save_optimizer: bool = _setting("nothing", False, "save the optimizer's state with every checkpoint")
-    resume: bool = _setting("nothing", True, "continue or reuse an earlier run; false: set it aside and start over")
-    overwrite_output_dir: bool = _setting("nothing", False, "remove an earlier run and start over; ignored in files")
-
+    resume: bool = _run("nothing", True, "continue or reuse an earlier run; false: set it aside and start over")
+    overwrite_output_dir: bool = _run("nothing", False, "remove an earlier run and start over; ignored in files")
     html_report: bool | Literal["with_texts"] = _setting(
         "nothing",
         False,
@@ -202,7 +188,7 @@ class Settings(BaseModel):
     threads: int = _setting("nothing", 4, "no effect: the Rust tokenizer builds the features")
     verbose_logging: bool = _setting("nothing", False, "no effect")
     null_score_diff_threshold: float = _setting("nothing", 0.0, "no effect: every question has an answer")
-    version_2_with_negative: bool = _setting("scores", False, "must be false: every question has an answer")
+    version_2_with_negative: bool = _plan("scores", False, "must be false: every question has an answer")
 
     _layers: dict[str, str] = PrivateAttr(default_factory=dict)
 
@@ -276,12 +262,22 @@ def default_of(name: str) -> Any:
 
 def affects(name: str) -> Affects:
     """Return which results depend on setting `name`."""
-    return _extra(name)["affects"]
+    return _columns(name)["affects"]
 
 
-def kinds_of(name: str) -> list[Kind]:
+def settings_of(role: Role) -> tuple[str, ...]:
+    """Return the names of the settings of a role, in the order of the schema."""
+    return tuple(name for name in Settings.model_fields if _columns(name)["role"] == role)
+
+
+def defaults_of(kind: str) -> dict[str, Any]:
+    """Return the defaults for one kind of task in place of the general ones."""
+    return {name: of[kind] for name in Settings.model_fields if kind in (of := _columns(name)["of_kind"])}
+
+
+def kinds_of(name: str) -> Sequence[str]:
     """Return the kinds of task that use setting `name`, empty if all do."""
-    return _extra(name)["kinds"]
+    return _columns(name)["kinds"]
 
 
 def counts_for(name: str, kind: str) -> bool:
@@ -289,7 +285,10 @@ def counts_for(name: str, kind: str) -> bool:
     return not kinds_of(name) or kind in kinds_of(name)
 
 
-def _extra(name: str) -> dict[str, Any]:
-    extra = Settings.model_fields[name].json_schema_extra
-    assert isinstance(extra, dict)
-    return extra
+def _columns(name: str) -> dict[str, Any]:
+    return cast(dict[str, Any], Settings.model_fields[name].json_schema_extra)
+
+
+TRUST = settings_of("trust")
+MODEL_SETTINGS = settings_of("model")
+COMMAND_LINE_ONLY = (*TRUST, "tuned_file")  # an error in a file

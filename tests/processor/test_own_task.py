@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from processor.definition import TASKS
-from processor.own_task import ALL_FLAGS, FLAGS, read_command
+from processor.own_task import FIELDS, FLAGS, read_command
 from src.common.errors import ConfigError
 from src.data.task import Task
 from src.settings.layers import load_settings
@@ -106,8 +106,8 @@ def test_help_does_not_need_a_valid_task(config):
 
 
 def test_offers_the_flags_of_the_fields_that_a_task_has():
-    assert {"kind", "text_column", "text_pair_column", "label_column", "metric"} <= set(FLAGS) <= set(ALL_FLAGS)
-    assert set(FLAGS) == {name for name, flag in ALL_FLAGS.items() if flag.field in Task.model_fields}
+    assert {"kind", "text_column", "text_pair_column", "label_column", "metric"} <= set(FLAGS)
+    assert {FIELDS.get(name, name) for name in FLAGS} <= set(Task.model_fields)
 
 
 def test_the_task_file_of_a_command_line(config, tmp_path):

@@ -8,7 +8,7 @@ import pytest
 
 from processor.data_files import describe_files
 from processor.definition import TASKS
-from processor.features import Frame
+from processor.features import SpecialTokens
 from processor.kinds import load_split
 from processor.quality import LIMITS, measure, require_content, warnings_of
 from processor.seq_features import SequenceExample, encode
@@ -25,7 +25,7 @@ def figures_of(tokenizer, task, *rows, max_seq_len=16):
     """Return the figures of rows of texts, without those that are 0."""
     examples = [SequenceExample(texts, "0") for texts in rows]
     features = Features(encode(examples, TASKS[task], tokenizer, max_seq_len))
-    figures = measure(features, tokenizer, Frame.of(tokenizer, len(TASKS[task].text)))
+    figures = measure(features, tokenizer, SpecialTokens.of(tokenizer, len(TASKS[task].text)))
     assert figures.keys() == NAMES | {"rows", "tokens"}
     return {name: count for name, count in figures.items() if count}
 
@@ -60,8 +60,8 @@ def test_counts_pairs_that_lack_a_text_between_two_separators():
         "cut": np.zeros(3),
         "decomposed": np.zeros(3),
     }
-    frame = Frame((((0, 0),), ((2, 0), (2, 0)), ((2, 0),)), (0, 0))
-    assert measure(Features(tensors), SimpleNamespace(unk_token_id=None), frame) == {
+    special = SpecialTokens((((0, 0),), ((2, 0), (2, 0)), ((2, 0),)), (0, 0))
+    assert measure(Features(tensors), SimpleNamespace(unk_token_id=None), special) == {
         "rows": 3,
         "tokens": 4,
         "unknown_tokens": 0,
@@ -73,8 +73,8 @@ def test_counts_pairs_that_lack_a_text_between_two_separators():
 
 def test_a_frame_token_that_is_also_the_unknown_token_does_not_count():
     tensors = {"input_ids": np.array([0, 7, 0, 0]), "offsets": np.array([0, 4]), "cut": np.zeros(1), "decomposed": np.zeros(1)}
-    frame = Frame((((0, 0),), ((0, 0),)), (0,))
-    assert measure(Features(tensors), SimpleNamespace(unk_token_id=0), frame)["unknown_tokens"] == 1
+    special = SpecialTokens((((0, 0),), ((0, 0),)), (0,))
+    assert measure(Features(tensors), SimpleNamespace(unk_token_id=0), special)["unknown_tokens"] == 1
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,8 @@ from src.metrics.metrics import in_percent
 from src.report.record import affecting_scores
 from src.runs.files import RESULTS, RESUME, SETTINGS, checkpoints_in, read_saved_scores
 from src.runs.grid_folder import GRID, TUNE, tuned_file, write_tuned
-from src.settings.schema import ALIASES, COMMAND_LINE, default_of
+from src.settings.aliases import ALIASES
+from src.settings.schema import COMMAND_LINE, default_of
 
 PLACES = ("config_dir", "data_dir", "ckpt_dir")
 POINTS = range(10, 100, 10)  # percentages of a run at which trials are compared: their numbers of updates differ

@@ -9,11 +9,10 @@ from typing import Any
 from pydantic import ValidationError
 
 from src.common.errors import ConfigError, brief, list_problems, quote, quote_json
-from src.report.comparability import IMPLEMENTATION
-from src.settings.aliases import advise
+from src.settings.aliases import ALIASES, advise
 from src.settings.command_line import NAMES, types_of
 from src.settings.layers import convert, unusable
-from src.settings.schema import ALIASES, DATA_FILES, MODEL_SETTINGS, Settings, affects
+from src.settings.schema import Settings, affects, settings_of
 
 # A setting -> [value, ...], {"low": ..., "high": ..., "log": true or "step": ...}, or {"base": one of these, "small": another}.
 Space = Mapping[str, Any]
@@ -21,17 +20,12 @@ Space = Mapping[str, Any]
 SIZES = ("base", "small")
 SMALL = 384  # hidden size up to which a model counts as small: such models learn with higher rates
 RANGE = {"low", "high", "log", "step"}
-# Settings that change scores, but say what is trained and scored, when it is scored, or how it is computed.
-NOT_TUNED = {
-    "task", "seed", "model_name_or_path", *MODEL_SETTINGS, *DATA_FILES.values(), "dev_ratio", "test_ratio", "strict_data",
-    "logging_steps", "save_steps", "evaluate_test_during_training", "version_2_with_negative", *IMPLEMENTATION,
-}  # fmt: skip
 WITHOUT_EFFECT = {"max_steps": "num_train_epochs"}  # a setting that is given -> one that has no effect then
 
 
 def is_tunable(name: str) -> bool:
     """Return whether a setting may be in a space."""
-    return name in Settings.model_fields and affects(name) in ("training", "scores") and name not in NOT_TUNED
+    return name in settings_of("method") and affects(name) in ("training", "scores")
 
 
 def read_space(path: Path, fixed: Collection[str] = ()) -> Space:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from src.data.task import SCRIPTS
+from processor.kinds import KINDS
 from src.model.batch import Batch, Collator
 from src.model.heads import (
     HEADS,
@@ -32,7 +32,7 @@ def batch_of(mask, context=None):
 def test_every_kind_of_task_has_a_head_of_transformers():
     import transformers
 
-    assert HEADS.keys() == SCRIPTS.keys()
+    assert HEADS.keys() == KINDS.keys()
     assert all(hasattr(transformers, head.auto_class) for head in HEADS.values())
 
 

@@ -7,7 +7,7 @@ import pytest
 from huggingface_hub import ModelCard
 
 from processor.definition import TASKS
-from src.data.task import SCRIPTS
+from processor.kinds import KINDS
 from src.runs import folder as run_folder
 from src.runs.card import USES, Card, licence_notice
 from src.runs.status import find_run
@@ -156,7 +156,7 @@ def test_scores_that_are_no_numbers_are_not_in_the_metadata():
 
 
 def test_every_kind_of_task_has_its_use():
-    assert USES.keys() == SCRIPTS.keys()
+    assert USES.keys() == KINDS.keys()
     kinds = {task.kind: task for task in TASKS.values()}
     for kind, task in kinds.items():
         text = load(make(task)).text

@@ -6,9 +6,9 @@ import pytest
 
 from processor.definition import TASKS
 from src.common.errors import ConfigError
-from src.settings.aliases import INSTEAD, PRECISIONS
+from src.settings.aliases import ALIASES, INSTEAD, PRECISIONS
 from src.settings.layers import load_settings
-from src.settings.schema import ALIASES, Settings
+from src.settings.schema import Settings
 from tests.conftest import ROOT
 
 
@@ -84,8 +84,8 @@ def test_no_name_is_in_two_tables():
 
 
 def test_advice_names_flags_that_exist():
-    from processor.own_task import ALL_FLAGS
+    from processor.own_task import FLAGS
 
-    known = {*Settings.model_fields, *ALL_FLAGS}
+    known = {*Settings.model_fields, *FLAGS}
     named = {word.strip(",;.").removeprefix("--") for advice in INSTEAD.values() for word in advice.split() if word[:2] == "--"}
     assert named <= known

@@ -1,7 +1,7 @@
 import pytest
 
 from processor.definition import make_task
-from processor.label_sets import encode_labels, read_label_set, split_labels, write_labels
+from processor.seq_features import encode_labels, read_label_set, split_labels, write_labels
 
 LIST = {"kind": "multi_label", "columns": ["text", "topics"], "text": "text", "label": "topics"}
 ONE_COLUMN = make_task("topics", LIST | {"labels": {"sports": "sports", "art": "art", "3": "three"}}, "f")

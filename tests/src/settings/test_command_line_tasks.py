@@ -1,5 +1,5 @@
 from processor.definition import TASKS
-from src.settings.suites import find_tasks
+from src.settings.command_line import find_tasks
 
 
 def in_suite(name, tasks=TASKS):

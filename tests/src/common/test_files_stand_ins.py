@@ -1,6 +1,6 @@
 import pytest
 
-from src.common.file_kinds import find_archive, find_stand_in
+from src.common.files import find_archive, find_stand_in
 from tests.families import write_pointer
 
 
