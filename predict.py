@@ -2,8 +2,8 @@
 
 import math
 from argparse import Namespace, RawDescriptionHelpFormatter
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -33,21 +33,17 @@ with .csv, results are columns after those of the input.
 """
 
 
-@contextmanager
-def _open_input(given: Namespace, task: Task, keys: Sequence[str]) -> Iterator[CsvInput]:
-    """Yield the input of a command line; keys: those of the values of a row, one for each text column of the task."""
+def _open_input(given: Namespace, task: Task, keys: Sequence[str], stack: ExitStack) -> CsvInput:
+    """Open the input of a command line; keys: those of the values of a row, one for each text column of the task."""
     columns = {"--text_column": given.text_column, "--text_pair_column": given.text_pair_column}
     if is_csv(given.input):
         if len(keys) == 1 and given.text_pair_column:
             raise ConfigError("--text_pair_column: the checkpoint's task has one text.")
         named = {flag: column or default for (flag, column), default in zip(columns.items(), task.text, strict=False)}
-        with open_csv(given.input, named, given.encoding) as opened:
-            yield opened
-    elif any(columns.values()):
+        return stack.enter_context(open_csv(given.input, named, given.encoding))
+    if any(columns.values()):
         raise ConfigError("--text_column names a column of a CSV file; --input does not end with .csv.")
-    else:
-        with open_lines(given.input) as lines:
-            yield CsvInput(LINE, parse_lines(lines, keys), False)
+    return CsvInput(LINE, parse_lines(stack.enter_context(open_lines(given.input)), keys), False)
 
 
 def main() -> None:
@@ -68,7 +64,7 @@ def main() -> None:
 
     code = KINDS[task.kind]
     with ExitStack() as stack:
-        header, rows, for_excel = stack.enter_context(_open_input(given, task, code.inputs(task, None, settings).keys))
+        header, rows, for_excel = _open_input(given, task, code.inputs(task, None, settings).keys, stack)
         if is_csv(given.output):
             write = stack.enter_context(open_csv_output(given.output, header, for_excel))
         else:

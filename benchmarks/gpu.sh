@@ -3,10 +3,10 @@
 #
 #     benchmarks/gpu.sh OUT [DATA_DIR]
 #
-# Correctness first (gpu_checks.py), then speed of training and prediction for KoELECTRA's Small and Base shapes, a profile, and how
+# Correctness first (tests/test_gpu.py), then speed of training and prediction for KoELECTRA's Small and Base shapes, a profile, and how
 # many runs at once give the most. Logs and figures are written to the folder OUT. DATA_DIR has one folder per task as data/ does
 # (default: the sample, whose rows are short); VOCAB is the vocabulary (default: the sample's). A part that does not fit into
-# the time is cut off and named. PYTHON chooses the interpreter, LIMIT the seconds for everything, GPU_CHECKS flags of gpu_checks.py.
+# the time is cut off and named. PYTHON chooses the interpreter, LIMIT the seconds for everything.
 set -uo pipefail
 [ $# -ge 1 ] || { sed -n '2,11s/^# \{0,1\}//p' "$0"; exit 2; }
 mkdir -p "$1" && OUT=$(cd "$1" && pwd) || exit 2
@@ -17,11 +17,11 @@ PYTHON=${PYTHON:-python3}
 END=$((SECONDS + ${LIMIT:-580}))
 failed=0
 
-# The packages besides torch and transformers, in the versions of requirements.txt where there is an index.
+# The packages besides torch and transformers, and pytest, in the versions of the requirements where there is an index.
 missing() { "$PYTHON" -c '
 import importlib.util, re
 names = {"scikit-learn": "sklearn", "attrdict3": "attrdict", "protobuf": "google.protobuf"}
-for line in open("requirements.txt"):
+for line in [*open("requirements.txt"), *(line for line in open("requirements-dev.txt") if line.startswith("pytest=="))]:
     if (package := re.match(r"([\w-]+)==", line)) and not importlib.util.find_spec(names.get(package[1], package[1]).split(".")[0]):
         print(line.split("#")[0].strip())'; }
 if [ -n "$(missing)" ]; then missing | xargs "$PYTHON" -m pip install --quiet ${WHEELS:+--no-index --find-links "$WHEELS"}; fi
@@ -42,7 +42,7 @@ part() {  # part NAME SECONDS COMMAND...: run it, at most so long, and log it
 
 SMALL=$OUT/models/small BASE=$OUT/models/base
 for shape in small base; do "$PYTHON" benchmarks/models.py $shape "$OUT/models/$shape" ${VOCAB:+--vocab "$VOCAB"} || exit 1; done
-part checks 150 "$PYTHON" benchmarks/gpu_checks.py ${GPU_CHECKS:-}
+OMP_NUM_THREADS=${OMP_NUM_THREADS:-$(nproc)} part checks 150 "$PYTHON" -m pytest -m "" -v tests/test_gpu.py
 
 train() {  # train NAME SECONDS MODEL CASES BATCH
     part "train-$1" "$2" "$PYTHON" benchmarks/train_speed.py --model_name_or_path "$3" --model "$1" --data_dir "$DATA" --cases "$4" \

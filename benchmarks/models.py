@@ -16,28 +16,11 @@ from src.common.cli import run_command
 
 SAMPLE = ROOT / "data" / "sample" / "tiny-electra" / "vocab.txt"
 VOCABULARY = 35_000  # the number of embeddings of KoELECTRA, however many of them the vocabulary uses
+SIZES = ("embedding_size", "hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
 SHAPES = {
-    "tiny": {
-        "embedding_size": 64,
-        "hidden_size": 64,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 2,
-        "intermediate_size": 128,
-    },
-    "small": {
-        "embedding_size": 128,
-        "hidden_size": 256,
-        "num_hidden_layers": 12,
-        "num_attention_heads": 4,
-        "intermediate_size": 1024,
-    },
-    "base": {
-        "embedding_size": 768,
-        "hidden_size": 768,
-        "num_hidden_layers": 12,
-        "num_attention_heads": 12,
-        "intermediate_size": 3072,
-    },
+    "tiny": (64, 64, 2, 2, 128),
+    "small": (128, 256, 12, 4, 1024),
+    "base": (768, 768, 12, 12, 3072),
 }
 NO_DROPOUT = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
 
@@ -59,7 +42,7 @@ def write_model(folder: Path, shape: str, vocab: Path = SAMPLE, dropout: bool = 
     """Write config.json, vocab.txt and tokenizer_config.json."""
     folder.mkdir(parents=True, exist_ok=True)
     entries = max(VOCABULARY, len(vocab.read_text(encoding="utf-8").splitlines()))
-    config = {"model_type": "electra", "vocab_size": entries, "pad_token_id": 0, **SHAPES[shape]}
+    config = {"model_type": "electra", "vocab_size": entries, "pad_token_id": 0, **dict(zip(SIZES, SHAPES[shape], strict=True))}
     tokenizer = {"tokenizer_class": "ElectraTokenizer", "do_lower_case": False}
     (folder / "config.json").write_text(json.dumps(config | ({} if dropout else NO_DROPOUT), indent=2) + "\n")
     (folder / "tokenizer_config.json").write_text(json.dumps(tokenizer) + "\n")

@@ -1,68 +1,53 @@
 """Show where the time of training or of scoring goes: the operations that take most of it.
 
-    python3 benchmarks/profile_training.py --model_name_or_path FOLDER --case hate-speech --batching bucketed
-    python3 benchmarks/profile_training.py --model_name_or_path FOLDER --case nsmc --scoring
-
-FOLDER contains config.json and the tokenizer's files; benchmarks/models.py writes one.
+python3 benchmarks/profile_training.py --model_name_or_path FOLDER --case hate-speech --batching bucketed
+python3 benchmarks/profile_training.py --model_name_or_path FOLDER --case nsmc --scoring
 """
 
-import argparse
-import logging
 import sys
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-import torch
+from src.common.cli import prepare_torch, run_command
+
+prepare_torch()
+
+import numpy as np
 from torch.profiler import ProfilerActivity, profile
 
-from benchmarks.ways import WARM_UP, Case
+from benchmarks.measure import make_parser, parse
+from benchmarks.train_speed import WARM_UP, Case, add_training_flags
 from processor.definition import TASKS
-from src.common.cli import run_command
 from src.model.device_types import synchronize
 from src.training.evaluate import predict
-from src.training.finetune import wrap_model
-from src.training.start import start_device
-from src.training.state import TrainState
 
 
 def main() -> None:
     """Profile some updates, or the scoring of as many batches, and print a table."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--model_name_or_path", required=True, help="folder with config.json and the tokenizer's files")
+    parser = make_parser(__doc__)
     parser.add_argument("--case", choices=TASKS, default="hate-speech")
     parser.add_argument("--batching", choices=("shuffled", "bucketed"), default="shuffled")
     parser.add_argument("--scoring", action="store_true", help="profile scoring instead of training")
-    parser.add_argument("--steps", type=int, default=10)
     parser.add_argument("--rows", type=int, default=30, help="number of lines of the table")
-    parser.add_argument("--data_dir", default="data")
-    parser.add_argument("--train_batch_size")
-    parser.add_argument("--mixed_precision", default="auto")
-    parser.add_argument("--torch_compile", default="auto")
-    arguments = parser.parse_args()
-    if not Path(arguments.model_name_or_path, "config.json").is_file():
-        parser.error(f"{arguments.model_name_or_path}: config.json is missing")
-    logging.disable(logging.WARNING)
+    add_training_flags(parser, 10)
+    arguments = parse(parser)
     case = Case(arguments.case, arguments)
-    settings = case.settings_with(batching=arguments.batching)
-    accelerator = start_device(settings)
-    task_model = wrap_model(case.model(), settings, case.task, accelerator)
-    training = TrainState(task_model, case.features, accelerator)
-    some = case.features.subset(torch.arange(arguments.steps * settings.train_batch_size).numpy() % len(case.features))
+    training = case.training(arguments.batching)
+    some = case.features.subset(np.arange(arguments.steps * case.settings.train_batch_size) % len(case.features))
 
     def work(steps: int) -> None:
         if arguments.scoring:
-            predict(training.task_model, some, settings.evaluation_budget)
+            predict(training.task_model, some, case.settings.evaluation_budget)
         else:
             for _ in range(steps):
                 training.advance()
 
     work(WARM_UP)
-    activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if case.device.type == "cuda" else [])]
-    with profile(activities=activities) as profiled:
+    with profile(activities=[ProfilerActivity.CPU, *[ProfilerActivity.CUDA] * (case.device.type == "cuda")]) as profiled:
         work(arguments.steps)
         synchronize(case.device)
-    by = "self_cuda_time_total" if case.device.type == "cuda" else "self_cpu_time_total"
+    by = f"self_{'cuda' if case.device.type == 'cuda' else 'cpu'}_time_total"
     print(profiled.key_averages().table(sort_by=by, row_limit=arguments.rows, max_name_column_width=48))
 
 

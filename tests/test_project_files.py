@@ -27,6 +27,11 @@ def load(name):
     return yaml.safe_load((ROOT / name).read_text(encoding="utf-8"))
 
 
+def pins(text):
+    """Return the `name==version` of each package in a requirements or lock file."""
+    return {pin.lower().replace("_", "-") for pin in re.findall(r"^[\w.-]+==[\w.!+-]+", text, re.MULTILINE)}
+
+
 def test_the_version_is_the_same_everywhere():
     assert re.fullmatch(r"\d+\.\d+\.\d+", VERSION)
     assert load("CITATION.cff")["version"] == VERSION
@@ -53,6 +58,17 @@ def test_ci_runs_what_a_checkout_runs():
     jobs = load(".github/workflows/ci.yml")["jobs"].values()
     assert [step["run"] for job in jobs for step in job["steps"] if "run" in step] == [".ci/run"]
     assert (ROOT / ".ci" / "run").stat().st_mode & 0o111
+
+
+def test_the_lock_has_every_required_version_but_torch():
+    """With the hashes of files in the public index, which a local build of torch is not; and nothing about any machine."""
+    text = (ROOT / "requirements.lock").read_text()
+    locked = pins(text)
+    required = pins((ROOT / "requirements.txt").read_text()) | pins((ROOT / "requirements-report.txt").read_text())
+    assert required - locked == {"torch==2.13.0"}
+    assert text.count("==") == len(locked) <= text.count("--hash=sha256:")
+    assert all(block.count("--hash=sha256:") for block in text.split("==")[1:])
+    assert not [line for line in text.splitlines() if not line.startswith("#") and ("/" in line or "://" in line)]
 
 
 @pytest.mark.parametrize("path", FORMS, ids=lambda path: path.stem)

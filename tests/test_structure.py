@@ -1,6 +1,7 @@
 """Rules about the whole tree that no single file shows: who may import what, no import circles, file sizes, names of tasks."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ import pytest
 from processor.definition import TASKS
 from tests.conftest import ROOT
 
-FOLDERS = ("processor", "src", "benchmarks", "tools")
+FOLDERS = ("processor", "src", "benchmarks")
 FILES = [path for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*.py"))] + sorted(ROOT.glob("*.py"))
 # Package -> the packages that it may import. The commands at the top level, pipeline.py and the benchmarks may import everything.
 LOW = ["src.settings", "src.metrics", "src.data", "src.common"]
@@ -27,6 +28,7 @@ ALLOWED = {
 }
 MAX_FLOORS = 7
 MAX_LINES = 300
+DESIGN = (ROOT / "docs" / "design.md").read_text(encoding="utf-8")
 
 
 def module_of(path: Path) -> str:
@@ -61,6 +63,30 @@ def test_a_package_imports_only_what_its_row_allows():
             if others := {name for name in imports_of(path) if package_of(name) not in allowed}:
                 wrong[module] = others
     assert wrong == {}
+
+
+def test_the_design_page_has_the_same_table():
+    rows = re.findall(r"^\| `([\w/]+)/` \| .+ \| (.+) \|$", DESIGN, re.MULTILINE)
+    table = {package: re.findall(r"`([\w/]+)/`", allowed) for package, allowed in rows}
+    assert {name.replace("/", "."): {other.replace("/", ".") for other in others} for name, others in table.items()} == {
+        name: set(others) for name, others in ALLOWED.items()
+    }
+    assert all(others or allowed == "nothing" for others, (_, allowed) in zip(table.values(), rows, strict=True))
+
+
+def test_the_design_page_names_what_exists():
+    """`file:function`, `file:Class` or `file:Class.method`; and files, folders and tables."""
+    assert len(re.findall(r"^\d+\. `", DESIGN, re.MULTILINE)) > 30
+    for file, names in re.findall(r"`([\w./]+\.py):([\w.]+)`", DESIGN):
+        body = ast.parse((ROOT / file).read_text(encoding="utf-8")).body
+        for name in names.split("."):
+            found = [node for node in body if isinstance(node, ast.FunctionDef | ast.ClassDef) and node.name == name]
+            assert found, f"{file}: {name}"
+            body = found[0].body
+    for path in re.findall(r"`((?:src|processor|tests|benchmarks|config)/[\w./]*)`", DESIGN):
+        assert (ROOT / path).exists(), path
+    for table, file in re.findall(r"`([A-Z]\w+)` in `([\w./]+\.py)`", DESIGN):
+        assert re.search(rf"^(class )?{table}\b", (ROOT / file).read_text(encoding="utf-8"), re.MULTILINE), f"{file}: {table}"
 
 
 def test_packages_stand_on_few_floors():

@@ -8,7 +8,7 @@ import queue
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,8 +23,6 @@ logger = logging.getLogger(__name__)
 
 STANDARD = Path("-")  # as --input or --output: the standard stream
 CHUNK = 1024  # lines that are predicted together, sorted by length
-
-Parse = Callable[[str], list[Any]]  # line -> values of Inputs.keys; raises ValueError
 
 
 class Row(NamedTuple):
@@ -51,25 +49,26 @@ def predict_rows(
     lines, invalid, first_error = 0, 0, ""
     for chunk in chunks:
         examples: list[Any] = []
-        checked: list[tuple[Row, str]] = []  # with why it is invalid
+        rows: list[Row] = []
         for row in chunk:
-            reason = row.error
-            if not reason:
-                try:
-                    examples.append(inputs.example(row.values))
-                except ValueError as error:
-                    reason = str(error)
-            checked.append((row, reason))
-            if reason and strict:
+            try:
+                examples += [] if row.error else [inputs.example(row.values)]
+            except ValueError as error:
+                row = row._replace(error=str(error))
+            rows.append(row)
+            if row.error and strict:
                 break
-        results = _results(inputs, examples, predict)
-        for row, reason in checked:
-            if reason and strict:
-                raise DataError(f"line {row.number}: {reason}. Correct the line, or omit --strict to skip invalid lines.")
-            write(row, {"line": row.number, "error": reason} if reason else next(results))
-        lines += len(checked)
-        invalid += len(checked) - len(examples)
-        first_error = first_error or next((reason for _, reason in checked if reason), "")
+        results: Iterator[dict[str, Any]] = iter(())
+        if examples:
+            features = inputs.encode(examples)
+            results = inputs.results(examples, features, predict(features))
+        for row in rows:
+            if row.error and strict:
+                raise DataError(f"line {row.number}: {row.error}. Correct the line, or omit --strict to skip invalid lines.")
+            write(row, {"line": row.number, "error": row.error} if row.error else next(results))
+            first_error = first_error or row.error
+        lines += len(rows)
+        invalid += len(rows) - len(examples)
     if not lines:
         logger.warning("the input is empty")
     elif invalid == lines:
@@ -85,12 +84,11 @@ def write_json(write: Callable[[str], object]) -> Callable[[Row, dict[str, Any]]
 
 def parse_lines(chunks: Iterable[Sequence[bytes]], keys: Sequence[str]) -> Iterator[list[Row]]:
     """Yield the rows of lines, in the same chunks. The first line with text decides whether they are JSON or TSV."""
-    parse: Parse | None = None
-    number = 0
+    as_json: bool | None = None
+    numbers = count(1)
     for chunk in chunks:
         rows = []
-        for line in chunk:
-            number += 1
+        for line, number in zip(chunk, numbers, strict=False):
             text = line.decode("utf-8", errors="replace").rstrip("\r\n")
             try:
                 text = line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
@@ -98,48 +96,31 @@ def parse_lines(chunks: Iterable[Sequence[bytes]], keys: Sequence[str]) -> Itera
                     raise ValueError("the line is empty")
                 if "\r" in text:
                     raise ValueError("found CR inside the line; lines must end with LF or CR LF, not with CR alone")
-                parse = parse or _choose_format(text, keys)
-                rows.append(Row(number, parse(text), "", [text]))
+                if as_json is None:
+                    as_json = text.lstrip().startswith("{")
+                rows.append(Row(number, _parse(text, keys, as_json), "", [text]))
             except (ValueError, RecursionError) as error:
                 reason = "not UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)
                 rows.append(Row(number, [], reason, [text]))
         yield rows
 
 
-def _results(inputs: Inputs, examples: list[Any], predict: Callable[[Features], np.ndarray]) -> Iterator[dict[str, Any]]:
-    if examples:
-        features = inputs.encode(examples)
-        yield from inputs.results(examples, features, predict(features))
-
-
-def _choose_format(first_line: str, keys: Sequence[str]) -> Parse:
-    """Return how to parse the lines: as JSON if the first one starts like an object, else as TSV, except for JSON objects."""
-    if first_line.lstrip().startswith("{"):
-        return lambda line: _json_values(line, keys)
-    return lambda line: _json_values(line, keys) if _is_object(line) else _tsv_values(line, keys)
-
-
-def _is_object(line: str) -> bool:
-    try:
-        return line.lstrip().startswith("{") and isinstance(json.loads(line), dict)
-    except ValueError:
-        return False
-
-
-def _json_values(line: str, keys: Sequence[str]) -> list[Any]:
-    try:
-        record = json.loads(line)
-    except json.JSONDecodeError as error:
-        raise ValueError(f"not JSON: {error}") from None
-    if not isinstance(record, dict):
+def _parse(line: str, keys: Sequence[str], as_json: bool) -> list[Any]:
+    """Return the values of a line: those of a JSON object, or, unless `as_json`, fields between tabs. Raises ValueError."""
+    record = None
+    if as_json or line.lstrip().startswith("{"):
+        try:
+            record = json.loads(line)
+        except ValueError as error:
+            if as_json:
+                raise ValueError(f"not JSON: {error}") from None
+    if isinstance(record, dict):
+        if missing := [key for key in keys if key not in record]:
+            raise ValueError(f"{missing[0]!r} is missing; an input has {', '.join(keys)}")
+        return [record[key] for key in keys]
+    if as_json:
         raise ValueError(f"found a JSON {type(record).__name__}, expected an object with {', '.join(keys)}")
-    if missing := [key for key in keys if key not in record]:
-        raise ValueError(f"{missing[0]!r} is missing; an input has {', '.join(keys)}")
-    return [record[key] for key in keys]
-
-
-def _tsv_values(line: str, keys: Sequence[str]) -> list[Any]:
-    fields: list[Any] = line.split("\t")
+    fields = line.split("\t")
     if len(fields) != len(keys):
         raise ValueError(f"found {len(fields)} columns, expected {len(keys)} ({', '.join(keys)})")
     return fields
@@ -168,32 +149,25 @@ def open_lines(path: Path | None) -> Iterator[Iterator[list[bytes]]]:
 
 def _arriving_lines(descriptor: int) -> Iterator[list[bytes]]:
     """Yield all lines that have arrived, at most CHUNK at a time, without waiting for more, so that interactive use works."""
-    arrived: queue.Queue[bytes | OSError | None] = queue.Queue(maxsize=2 * CHUNK)  # None or an error ends the input
+    arrived: queue.Queue[bytes | None] = queue.Queue(maxsize=2 * CHUNK)  # None ends the input
+    errors: list[OSError] = []
 
     def read() -> None:
-        end = None
         try:
             # A duplicate, because at exit Python would wait for the thread that reads sys.stdin.
             with os.fdopen(os.dup(descriptor), "rb") as stream:
                 for line in stream:
                     arrived.put(line)
         except OSError as error:
-            end = error
-        arrived.put(end)
+            errors.append(error)
+        arrived.put(None)
 
     threading.Thread(target=read, daemon=True).start()
-    item: bytes | OSError | None = b""
-    while isinstance(item, bytes):
-        chunk: list[bytes] = []
-        while not chunk or (len(chunk) < CHUNK and not arrived.empty()):
-            item = arrived.get()
-            if not isinstance(item, bytes):
-                break
-            chunk.append(item)
-        if chunk:
-            yield chunk
-    if item is not None:
-        raise DataError(f"standard input cannot be read: {item.strerror}.")
+    lines = iter(arrived.get, None)
+    for line in lines:
+        yield [line, *islice(lines, min(arrived.qsize(), CHUNK - 1))]
+    if errors:
+        raise DataError(f"standard input cannot be read: {errors[0].strerror}.")
 
 
 @contextlib.contextmanager
