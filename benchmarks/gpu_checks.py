@@ -24,7 +24,7 @@ import torch
 
 from benchmarks.models import write_model
 from src.common.cli import run_command
-from src.model.device_types import choose_type
+from src.model.device import choose_type
 from src.runs.files import LOG_LINES
 
 UPDATES = 20

@@ -10,8 +10,7 @@ from typing import Any
 
 import torch
 
-from src.model.device import device_name
-from src.model.device_types import choose_type, synchronize
+from src.model.device import choose_type, device_name, synchronize
 
 
 def describe_machine() -> dict[str, Any]:

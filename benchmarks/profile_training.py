@@ -19,7 +19,7 @@ from torch.profiler import ProfilerActivity, profile
 from benchmarks.ways import WARM_UP, Case
 from processor.definition import TASKS
 from src.common.cli import run_command
-from src.model.device_types import synchronize
+from src.model.device import synchronize
 from src.training.evaluate import predict
 from src.training.finetune import wrap_model
 from src.training.start import start_device

@@ -33,7 +33,7 @@ from benchmarks.turns import Turns, Way, send
 from benchmarks.ways import WARM_UP, WAYS, Case
 from processor.definition import TASKS
 from src.common.cli import run_command
-from src.model.device_types import choose_type
+from src.model.device import choose_type
 
 CASES = ("hate-speech", "paws", "naver-ner", "korquad")
 RATIOS = (("d", "a"), ("e", "a"), ("d", "b"), ("e", "c"), ("d", "c"))

@@ -9,8 +9,7 @@ from typing import Any
 
 import torch
 
-from src.model.device import peak_memory
-from src.model.device_types import synchronize
+from src.model.device import peak_memory, synchronize
 
 MARK = "@ "  # begins the lines that a way sends
 

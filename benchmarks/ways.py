@@ -22,7 +22,7 @@ from processor.definition import TASKS
 from processor.download import find_files
 from processor.kinds import load_split
 from src.model.batch import Collator
-from src.model.device_types import DEVICE_TYPES
+from src.model.device import DEVICE_TYPES
 from src.model.heads import HEADS, TaskModel
 from src.model.load import load_tokenizer, new_model, uses_segments
 from src.settings.layers import load_settings

@@ -10,9 +10,9 @@ import transformers
 from transformers import AutoTokenizer, PreTrainedConfig, PreTrainedModel
 
 from src.common.errors import ModelError
+from src.model.checks import check_tokenizer, is_byte_level, require_files
 from src.model.files import ModelFiles, model_folder, require_content
 from src.model.heads import HEADS
-from src.model.tokenizer_checks import check_tokenizer, is_byte_level, require_files
 from src.settings.schema import Settings
 
 logger = logging.getLogger(__name__)

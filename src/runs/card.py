@@ -6,8 +6,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pydantic import ValidationError
-
 from src.common.files import read_json, write_lines
 from src.data.task import Scores, Task
 from src.metrics.metrics import METRICS, display_name
@@ -52,15 +50,10 @@ NOT_ALLOWED = "It is not known to allow passing its texts on: check whether a mo
 
 
 def write_card(checkpoint: Path, step: int, history: ScoreHistory) -> None:
-    """Write README.md of the checkpoint of `step`, with the scores it has so far.
-
-    There is none without the checkpoint, or if an older version has saved it without the task's definition or in another form.
-    """
-    record = read_json(checkpoint / SETTINGS)
-    try:
-        task = Task.model_validate_json(json.dumps(record.get("definition")))
-    except ValidationError:
+    """Write README.md of the checkpoint of `step`, if there is one, with the scores it has so far."""
+    if not (record := read_json(checkpoint / SETTINGS)):
         return
+    task = Task.model_validate_json(json.dumps(record["definition"]))
     card = Card(record, task, step, history.scores.get(step, {}), history.cautions.get(step, {}))
     write_lines(checkpoint / CARD, card.lines())
 

@@ -43,7 +43,6 @@ from src.runs.files import (
     next_earlier,
     prediction_file,
     read_contents,
-    read_saved_scores,
     step_of_line,
 )
 from src.runs.scores import ScoreHistory, report
@@ -220,7 +219,7 @@ class RunFolder:
         unlogged: the last steps that training is still to log. Raises CheckpointError if the saved scores are damaged.
         """
         try:
-            self.history.load_state_dict(read_saved_scores(self.folder), step)
+            self.history.load_state_dict(read_json(self.folder / SCORES), step)
         except DAMAGE as error:
             raise damaged(self.folder / SCORES, error) from None
         if self.history.scores:

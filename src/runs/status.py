@@ -8,7 +8,7 @@ from typing import Any
 from src.common.errors import CheckpointError, quote
 from src.common.files import DAMAGE, damaged, read_json
 from src.data.task import DataFile, Task
-from src.runs.files import RESULTS, SETTINGS, Contents, digest_model, read_contents, read_saved_scores
+from src.runs.files import RESULTS, SCORES, SETTINGS, Contents, digest_model, read_contents
 from src.runs.folder import RunFolder, State
 from src.runs.scores import ScoreHistory
 from src.settings.class_weights import given_weights
@@ -96,9 +96,8 @@ def _difference(contents: Contents, settings: Settings, task: Task, files: Mappi
     differences = [f"{name} {before!r}, now {now!r}" for name, before, now in pairs if before != now]
     if settings.do_train and (given := given_weights(settings, task)) and given != record.get("class_weights", given):
         differences.append(f"other weights in {settings.class_weights}")
-    if definition := record.get("definition"):  # older versions recorded none
-        changed = _changed_fields(definition, task.model_dump(mode="json", exclude_defaults=True))
-        differences += [f"{field} of the task {quote(before)}, now {quote(now)}" for field, before, now in changed]
+    changed = _changed_fields(record["definition"], task.model_dump(mode="json", exclude_defaults=True))
+    differences += [f"{field} of the task {quote(before)}, now {quote(now)}" for field, before, now in changed]
     data = record["data"]
     differences += [f"another {split} file" for split in files if split in data and data[split]["sha256"] != files[split].sha256]
     if weights and weights != record.get("weights"):
@@ -124,7 +123,7 @@ def _changed_outputs(contents: Contents, settings: Settings) -> dict[str, Any]:
 def _saved_scores(folder: Path, state: State) -> dict[str, Any]:
     """Return the scores and cautions of a run: those in its results, and of an unfinished one also those it has saved."""
     results = read_json(folder / RESULTS)
-    saved = read_saved_scores(folder) if state == "score" else {}
+    saved = read_json(folder / SCORES) if state == "score" else {}
     tables = {}
     for name in ("scores", "cautions"):
         old, new = saved.get(name, {}), results.get(name, {})

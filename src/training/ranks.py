@@ -21,7 +21,7 @@ from src.common.errors import ConfigError, EnvironmentFailure, brief
 if TYPE_CHECKING:
     from torch import Tensor
 
-BACKENDS = {"cpu": "gloo", "cuda": "cpu:gloo,cuda:nccl", "xpu": "cpu:gloo,xpu:xccl"}  # type of device -> how gradients are summed
+BACKENDS = {"cpu": "gloo", "cuda": "cpu:gloo,cuda:nccl"}  # type of device -> how gradients are summed
 NO_LIMIT = timedelta(days=365)  # followers wait while the leader downloads and builds features
 SECONDS_BETWEEN_LOOKS = 0.1  # for the leader to join
 BUCKET = 2**24  # numbers that are summed at a time

@@ -8,8 +8,7 @@ from accelerate.utils import set_seed
 
 from src.common import launcher
 from src.common.errors import ConfigError
-from src.model.device import device_name
-from src.model.device_types import DEVICE_TYPES, choose_type
+from src.model.device import DEVICE_TYPES, choose_type, device_name
 from src.settings.schema import Settings
 from src.training import ranks
 

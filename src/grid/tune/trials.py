@@ -10,7 +10,7 @@ from src.common.errors import CheckpointError, ConfigError, list_problems
 from src.common.files import read_json, remove
 from src.data.task import Tasks
 from src.grid.cells import Cell, make_cells
-from src.runs.files import RESULTS, RESUME, SETTINGS, checkpoints_in, read_saved_scores
+from src.runs.files import RESULTS, RESUME, SCORES, SETTINGS, checkpoints_in
 from src.settings.command_line import parse_command_line
 from src.settings.layers import convert
 
@@ -57,7 +57,7 @@ def read_points(folder: Path, headline: str) -> dict[int, float]:
     updates = read_json(folder / SETTINGS).get("updates")
     if not updates:
         return {}
-    saved = read_json(folder / RESULTS) or read_saved_scores(folder)
+    saved = read_json(folder / RESULTS) or read_json(folder / SCORES)
     scores = {int(step): splits["dev"][headline] for step, splits in saved.get("scores", {}).items() if "dev" in splits}
     return points_of(scores, updates)
 

@@ -16,6 +16,7 @@ from typing import Any
 from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 
+from src.model.layers import find_layers
 from src.model.unpadding.attention import disentangled_attention, unpadded_attention
 from src.model.unpadding.last_layer import shorten_last_layer
 from src.model.unpadding.layout import current_layout
@@ -58,7 +59,7 @@ def unpad_encoder(model: PreTrainedModel, first_token: bool = False) -> None:
     getattr(base, EMBEDDINGS).register_forward_hook(_unpad_embeddings)
     if model_type == DISENTANGLED:
         base.encoder.register_forward_pre_hook(_set_relative_positions, with_kwargs=True)
-        for layer in base.encoder.layer:
+        for layer in find_layers(model)[1]:
             layer.attention.self.forward = partial(disentangled_attention, layer.attention.self)
     else:
         AttentionInterface.register(ATTENTION, unpadded_attention)
