@@ -77,7 +77,7 @@ def atomic_write(path: Path, shared: bool = False) -> Iterator[Path]:
 
 
 @contextmanager
-def explained_failures(path: Path) -> Iterator[None]:
+def writing(path: Path) -> Iterator[None]:
     """Raise EnvironmentFailure if `path` cannot be written."""
     try:
         yield

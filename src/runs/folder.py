@@ -16,7 +16,6 @@ from src.common.files import (
     PARTIAL,
     atomic_write,
     damaged,
-    explained_failures,
     hold,
     read_json,
     remove,
@@ -25,6 +24,7 @@ from src.common.files import (
     try_to_write,
     write_json,
     write_lines,
+    writing,
 )
 from src.data.task import Scores
 from src.runs.card import write_card
@@ -86,11 +86,11 @@ class RunFolder:
 
     # -- start and end ----------------------------------------------------------------------------------------------
 
-    def start(self, environment: Mapping[str, Any], facts: Mapping[str, Mapping[str, Any]]) -> None:
+    def start(self, environment: Mapping[str, Any], data: Mapping[str, Mapping[str, Any]]) -> None:
         """Lock the folder, make room for the run and write settings.json.
 
-        environment: versions, device etc. facts: split -> facts about its data. Raises CheckpointError if another process uses
-        the folder or has changed it, EnvironmentFailure if it cannot be written.
+        environment: versions, device etc. data: split -> what is known about its rows. Raises CheckpointError if another process
+        uses the folder or has changed it, EnvironmentFailure if it cannot be written.
         """
         try:
             self.folder.parent.mkdir(parents=True, exist_ok=True)
@@ -105,8 +105,8 @@ class RunFolder:
             self._remove_leftovers()
         except OSError as error:
             raise EnvironmentFailure(f"{self.folder} cannot be written: {error.strerror}. Choose another --ckpt_dir.") from None
-        for split, values in facts.items():
-            self.data[split] |= values
+        for split, known in data.items():
+            self.data[split] |= known
         if self.changed_outputs:
             self._record_changed_outputs()
         if not self.has_checkpoints:
@@ -168,7 +168,7 @@ class RunFolder:
             remove(self.folder / RESUME)
 
     def _write_results(self) -> None:
-        data = {split: {key: fact for key, fact in facts.items() if key != "file"} for split, facts in self.data.items()}
+        data = {split: {name: value for name, value in entry.items() if name != "file"} for split, entry in self.data.items()}
         head = {"task": self.settings.task, "model": self.settings.model_name_or_path, "data": data}
         write_lines(self.folder / RESULT_LINES, self.history.lines())
         write_json(self.folder / RESULTS, head | self.history.results(self.checkpoints()))
@@ -193,7 +193,7 @@ class RunFolder:
     def log(self, record: Mapping[str, Any]) -> None:
         """Append a line to log.jsonl. Raises EnvironmentFailure if it cannot be written."""
         path = self.folder / LOG_LINES
-        with explained_failures(path), open(path, "a", encoding="utf-8") as stream:
+        with writing(path), open(path, "a", encoding="utf-8") as stream:
             stream.write(json.dumps(record) + "\n")
 
     @property
@@ -207,7 +207,7 @@ class RunFolder:
 
         Raises EnvironmentFailure if it cannot be written.
         """
-        with explained_failures(self.state_file):
+        with writing(self.state_file):
             if (self.folder / LOG_LINES).exists():
                 sync(self.folder / LOG_LINES)  # lines up to this step are not written again after resuming
             with atomic_write(self.state_file) as path:
@@ -271,7 +271,7 @@ class RunFolder:
         """
         folder = self.checkpoint_folder(step)
         partial = folder.with_name(f".{folder.name}{PARTIAL}")
-        with explained_failures(folder):
+        with writing(folder):
             try:
                 partial.mkdir()
                 yield partial

@@ -97,11 +97,11 @@ def upload(folder: Path, repository: str, private: bool) -> str:
     except BenchmarkError:
         raise
     except Exception as error:  # libraries for HTTP, git-lfs and Xet have their own
-        raise _explained(error, repository) from error
+        raise _upload_error(error, repository) from error
     return str(address)
 
 
-def _explained(error: Exception, repository: str) -> BenchmarkError:
+def _upload_error(error: Exception, repository: str) -> BenchmarkError:
     """Return the error of this project for one of an upload."""
     if isinstance(error.__cause__, BenchmarkError):  # such as Interrupted
         return error.__cause__

@@ -35,11 +35,11 @@ def find_run(
         contents = Contents() if settings.features_only else read_contents(settings.run_folder)
         state, reason = _status(contents, settings, task, files, weights)
         if state in ("score", "trained"):
-            data = {split: dict(facts) for split, facts in contents.record["data"].items()}
+            data = {split: dict(entry) for split, entry in contents.record["data"].items()}
             changed_outputs = _changed_outputs(contents, settings)
             scores = {} if changed_outputs else _saved_scores(settings.run_folder, state)
         else:
-            data, changed_outputs, scores = _describe(files, settings), {}, {}
+            data, changed_outputs, scores = _data_entries(files, settings), {}, {}
         history = ScoreHistory(task.headline, [split for split in ("dev", "test") if split in data])
         history.load_state_dict(scores)
     except DAMAGE as error:
@@ -131,8 +131,8 @@ def _saved_scores(folder: Path, state: State) -> dict[str, Any]:
     return tables
 
 
-def _describe(files: Mapping[str, DataFile], settings: Settings) -> dict[str, dict[str, Any]]:
-    """Return split -> facts about its file, as settings.json holds them; `rows` is filled in once the file has been read."""
+def _data_entries(files: Mapping[str, DataFile], settings: Settings) -> dict[str, dict[str, Any]]:
+    """Return split -> its entry of `data` in settings.json; `rows` is filled in once the file has been read."""
     data: dict[str, dict[str, Any]] = {
         split: {"file": str(file.path), "status": file.status, "sha256": file.sha256, "rows": None}
         for split, file in files.items()

@@ -28,9 +28,8 @@ def start_device(settings: Settings) -> Accelerator:
         raise ConfigError(f"mixed_precision = fp16 ({settings.layer_of('mixed_precision')}) needs a GPU; use no, bf16 or auto.")
     AcceleratorState._reset_state(reset_partial_state=True)  # an earlier run in this process may have used another device
     ranks.join(chosen)
-    with (
-        launcher.hidden()
-    ):  # it would wrap the model, whose gradients src.training.state sums, and step the schedule on every rank
+    # It would wrap the model, whose gradients src.training.state sums, and step the schedule on every rank.
+    with launcher.hidden():
         accelerator = Accelerator(cpu=chosen == "cpu", mixed_precision=precision)
     set_seed(settings.seed)
     logger.info("device: %s, mixed_precision: %s, seed: %d", device_name(accelerator.device), precision, settings.seed)
