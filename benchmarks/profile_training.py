@@ -21,8 +21,7 @@ from processor.definition import TASKS
 from src.common.cli import run_command
 from src.model.device import synchronize
 from src.training.evaluate import predict
-from src.training.finetune import wrap_model
-from src.training.start import start_device
+from src.training.finetune import start_device, wrap_model
 from src.training.state import TrainState
 
 

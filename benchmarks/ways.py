@@ -27,9 +27,8 @@ from src.model.heads import HEADS, TaskModel
 from src.model.load import load_tokenizer, new_model, uses_segments
 from src.settings.layers import load_settings
 from src.settings.schema import Settings
-from src.training.finetune import wrap_model
+from src.training.finetune import start_device, wrap_model
 from src.training.order import epoch_order, slices
-from src.training.start import start_device
 from src.training.state import TrainState
 
 WARM_UP = 2  # updates of each way that are not measured

@@ -27,24 +27,9 @@ from src.common.files import (
     writing,
 )
 from src.data.task import Scores
+from src.runs import files
 from src.runs.card import write_card
-from src.runs.files import (
-    COST,
-    LOG,
-    LOG_LINES,
-    RESULT_LINES,
-    RESULTS,
-    RESUME,
-    SCORES,
-    SETTINGS,
-    STATE,
-    Contents,
-    checkpoints_in,
-    next_earlier,
-    prediction_file,
-    read_contents,
-    step_of_line,
-)
+from src.runs.files import Contents, checkpoints_in, next_earlier, prediction_file, read_contents, step_of_line
 from src.runs.scores import ScoreHistory, report
 from src.settings.schema import Settings
 
@@ -113,7 +98,7 @@ class RunFolder:
             values = self.settings.model_dump()
             layers = {name: self.settings.layer_of(name) for name in values}
             record = {"settings": values, "layers": layers, "seed": self.settings.seed, "data": self.data}
-            write_json(self.folder / SETTINGS, {**record, "weights": self.weights, **environment})
+            write_json(self.folder / files.SETTINGS, {**record, "weights": self.weights, **environment})
 
     def _lock(self) -> None:
         self.lock = hold(self.folder.with_name(f".{self.folder.name}.lock"), str(self.folder))
@@ -138,20 +123,20 @@ class RunFolder:
             remove(path)
         if self.state == "resume":
             # Results of a --do_train false in between: with cost.json beside them the run would look finished.
-            remove(self.folder / RESULTS)
-            remove(self.folder / RESULT_LINES)
+            remove(self.folder / files.RESULTS)
+            remove(self.folder / files.RESULT_LINES)
 
     def _record_changed_outputs(self) -> None:
         """Write results without scores, then the changed settings: old scores must never be beside new settings."""
         self._write_results()
-        record = read_json(self.folder / SETTINGS)
+        record = read_json(self.folder / files.SETTINGS)
         changes = "; ".join(f"{name} {record['settings'].get(name)!r}, now {new!r}" for name, new in self.changed_outputs.items())
         logger.info("%s: %s: scoring its checkpoints again", self.folder, changes)
-        write_json(self.folder / SETTINGS, record | {"settings": record["settings"] | self.changed_outputs})
+        write_json(self.folder / files.SETTINGS, record | {"settings": record["settings"] | self.changed_outputs})
 
     def finish_training(self, cost: Mapping[str, Any]) -> None:
         """Write cost.json, which marks the end of training."""
-        write_json(self.folder / COST, cost)
+        write_json(self.folder / files.COST, cost)
         self.state = "trained"
 
     def finish(self, evaluation_seconds: float, preparation_seconds: float) -> None:
@@ -159,32 +144,32 @@ class RunFolder:
 
         eval_results.json, written last, marks a finished run: the saved state of training is no longer needed.
         """
-        if cost := read_json(self.folder / COST):
+        if cost := read_json(self.folder / files.COST):
             total = round(cost.get("evaluation_seconds", 0.0) + evaluation_seconds, 3)
             times = {"evaluation_seconds": total, "preparation_seconds": round(preparation_seconds, 3)}
-            write_json(self.folder / COST, cost | times)
+            write_json(self.folder / files.COST, cost | times)
         self._write_results()
         if self.state == "trained":
-            remove(self.folder / RESUME)
+            remove(self.folder / files.RESUME)
 
     def _write_results(self) -> None:
         data = {split: {name: value for name, value in entry.items() if name != "file"} for split, entry in self.data.items()}
         head = {"task": self.settings.task, "model": self.settings.model_name_or_path, "data": data}
-        write_lines(self.folder / RESULT_LINES, self.history.lines())
-        write_json(self.folder / RESULTS, head | self.history.results(self.checkpoints()))
+        write_lines(self.folder / files.RESULT_LINES, self.history.lines())
+        write_json(self.folder / files.RESULTS, head | self.history.results(self.checkpoints()))
 
     def remove_state(self) -> None:
         """Remove the saved state of a complete run, if the process that finished it was killed before it could."""
-        if (self.folder / RESUME).exists():
+        if (self.folder / files.RESUME).exists():
             with suppress(CheckpointError, OSError):  # another process is about to do it, or the folder is read-only
                 self._lock()
-                remove(self.folder / RESUME)
+                remove(self.folder / files.RESUME)
 
     def report(self) -> str:
         """Return a short table of the scores, and where the files are. Raises CheckpointError if eval_results.json is damaged."""
-        path = self.folder / RESULTS
+        path = self.folder / files.RESULTS
         try:
-            return f"{report(read_json(path))}\nfiles: {self.folder}/  ({RESULTS}, checkpoint-*/, test/, {LOG})"
+            return f"{report(read_json(path))}\nfiles: {self.folder}/  ({files.RESULTS}, checkpoint-*/, test/, {files.LOG})"
         except DAMAGE as error:
             raise damaged(path, error) from None
 
@@ -192,14 +177,14 @@ class RunFolder:
 
     def log(self, record: Mapping[str, Any]) -> None:
         """Append a line to log.jsonl. Raises EnvironmentFailure if it cannot be written."""
-        path = self.folder / LOG_LINES
+        path = self.folder / files.LOG_LINES
         with writing(path), open(path, "a", encoding="utf-8") as stream:
             stream.write(json.dumps(record) + "\n")
 
     @property
     def state_file(self) -> Path:
         """Path of the saved state of training."""
-        return self.folder / STATE
+        return self.folder / files.STATE
 
     @contextmanager
     def new_state(self) -> Iterator[Path]:
@@ -208,8 +193,8 @@ class RunFolder:
         Raises EnvironmentFailure if it cannot be written.
         """
         with writing(self.state_file):
-            if (self.folder / LOG_LINES).exists():
-                sync(self.folder / LOG_LINES)  # lines up to this step are not written again after resuming
+            if (self.folder / files.LOG_LINES).exists():
+                sync(self.folder / files.LOG_LINES)  # lines up to this step are not written again after resuming
             with atomic_write(self.state_file) as path:
                 yield path
 
@@ -219,12 +204,12 @@ class RunFolder:
         unlogged: the last steps that training is still to log. Raises CheckpointError if the saved scores are damaged.
         """
         try:
-            self.history.load_state_dict(read_json(self.folder / SCORES), step)
+            self.history.load_state_dict(read_json(self.folder / files.SCORES), step)
         except DAMAGE as error:
-            raise damaged(self.folder / SCORES, error) from None
+            raise damaged(self.folder / files.SCORES, error) from None
         if self.history.scores:
-            write_json(self.folder / SCORES, self.history.state_dict())
-        path = self.folder / LOG_LINES
+            write_json(self.folder / files.SCORES, self.history.state_dict())
+        path = self.folder / files.LOG_LINES
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
         kept = [line for line in lines if 0 < step_of_line(line) <= step - unlogged]
         if len(kept) < len(lines):
@@ -242,11 +227,11 @@ class RunFolder:
         self.history.add(step, split, scores, list(cautions))
         write_card(self.checkpoint_folder(step), step, self.history)  # first: scores that are saved are not computed again
         if not self.has_checkpoints:  # training is not finished
-            write_json(self.folder / SCORES, self.history.state_dict())
+            write_json(self.folder / files.SCORES, self.history.state_dict())
 
-    def write_predictions(self, step: int, split: str, files: Mapping[str, Iterable[str]]) -> None:
+    def write_predictions(self, step: int, split: str, outputs: Mapping[str, Iterable[str]]) -> None:
         """Write the lines of each file: "predictions.tsv" becomes <split>/predictions-<step>.tsv."""
-        for name, lines in files.items():
+        for name, lines in outputs.items():
             write_lines(prediction_file(self.folder, step, split, name), lines)
 
     def unscored(self) -> list[tuple[int, list[str]]]:
@@ -275,7 +260,8 @@ class RunFolder:
             try:
                 partial.mkdir()
                 yield partial
-                shutil.copyfile(self.folder / SETTINGS, partial / SETTINGS)  # `copy` also sets the mode, which may be forbidden
+                # Not `copy`, which also sets the mode: that may be forbidden.
+                shutil.copyfile(self.folder / files.SETTINGS, partial / files.SETTINGS)
                 write_card(partial, step, self.history)
                 for path in [*partial.iterdir(), partial]:
                     sync(path)

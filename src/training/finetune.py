@@ -10,15 +10,18 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from accelerate.utils import set_seed
 
-from src.common.errors import EnvironmentFailure, brief
+from src.common import launcher
+from src.common.errors import ConfigError, EnvironmentFailure, brief
 from src.common.files import read_json
 from src.common.log import log_once, logging_to, seconds_since_start
 from src.data.features import Features
 from src.data.task import Split, Task
 from src.model.batch import Collator
 from src.model.checks import check_model
-from src.model.device import describe_environment, is_out_of_memory
+from src.model.device import DEVICE_TYPES, choose_type, describe_environment, device_name, is_out_of_memory
 from src.model.heads import HEADS, TaskModel
 from src.model.layers import compile_layers
 from src.model.load import (
@@ -38,7 +41,6 @@ from src.settings.schema import Settings, counts_for
 from src.training import ranks
 from src.training.loop import train
 from src.training.scorer import Scorer
-from src.training.start import start_device
 from src.training.state import Plan, TrainState
 from src.training.trackers import require_tracker
 
@@ -61,6 +63,27 @@ def device_errors() -> Iterator[None]:
         raise EnvironmentFailure(
             f"the model cannot be compiled here: {str(error).splitlines()[0]} Pass --torch_compile false."
         ) from None
+
+
+def start_device(settings: Settings) -> Accelerator:
+    """Seed all random states and return the Accelerator for the device, without others of the run's processes.
+
+    These connect here. Raises ConfigError for fp16 on a CPU, and for fewer devices than processes.
+    """
+    chosen = choose_type(settings.no_cuda)
+    device_type, precision = DEVICE_TYPES[chosen], settings.mixed_precision
+    if precision == "auto":
+        precision = "bf16" if device_type.has_fast_bf16() else "no"
+    if precision == "fp16" and not device_type.has_fp16:
+        raise ConfigError(f"mixed_precision = fp16 ({settings.layer_of('mixed_precision')}) needs a GPU; use no, bf16 or auto.")
+    AcceleratorState._reset_state(reset_partial_state=True)  # an earlier run in this process may have used another device
+    ranks.join(chosen)
+    # It would wrap the model, whose gradients src.training.state sums, and step the schedule on every rank.
+    with launcher.hidden():
+        accelerator = Accelerator(cpu=chosen == "cpu", mixed_precision=precision)
+    set_seed(settings.seed)
+    logger.info("device: %s, mixed_precision: %s, seed: %d", device_name(accelerator.device), precision, settings.seed)
+    return accelerator
 
 
 @dataclass

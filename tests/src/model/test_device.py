@@ -25,7 +25,7 @@ from src.model.device import (
     synchronize,
 )
 from src.model.layers import compile_layers
-from src.training.start import start_device
+from src.training.finetune import start_device
 from src.training.state import make_optimizer
 from tests.conftest import ROOT
 from tests.src.helpers import CPU, RandomSplit, small_model
@@ -118,7 +118,7 @@ def test_precision_and_device_reach_accelerate(machine, settings, kind, wanted, 
         asked.update(cpu=cpu, precision=mixed_precision)
         return Accelerator(cpu=True)
 
-    monkeypatch.setattr("src.training.start.Accelerator", accelerator)
+    monkeypatch.setattr("src.training.finetune.Accelerator", accelerator)
     monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda including_emulation: True)
     start_device(settings(mixed_precision=wanted))
     assert asked == {"cpu": kind == "cpu", "precision": precision}

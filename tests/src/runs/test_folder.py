@@ -12,19 +12,7 @@ from src.common.files import hold
 from src.runs import folder as run_folder
 from src.runs.status import find_run
 from src.training.state_file import read_state
-from tests.src.run_folders import (
-    DEFINITION,
-    FILES,
-    NO_DEV,
-    data_file,
-    end_process,
-    finish,
-    finished,
-    interrupted,
-    save,
-    start,
-    visible,
-)
+from tests.src.run_folders import FILES, NO_DEV, data_file, end_process, finish, finished, interrupted, save, start, visible
 
 
 def write_half_and_fail(path):
@@ -46,7 +34,7 @@ def test_records_settings_layers_data_and_environment(settings):
 
 def test_overwriting_removes_an_earlier_run(settings):
     first = finished(settings)
-    find_run(settings(overwrite_output_dir=True), TASKS["nsmc"], FILES).start({"definition": DEFINITION}, {})
+    find_run(settings(overwrite_output_dir=True), TASKS["nsmc"], FILES).start({}, {})
     assert visible(first.folder) == ["settings.json"]
 
 
@@ -60,10 +48,10 @@ def test_removes_what_a_killed_overwriting_left(settings, tmp_path):
 def test_two_processes_do_not_share_a_folder(settings):
     first = start(settings)
     with pytest.raises(CheckpointError, match=rf"process {os.getpid()} .*{first.folder}"):
-        find_run(settings(seed=2), TASKS["nsmc"], FILES).start({"definition": DEFINITION}, {})
+        find_run(settings(seed=2), TASKS["nsmc"], FILES).start({}, {})
     assert visible(first.folder.parent) == ["run"]
     end_process(first)  # however a process ends, its lock is gone
-    find_run(settings(seed=2), TASKS["nsmc"], FILES).start({"definition": DEFINITION}, {})
+    find_run(settings(seed=2), TASKS["nsmc"], FILES).start({}, {})
     assert visible(first.folder.parent) == ["run", "run.1"]
 
 
@@ -72,7 +60,7 @@ def test_rejects_a_folder_that_changed_since_it_was_found(settings, other):
     late = find_run(settings(seed=2), TASKS["nsmc"], FILES)
     folder = other(settings).folder
     with pytest.raises(CheckpointError, match=f"another process has changed {folder}"):
-        late.start({"definition": DEFINITION}, {})
+        late.start({}, {})
 
 
 def test_rejects_a_folder_that_cannot_be_created(settings, tmp_path):
@@ -85,7 +73,7 @@ def test_resumes_an_interrupted_run(settings):
     interrupted(settings)
     run = find_run(settings(), TASKS["nsmc"], FILES)
     assert (run.state, run.complete, run.has_checkpoints) == ("resume", False, False)
-    run.start({"definition": DEFINITION}, {})
+    run.start({}, {})
     assert sorted(path.name for path in run.folder.iterdir()) == [
         "checkpoint-2", "dev", "log.jsonl", "resume", "settings.json",
     ]  # fmt: skip
@@ -142,7 +130,7 @@ def test_writes_result_lines(settings):
 
 def test_results_hold_the_facts_about_each_split(settings):
     run = find_run(settings(), TASKS["hate-speech"], {"test": data_file()})
-    run.start({"definition": DEFINITION}, {"test": {"rows": 3, "windows": 4, "ceiling": {"f1": 96.0}}})
+    run.start({}, {"test": {"rows": 3, "windows": 4, "ceiling": {"f1": 96.0}}})
     results = finish(run)
     assert results["data"]["test"] == {"status": "other", "sha256": "1" * 64, "rows": 3, "windows": 4, "ceiling": {"f1": 96.0}}
 
