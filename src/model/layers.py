@@ -18,9 +18,11 @@ def find_layers(model: PreTrainedModel) -> tuple[str, Sequence[Any]]:
 
     The name is empty if the encoder has no list of modules. Layers that share their weights, as in ALBERT, are one.
     """
-    lists = {name: module for name, module in model.base_model.named_modules() if isinstance(module, nn.ModuleList)}
+    lists: dict[str, Any] = {
+        name: module for name, module in model.base_model.named_modules() if isinstance(module, nn.ModuleList)
+    }
     outermost = [name for name in lists if not any(name.startswith(f"{other}.") for other in lists)]
-    path = max(outermost, key=lambda name: len(lists[name]), default="")
+    path: str = max(outermost, key=lambda name: len(lists[name]), default="")
     return path, lists.get(path, ())
 
 

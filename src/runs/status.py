@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,8 @@ def find_run(
     weights = digest(model) if settings.do_train and model.is_dir() else None
     try:
         contents = Contents() if settings.features_only else read_contents(settings.run_folder)
-        state, reason = _status(contents, settings, task, files, weights)
+        difference = partial(_difference, contents, settings, task, files, weights)
+        state, reason = _status(contents, settings, difference)
         if state in ("score", "trained"):
             data = {split: dict(entry) for split, entry in contents.record["data"].items()}
             changed_outputs = _changed_outputs(contents, settings)
@@ -47,38 +49,34 @@ def find_run(
     return RunFolder(settings, weights, contents, state, reason, history, data, changed_outputs)
 
 
-def _status(
-    contents: Contents, settings: Settings, task: Task, files: Mapping[str, DataFile], weights: str | None
-) -> tuple[State, str]:
-    """Return the state of the run's folder and, if the run in it is to be replaced, the reason."""
+def _status(contents: Contents, settings: Settings, difference: Callable[[], str]) -> tuple[State, str]:
+    """Return the state of the run's folder and, if the run in it is to be replaced, the reason; see _difference."""
     if settings.features_only:
         return "new", ""
     folder = settings.run_folder
     if not settings.do_train:
         if not contents.checkpoints or not contents.record:
             raise CheckpointError(f"{folder} holds no checkpoint to score. Train first, or name a run with --output_dir.")
-        if difference := _difference(contents, settings, task, files, weights):
-            raise CheckpointError(f"{folder} holds a run with other settings ({difference}). Use the same, or --output_dir.")
+        if differs := difference():
+            raise CheckpointError(f"{folder} holds a run with other settings ({differs}). Use the same, or --output_dir.")
         return ("trained" if contents.stage == "finished" else "score"), ""
     if contents.stage == "absent":
         return "new", ""
     if contents.stage == "foreign" or not contents.record:
         raise CheckpointError(f"{folder} holds files, but no run ({SETTINGS} is missing). Move it away, or use --output_dir.")
-    if reason := _reason_to_replace(contents, settings, task, files, weights):
+    if reason := _reason_to_replace(contents, settings, difference):
         return "replace", reason
     return ("trained" if contents.stage == "finished" else "resume"), ""
 
 
-def _reason_to_replace(
-    contents: Contents, settings: Settings, task: Task, files: Mapping[str, DataFile], weights: str | None
-) -> str:
+def _reason_to_replace(contents: Contents, settings: Settings, difference: Callable[[], str]) -> str:
     """Return why the run in the folder cannot be continued; empty if it can."""
     if settings.overwrites:
         return "holds an earlier run"
     if not settings.resume:
         return "holds an earlier run (--resume false)"
-    if difference := _difference(contents, settings, task, files, weights):
-        return f"holds a run with other settings ({difference})"
+    if differs := difference():
+        return f"holds a run with other settings ({differs})"
     if contents.stage != "finished" and contents.checkpoints and not contents.has_state:
         return "holds a run that did not finish training and left no state to resume from"
     return ""

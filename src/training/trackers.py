@@ -64,10 +64,9 @@ class Tracker:
         else:
             self.tracker = tracker_class(self.run.settings.output_dir)
         self.tracker.start()
-        settings = self.run.settings.model_dump().items()
-        self.tracker.store_init_configuration(
-            {name: v if isinstance(v, bool | str | float | int) else str(v) for name, v in settings}
-        )
+        settings = self.run.settings.model_dump()
+        plain = {name: value if isinstance(value, bool | str | float | int) else str(value) for name, value in settings.items()}
+        self.tracker.store_init_configuration(plain)
 
     def _new_records(self) -> Iterator[tuple[str, int, dict[str, Any]]]:
         """Yield group, step and values of what has been recorded since the last call."""
