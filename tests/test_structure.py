@@ -31,7 +31,7 @@ ALLOWED = {
 MAX_FLOORS = 7
 MAX_LINES = 300
 # What a run of NSMC enters: functions, comprehensions and generator expressions included, and files.
-MAX_ENTERED = {"functions": 497, "files": 64}
+MAX_ENTERED = {"functions": 497, "files": 62}
 
 
 def module_of(path: Path) -> str:
