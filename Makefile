@@ -17,7 +17,7 @@ test: $(VENV)/.dev       ## install the development tools, check the code and ru
 	$(MAKE) --no-print-directory -j2 check pytest
 
 test-long: $(VENV)/.dev  ## the same with the long tests (25 minutes)
-	$(MAKE) --no-print-directory -j2 check pytest LONG='-m ""'
+	$(MAKE) --no-print-directory -j2 check pytest LONG='-m "" --dist load'
 
 check: $(VENV)/.dev      ## check format, lint and types
 	$(BIN)/ruff format --quiet --check .

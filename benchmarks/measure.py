@@ -22,8 +22,7 @@ from typing import Any
 import torch
 
 from processor.definition import TASKS
-from src.model.device import device_name, peak_memory
-from src.model.device_types import choose_type, synchronize
+from src.model.device import choose_type, device_name, peak_memory, synchronize
 from src.settings.layers import load_settings
 from src.settings.schema import Settings
 

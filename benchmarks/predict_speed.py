@@ -39,7 +39,7 @@ from processor.definition import TASKS
 from processor.download import find_files
 from processor.kinds import KINDS
 from processor.seq_cls import read_examples
-from src.model.device_types import DEVICE_TYPES, choose_type
+from src.model.device import DEVICE_TYPES, choose_type
 from src.runs.files import read_settings
 from src.training.evaluate import predict
 from src.training.finetune import load_checkpoint

@@ -19,7 +19,7 @@ from torch.profiler import ProfilerActivity, profile
 from benchmarks.measure import make_parser, parse
 from benchmarks.train_speed import WARM_UP, Case, add_training_flags
 from processor.definition import TASKS
-from src.model.device_types import synchronize
+from src.model.device import synchronize
 from src.training.evaluate import predict
 
 

@@ -40,13 +40,12 @@ from processor.download import find_files
 from processor.kinds import load_split
 from src.data.features import TOKEN_TENSORS
 from src.model.batch import Collator
-from src.model.device_types import DEVICE_TYPES, choose_type
+from src.model.device import DEVICE_TYPES, choose_type
 from src.model.heads import HEADS, TaskModel
 from src.model.load import load_tokenizer, new_model, uses_segments
 from src.settings.schema import Settings
-from src.training.finetune import wrap_model
+from src.training.finetune import start_device, wrap_model
 from src.training.order import epoch_order, slices
-from src.training.start import start_device
 from src.training.state import TrainState
 
 CASES = ("hate-speech", "paws", "naver-ner", "korquad")

@@ -10,10 +10,10 @@ from processor.definition import TASKS
 from processor.kinds import KINDS, load_split
 from processor.squad import SquadSplit
 from src.common.errors import ScoringError
-from src.common.files import read_facts
 from src.metrics import metrics
 from src.pipeline import run_task
 from src.training.state import TrainState
+from src.training.state_file import read_state
 
 TASK_OF_KIND = {
     "classification": "nsmc",
@@ -76,7 +76,7 @@ def test_training_is_kept_if_scoring_fails(settings, monkeypatch, updates, kind)
         patch.setitem(metrics.METRICS, metric, dataclasses.replace(metrics.METRICS[metric], compute=fail))
         failing_run()
     assert updates == [1, 2]
-    assert read_facts(folder / "resume" / "state.safetensors")["step"] == 2
+    assert read_state(folder / "resume" / "state.safetensors")["step"] == 2
     for method, steps in (("decode", [1, 2]), ("report", [1, 2]), ("cautions", [1, 2]), ("predictions", [1, 2, 3])):
         with monkeypatch.context() as patch:
             patch.setattr(split, method, fail)

@@ -1,13 +1,16 @@
 """Rules about the whole tree that no single file shows: who may import what, no import circles, file sizes, names of tasks."""
 
 import ast
+import inspect
 import re
+import sys
 from pathlib import Path
 
 import pytest
 
 from processor.definition import TASKS
-from tests.conftest import ROOT
+from src.pipeline import run_script
+from tests.conftest import ROOT, SAMPLE
 
 FOLDERS = ("processor", "src", "benchmarks")
 FILES = [path for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*.py"))] + sorted(ROOT.glob("*.py"))
@@ -29,6 +32,8 @@ ALLOWED = {
 MAX_FLOORS = 7
 MAX_LINES = 300
 DESIGN = (ROOT / "docs" / "design.md").read_text(encoding="utf-8")
+# What a run of NSMC enters: functions, comprehensions and generator expressions included, and files.
+MAX_ENTERED = {"functions": 497, "files": 62}
 
 
 def module_of(path: Path) -> str:
@@ -151,3 +156,24 @@ def test_no_file_outside_the_tables_knows_a_task_by_name():
 def test_nothing_heavy_is_imported_before_the_arguments_are_good(command, script):
     heavy = "{'torch', 'transformers', 'scipy', 'sklearn', 'seqeval', 'accelerate', 'optuna'}"
     assert command("-c", f"import sys; import {script}; print({heavy} & set(sys.modules))").stdout.strip() == "set()"
+
+
+def test_a_short_run_enters_few_functions_and_files(tmp_path, monkeypatch):
+    """Two updates on NSMC's sample, with features and weights of its own."""
+    flags = ["--task", "nsmc", "--data_dir", SAMPLE, "--config_file", "tiny.json", "--max_steps", "2", "--from_scratch"]
+    places = ["--model_name_or_path", SAMPLE / "tiny-electra", "--ckpt_dir", tmp_path, "--feature_cache_dir", tmp_path / "cache"]
+    monkeypatch.setattr(sys, "argv", ["run_seq_cls.py", *map(str, [*flags, *places])])
+    entered = set()
+
+    def note(frame, event, argument):
+        if event == "call" and frame.f_code.co_flags & inspect.CO_OPTIMIZED:  # not the body of a module or of a class
+            entered.add(frame.f_code)
+
+    sys.setprofile(note)
+    try:
+        run_script("run_seq_cls.py")
+    finally:
+        sys.setprofile(None)
+    ours = {code for code in entered if Path(code.co_filename) in FILES}
+    assert len({code.co_filename for code in ours}) <= MAX_ENTERED["files"]
+    assert len(ours) <= MAX_ENTERED["functions"]

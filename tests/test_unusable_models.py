@@ -4,6 +4,7 @@ import shutil
 
 import pytest
 
+from processor.definition import TASKS
 from src.model.load import new_model
 from tests.commands import run_script
 from tests.conftest import SAMPLE
@@ -71,7 +72,8 @@ def test_a_model_that_cannot_be_used_ends_with_one_message(tmp_path, script, tas
 def test_predict_needs_the_tokenizer_of_a_checkpoint(settings, tmp_path):
     folder = tmp_path / "checkpoint-1"
     new_model(settings(), "classification", {"0": "0", "1": "1"}).save_pretrained(folder)
-    write(folder, "settings.json", {"settings": settings().model_dump()})
+    definition = TASKS["nsmc"].model_dump(mode="json", exclude_defaults=True)
+    write(folder, "settings.json", {"settings": settings().model_dump(), "definition": definition})
     done = run_script("predict.py", "--checkpoint", str(folder), stdin="좋다\n")
     assert done.returncode == 2
     assert f"{folder} has no vocab.txt" in done.stderr

@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 
 from src.common.errors import CheckpointError, EnvironmentFailure
 
@@ -47,15 +47,6 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise damaged(path, TypeError("not a JSON object"))
     return content
-
-
-def read_facts(state_file: Path) -> dict[str, Any]:
-    """Return the JSON part of a saved state of training. Raises CheckpointError if the file is damaged."""
-    try:
-        with safe_open(state_file, "numpy") as file:
-            return dict(json.loads(file.metadata()["facts"]))
-    except DAMAGE as error:
-        raise damaged_state(state_file, error) from None
 
 
 def damaged(path: Path, error: Exception) -> CheckpointError:
@@ -94,7 +85,7 @@ def atomic_write(path: Path, shared: bool = False) -> Iterator[Path]:
 
 
 @contextmanager
-def explained_failures(path: Path) -> Iterator[None]:
+def writing(path: Path) -> Iterator[None]:
     """Raise EnvironmentFailure if `path` cannot be written."""
     try:
         yield

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from src.data.features import IGNORE_INDEX, NOT_CONTEXT, Features
-from src.model.device_types import DEVICE_TYPES
+from src.model.device import DEVICE_TYPES
 
 # Which tensors of Features hold the labels: `labels` (one per row), `label_ids` (one per token), or `start_positions` and
 # `end_positions` (two per row), with `context_marks`.

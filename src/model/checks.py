@@ -1,19 +1,26 @@
-"""Checks of a model before it is trained, for what would fail, or train to a useless result, minutes or hours later."""
+"""Checks of a model and a tokenizer, for what would fail, or train to a useless result, minutes or hours later."""
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from inspect import signature
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 
 from src.common.errors import ModelError, brief
 from src.model.device import random_state, set_random_state
 from src.model.files import CHOOSE_AN_ENCODER, too_long
 from src.model.layers import depths_below_head
 from src.settings.schema import Settings
+
+HANGUL_PROBE = "한국어"
+BERT_TOKENIZER = '{"tokenizer_class": "BertTokenizer", "do_lower_case": false}'
+# Vocabularies that transformers reads for any class, if there is no tokenizer.json.
+ANY_CLASS = {"tokenizer.model", "tekken.json", "tiktoken.model"}
 
 
 def check_model(model: PreTrainedModel, tokenizer: Any, settings: Settings) -> None:
@@ -96,3 +103,112 @@ def _kept_state(model: PreTrainedModel) -> Iterator[None]:
     finally:
         model.train(training)
         set_random_state(random_states, cpu)
+
+
+# -- tokenizers ----------------------------------------------------------------------------------------------------------------
+# From incomplete files, transformers silently builds a tokenizer that knows no text.
+
+
+def require_files(name: str, folder: Path, tokenizer_class: Any | None) -> None:
+    """Raise ModelError if `folder` lacks files of a tokenizer's class; None: transformers could not load any from it."""
+    found = {path.name for path in folder.iterdir()}
+    needed = _needed_files(found, tokenizer_class)
+    missing = [file for file in needed if file not in found]
+    if not missing or found & ANY_CLASS or any(re.fullmatch(r"tokenizer\..*json", file) for file in found):
+        return
+    advice = "Copy the missing files from the model's original."
+    if "vocab.txt" in found and tokenizer_class:
+        advice = f"If vocab.txt is its vocabulary, write {BERT_TOKENIZER} into tokenizer_config.json."
+    elif "vocab.txt" in found:
+        make = f'transformers.BertTokenizer.from_pretrained("{folder}", do_lower_case=False).save_pretrained("{folder}")'
+        advice = f"If vocab.txt is its vocabulary, make a tokenizer.json from it in Python: {make}"
+    files = " or ".join(dict.fromkeys(["tokenizer.json", " and ".join(needed)]))
+    raise ModelError(f"{name}: its tokenizer needs {files}; {folder} has no {' and no '.join(missing)}. {advice}")
+
+
+def _needed_files(found: set[str], tokenizer_class: Any | None) -> list[str]:
+    """Return the files that a tokenizer needs if it has no tokenizer.json."""
+    if tokenizer_class:
+        files = tokenizer_class.vocab_files_names
+        return [files[key] for key in ("vocab_file", "merges_file") if key in files]
+    if any(file.endswith(".model") for file in found):
+        return []  # its class may need nothing else
+    return ["vocab.json", "merges.txt"] if found & {"vocab.json", "merges.txt"} else ["tokenizer.json"]
+
+
+def check_tokenizer(tokenizer: Any, config: PreTrainedConfig, name: str) -> None:
+    """Raise ModelError if the tokenizer cannot encode Korean rows for the model.
+
+    That is, if its files lack special tokens, it loses Hangul, it does not mark where a text starts and ends, or its ids exceed
+    the model's embeddings.
+    """
+    own = _tokens_of_files(tokenizer)
+    names = [tokenizer.cls_token, tokenizer.sep_token, tokenizer.pad_token]
+    if tokenizer.unk_token not in own and not is_byte_level(tokenizer):  # byte-level pieces spell any text
+        names.append(tokenizer.unk_token)
+    _require_tokens([token for token in names if token is not None], own, name)
+    ids = _encode_hangul(tokenizer, name)
+    _require_tokens(_frame_tokens(tokenizer, ids, name), own, name)
+    highest, embeddings = max(tokenizer.get_vocab().values()), getattr(config, "vocab_size", None)
+    if embeddings is not None and highest >= embeddings:
+        raise ModelError(
+            f"{name}: its tokenizer has ids up to {highest:,}, but config.json only {embeddings:,} embeddings. Check that the "
+            "files belong to the same model, and that its vocabulary has no line twice."
+        )
+
+
+def is_byte_level(tokenizer: Any) -> bool:
+    """Return whether the tokenizer spells texts in bytes."""
+    return '"ByteLevel"' in tokenizer.backend_tokenizer.to_str()
+
+
+def _tokens_of_files(tokenizer: Any) -> set[str]:
+    """Return the tokens in the tokenizer's files, without those that transformers has added as its class has them."""
+    recorded = tokenizer.init_kwargs.get("added_tokens_decoder", {}).values()
+    return {*tokenizer.backend_tokenizer.get_vocab(with_added_tokens=False), *map(str, recorded)}
+
+
+def _require_tokens(tokens: Iterable[str], own: set[str], name: str) -> None:
+    if missing := [token for token in dict.fromkeys(tokens) if token not in own]:
+        raise ModelError(
+            f"{name}: the vocabulary lacks the special tokens {', '.join(missing)}; they would be added as new, untrained ones. "
+            "Check that it belongs to the model. If its special tokens have other names, write these into tokenizer_config.json, "
+            'for example "cls_token": "<s>".'
+        )
+
+
+def _encode_hangul(tokenizer: Any, name: str) -> list[int]:
+    """Return the ids of HANGUL_PROBE. Raises ModelError if its syllables are decomposed or not in the vocabulary."""
+    normalizer = tokenizer.backend_tokenizer.normalizer
+    if normalizer and any("\u1100" <= character <= "\u11ff" for character in normalizer.normalize_str(HANGUL_PROBE)):
+        advice = "--do_lower_case false"
+        if hasattr(tokenizer, "keep_accents"):
+            advice = '"keep_accents": true in tokenizer_config.json'
+        raise ModelError(
+            f"{name}: its tokenizer splits Hangul syllables into letters, as lower-casing with accent stripping does. "
+            f"Try {advice}."
+        )
+    ids: list[int] = tokenizer(HANGUL_PROBE, add_special_tokens=False)["input_ids"]
+    # Not by their text: some tokenizers print an unknown piece as the text it stands for.
+    known = [token for token in set(ids) - {tokenizer.unk_token_id} if tokenizer.convert_ids_to_tokens(token) != "▁"]
+    if not known:
+        raise ModelError(
+            f"{name}: its vocabulary has no piece for any syllable of {HANGUL_PROBE!r}; without Korean it cannot be used. "
+            "Choose a Korean or multilingual model."
+        )
+    return ids
+
+
+def _frame_tokens(tokenizer: Any, ids: list[int], name: str) -> list[str]:
+    """Return the special tokens around two texts. Raises ModelError if there are none around a text or between two."""
+    pair = tokenizer(HANGUL_PROBE, HANGUL_PROBE)
+    texts = pair.sequence_ids()  # of each token: 0, 1 or, if it is special, None
+    between = None in texts[texts.index(0) : texts.index(1)]
+    if tokenizer(HANGUL_PROBE)["input_ids"] == ids or not between:
+        where = "between two texts" if not between else "around a text"
+        raise ModelError(
+            f"{name}: its tokenizer puts no special tokens {where}, as it has no post-processor for them. Copy the original "
+            "tokenizer.json, or add one to it with TemplateProcessing of the tokenizers library."
+        )
+    special = [token for token, text in zip(pair["input_ids"], texts, strict=True) if text is None]
+    return [str(tokenizer.convert_ids_to_tokens(token)) for token in special]

@@ -63,11 +63,11 @@ class ModelFiles:
         require_content(self._files_of(part))
         # False, not absent: with None, transformers would ask the user on the terminal.
         options["trust_remote_code"] = self.settings.trust_remote_code
-        with self.explained_failures(part):
+        with self.loading(part):
             return loader.from_pretrained(self.folder, local_files_only=True, **options)
 
     @contextmanager
-    def explained_failures(self, part: str) -> Iterator[None]:
+    def loading(self, part: str) -> Iterator[None]:
         """Turn every error into ModelError: for files of any content, libraries may raise any."""
         try:
             yield

@@ -99,36 +99,18 @@ def best_spans(logits: Tensor, batch: Batch, settings: Settings) -> Tensor:
 
 
 # Keyed by src.data.task.Task.kind.
+ROW_CLASS, TOKEN_CLASS = "AutoModelForSequenceClassification", "AutoModelForTokenClassification"
 HEADS: Mapping[str, Head] = {
-    "classification": Head(
-        auto_class="AutoModelForSequenceClassification",
-        summed_loss=cross_entropy,
-        problem_type="single_label_classification",
-    ),
-    "multi_label": Head(
-        auto_class="AutoModelForSequenceClassification",
-        summed_loss=binary_cross_entropy,
-        problem_type="multi_label_classification",
-    ),
-    "regression": Head(
-        auto_class="AutoModelForSequenceClassification",
-        summed_loss=squared_error,
-        problem_type="regression",
-        outputs=("score",),
-    ),
-    "tagging": Head(
-        auto_class="AutoModelForTokenClassification",
-        summed_loss=cross_entropy,
-        labels="tokens",
-        postprocess=best_labels,
-        word_level=True,
-    ),
+    "classification": Head(ROW_CLASS, cross_entropy, problem_type="single_label_classification"),
+    "multi_label": Head(ROW_CLASS, binary_cross_entropy, problem_type="multi_label_classification"),
+    "regression": Head(ROW_CLASS, squared_error, problem_type="regression", outputs=("score",)),
+    "tagging": Head(TOKEN_CLASS, cross_entropy, postprocess=best_labels, labels="tokens", word_level=True),
     "span": Head(
-        auto_class="AutoModelForQuestionAnswering",
-        summed_loss=span_cross_entropy,
+        "AutoModelForQuestionAnswering",
+        span_cross_entropy,
+        span_logits,
+        best_spans,
         labels="spans",
-        logits=span_logits,
-        postprocess=best_spans,
         outputs=("start", "end"),
         word_level=True,
     ),

@@ -3,7 +3,7 @@
 import errno
 import logging
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -35,6 +35,15 @@ SAFETENSORS = re.compile(r"model[^/]*\.safetensors")
 PICKLED_WEIGHTS = re.compile(r"pytorch_model[^/]*\.bin")  # read with torch's safe unpickler
 VOCABULARY = re.compile(r"tokenizer\.json|vocab[^/]*|[^/]+\.model")  # any of the files that define a tokenizer's pieces
 
+# What the hub or its library answers for an id -> what is wrong with it. A kind comes before those that it is a kind of.
+REFUSALS: Mapping[type[Exception], str] = {
+    HFValidationError: "is neither a folder nor a hub id. A hub id is owner/name.",
+    GatedRepoError: "is gated: accept its terms on its page, then log in with `hf auth login`.",
+    RevisionNotFoundError: "has no revision {revision!r}. Its page lists branches, tags and commits.",
+    RepositoryNotFoundError: "is not on the hub, or is private. Check the spelling, or log in with `hf auth login`.",
+    RemoteEntryNotFoundError: "has no config.json, so transformers cannot load it. Choose another model.",
+}
+
 
 @cache
 def fetch_model(repository: str, revision: str | None, with_code: bool = False) -> Path:
@@ -53,18 +62,9 @@ def fetch_model(repository: str, revision: str | None, with_code: bool = False) 
             hf_hub_download(repository, name, revision=info.sha)
         # By the name of the revision, and last: this makes the cache map that name to the commit, which is complete by now.
         return Path(hf_hub_download(repository, "config.json", revision=revision or "main")).parent
-    except HFValidationError:
-        raise ModelError(f"{repository!r} is neither a folder nor a hub id. A hub id is owner/name.") from None
-    except GatedRepoError:
-        raise ModelError(f"{repository!r} is gated: accept its terms on its page, then log in with `hf auth login`.") from None
-    except RevisionNotFoundError:
-        raise ModelError(f"{repository!r} has no revision {revision!r}. Its page lists branches, tags and commits.") from None
-    except RepositoryNotFoundError:
-        raise ModelError(
-            f"{repository!r} is not on the hub, or is private. Check the spelling, or log in with `hf auth login`."
-        ) from None
-    except RemoteEntryNotFoundError:
-        raise ModelError(f"{repository!r} has no config.json, so transformers cannot load it. Choose another model.") from None
+    except tuple(REFUSALS) as error:
+        refusal = next(refusal for kind, refusal in REFUSALS.items() if isinstance(error, kind))
+        raise ModelError(f"{repository!r} {refusal.format(revision=revision)}") from None
     except (httpx2.TransportError, OfflineModeIsEnabled, HfHubHTTPError, OSError) as error:
         if isinstance(error, OSError) and error.errno in DISK_ERRORS:
             raise

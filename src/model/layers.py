@@ -2,6 +2,7 @@
 
 import logging
 import os
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import torch
@@ -9,10 +10,23 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from src.common.errors import ModelError
-from src.model.device_types import DEVICE_TYPES
+from src.model.device import DEVICE_TYPES
 
 
-def compile_layers(model: nn.Module, wanted: bool | Literal["auto"], device: torch.device) -> None:
+def find_layers(model: PreTrainedModel) -> tuple[str, Sequence[Any]]:
+    """Return the encoder's layers, and the name of their list in the base model: of the lists in no other list, the longest.
+
+    The name is empty if the encoder has no list of modules. Layers that share their weights, as in ALBERT, are one.
+    """
+    lists: dict[str, Any] = {
+        name: module for name, module in model.base_model.named_modules() if isinstance(module, nn.ModuleList)
+    }
+    outermost = [name for name in lists if not any(name.startswith(f"{other}.") for other in lists)]
+    path: str = max(outermost, key=lambda name: len(lists[name]), default="")
+    return path, lists.get(path, ())
+
+
+def compile_layers(model: PreTrainedModel, wanted: bool | Literal["auto"], device: torch.device) -> None:
     """Compile the encoder's layers in place, for batches of any shape.
 
     With small batches of short rows a GPU mostly waits for kernels to be launched; a compiled layer launches fewer.
@@ -25,7 +39,7 @@ def compile_layers(model: nn.Module, wanted: bool | Literal["auto"], device: tor
         torch._dynamo.config.recompile_limit = 64
         if wanted is True and "TORCH_LOGS" not in os.environ:
             torch._logging.set_logs(all=logging.ERROR)  # no warnings with all their frames: a failure raises
-        for layer in max((part for part in model.modules() if isinstance(part, nn.ModuleList)), key=len, default=()):
+        for layer in find_layers(model)[1]:
             layer.compile(dynamic=True)
 
 
@@ -33,14 +47,14 @@ def depths_below_head(model: PreTrainedModel) -> dict[str, int]:
     """Return how many layers each weight of the encoder is below the head, by its name in the model.
 
     The last of n layers is at 1, the first at n, and the embeddings, with all that prepares the input of the layers, at n + 1.
-    What follows the last layer, a norm or a pooler, belongs to the head: 0. Layers that share their weights, as in ALBERT, are
-    one. Raises ModelError if the encoder has no list of layers.
+    What follows the last layer, a norm or a pooler, belongs to the head: 0. Raises ModelError if the
+    encoder has no list of layers.
     """
     base: Any = model.base_model
-    path = _path_of_layers(base)
+    path, layers = find_layers(model)
     if not path:
         raise ModelError(f"the layers of this model ({model.config.model_type}) are not found. Pass --layer_decay 1.")
-    number, parent = len(base.get_submodule(path)), path.rpartition(".")[0]
+    number, parent = len(layers), path.rpartition(".")[0]
     prefix = "" if base is model else f"{model.base_model_prefix}."
     depths, after = {}, False  # whether the weight comes after those of the layers
     for name, _ in base.named_parameters():
@@ -52,10 +66,3 @@ def depths_below_head(model: PreTrainedModel) -> dict[str, int]:
             depth = number + 1 if prepares else 0
         depths[prefix + name] = depth
     return depths
-
-
-def _path_of_layers(encoder: nn.Module) -> str:
-    """Return the name of the longest list of modules that is in no other list; empty if there is none."""
-    lists = {name: len(module) for name, module in encoder.named_modules() if isinstance(module, nn.ModuleList)}
-    outermost = [name for name in lists if not any(name.startswith(f"{other}.") for other in lists)]
-    return max(outermost, key=lists.__getitem__, default="")

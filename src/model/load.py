@@ -10,9 +10,9 @@ import transformers
 from transformers import AutoTokenizer, PreTrainedConfig, PreTrainedModel
 
 from src.common.errors import ModelError
+from src.model.checks import check_tokenizer, is_byte_level, require_files
 from src.model.files import ModelFiles, model_folder, require_content
 from src.model.heads import HEADS
-from src.model.tokenizer_checks import check_tokenizer, is_byte_level, require_files
 from src.settings.schema import Settings
 
 logger = logging.getLogger(__name__)
@@ -62,7 +62,7 @@ def _load_tokenizer(
 ) -> Any:
     config = files.load_config()
     load = loaders.get(files.settings.tokenizer)
-    with files.explained_failures("tokenizer"):
+    with files.loading("tokenizer"):
         tokenizer = load(files.folder, files.settings) if load else _auto_tokenizer(files, word_level, casing)
         check_tokenizer(tokenizer, config, files.name)
     return tokenizer
@@ -113,7 +113,7 @@ def new_model(settings: Settings, kind: str, labels: Mapping[str, str] | None) -
     config.problem_type = head.problem_type
     if settings.from_scratch:
         logger.info("%s: random weights of %s", files.name, config.model_type)
-        with files.explained_failures("config"):
+        with files.loading("config"):
             return auto_class.from_config(config, dtype=torch.float32)
     # The head of another task has another shape: it is initialized like a missing one.
     options = {"config": config, "dtype": torch.float32, "output_loading_info": True, "ignore_mismatched_sizes": True}

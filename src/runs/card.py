@@ -6,8 +6,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pydantic import ValidationError
-
 from src.common.files import read_json, write_lines
 from src.data.task import Scores, Task
 from src.metrics.metrics import METRICS, display_name
@@ -53,15 +51,10 @@ NOT_ALLOWED = "It is not known to allow passing its texts on: check whether a mo
 
 
 def write_card(checkpoint: Path, step: int, history: ScoreHistory) -> None:
-    """Write README.md of the checkpoint of `step`, with the scores it has so far.
-
-    There is none without the checkpoint, or if an older version has saved it without the task's definition or in another form.
-    """
-    record = read_json(checkpoint / SETTINGS)
-    try:
-        task = Task.model_validate_json(json.dumps(record.get("definition")))
-    except ValidationError:
+    """Write README.md of the checkpoint of `step`, if there is one, with the scores it has so far."""
+    if not (record := read_json(checkpoint / SETTINGS)):
         return
+    task = Task.model_validate_json(json.dumps(record["definition"]))
     card = Card(record, task, step, history.scores.get(step, {}), history.cautions.get(step, {}))
     write_lines(checkpoint / CARD, card.lines())
 
@@ -94,7 +87,7 @@ class Card(NamedTuple):
         title = f"# {_plain(self.base)} fine-tuned on {_plain(self.task.title)}"
         yield from ["---", self.metadata(), "---", "", title]
         yield from ["", f"The checkpoint after {self.step:,} updates. {self._made_by()}", "", "| | |", "| :--- | :--- |"]
-        yield from (f"| {fact} | {_plain(value)} |" for fact, value in self._facts().items())
+        yield from (f"| {name} | {_plain(value)} |" for name, value in self._about().items())
         yield from ["", "## Scores", "", *self._score_lines(), "", SELECTION["dev" in self.record["data"]], CAUTION]
         yield from ["", "## Data", "", *self._data_lines()]
         yield from ["", "## Use", "", *self._use_lines(), "", "## Licences", "", *self._licence_lines()]
@@ -132,14 +125,14 @@ class Card(NamedTuple):
         version = self.record.get("version")
         return f"Made with the Korean encoder benchmark{f' {version}' if version else ''}."
 
-    def _facts(self) -> dict[str, str]:
+    def _about(self) -> dict[str, str]:
         origin = f", commit {self.record['model_revision']}" if self.on_hub else ", a local folder"
         if self.settings.get("from_scratch"):
             origin += "; its architecture with random weights"
-        facts = {"base model": f"{self.base}{origin}", "task": f"{self.task.title} (`{self.settings['task']}`), {self.task.kind}"}
-        facts |= {"source of the data": self.task.source} if self.task.source else {}
-        facts |= {"seed": str(self.record["seed"])}
-        return facts | {setting: f"{value}, chosen on dev" for setting, value in self.record.get(CHOICES, {}).items()}
+        about = {"base model": f"{self.base}{origin}", "task": f"{self.task.title} (`{self.settings['task']}`), {self.task.kind}"}
+        about |= {"source of the data": self.task.source} if self.task.source else {}
+        about |= {"seed": str(self.record["seed"])}
+        return about | {setting: f"{value}, chosen on dev" for setting, value in self.record.get(CHOICES, {}).items()}
 
     def _score_lines(self) -> Iterator[str]:
         if not self.scores:
@@ -155,9 +148,9 @@ class Card(NamedTuple):
 
     def _data_lines(self) -> Iterator[str]:
         yield from ["| split | file | rows | sha256 of the file | content |", "| :--- | :--- | ---: | :--- | :--- |"]
-        for split, facts in self.record["data"].items():
-            name, rows = _plain(Path(facts["file"]).name), facts["rows"]
-            yield f"| {split} | {name} | {'' if rows is None else f'{rows:,}'} | `{facts['sha256']}` | {self._origin(split)} |"
+        for split, entry in self.record["data"].items():
+            name, rows = _plain(Path(entry["file"]).name), entry["rows"]
+            yield f"| {split} | {name} | {'' if rows is None else f'{rows:,}'} | `{entry['sha256']}` | {self._origin(split)} |"
 
     def _name_of_data(self, split: str) -> str:
         """Return the title of the task, and what is scored unless it is the published file."""
@@ -168,9 +161,9 @@ class Card(NamedTuple):
         return "held_out" in self.record["data"][split]
 
     def _origin(self, split: str) -> str:
-        facts = self.record["data"][split]
-        origin = PUBLISHED if facts["status"] == "published" else "not a published file"
-        return f"{origin}, {facts['held_out']:g} of it, {HELD_OUT}" if self._is_held_out(split) else origin
+        entry = self.record["data"][split]
+        origin = PUBLISHED if entry["status"] == "published" else "not a published file"
+        return f"{origin}, {entry['held_out']:g} of it, {HELD_OUT}" if self._is_held_out(split) else origin
 
     def _use_lines(self) -> Iterator[str]:
         use, texts = USES.get(self.task.kind, OTHER_USE), len(self.task.text)

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from pydantic import ValidationError
 
 from src.common.errors import CheckpointError, list_problems
-from src.common.files import DAMAGE, PARTIAL, digest_folder, read_facts, read_json, write_json
+from src.common.files import DAMAGE, PARTIAL, digest_folder, read_json, write_json
 from src.settings.schema import Settings
 
 SETTINGS = "settings.json"
@@ -22,7 +22,7 @@ LOG_LINES = "log.jsonl"
 LOG = "train.log"
 RESUME = "resume"  # folder of the state that an unfinished training resumes from
 STATE = f"{RESUME}/state.safetensors"
-SCORES = f"{RESUME}/scores.json"  # of an unfinished training; its state does not hold them
+SCORES = f"{RESUME}/scores.json"  # of an unfinished training, as ScoreHistory.state_dict returns them
 CARD = "README.md"  # of a checkpoint, see src.runs.card
 CHOICES = "chosen"  # entry of a checkpoint's settings.json, see record_choices
 CHECKPOINT = re.compile(r"checkpoint-(\d+)")
@@ -87,16 +87,6 @@ def step_of_line(line: str) -> int:
         return 0
 
 
-def read_saved_scores(folder: Path) -> dict[str, Any]:
-    """Return the scores that an unfinished training has saved, as ScoreHistory.state_dict returns them.
-
-    Raises CheckpointError if a file is damaged.
-    """
-    if not (folder / SCORES).is_file() and (folder / STATE).is_file():
-        return {"scores": read_facts(folder / STATE).get("scores", {})}  # older versions saved them with the state
-    return read_json(folder / SCORES)
-
-
 def record_choices(checkpoint: Path, scores: Mapping[str, float]) -> None:
     """Record the settings that scoring a checkpoint has chosen, such as `threshold`: its scores with the name of a setting."""
     choices = {name: value for name, value in scores.items() if name in Settings.model_fields}
@@ -104,10 +94,9 @@ def record_choices(checkpoint: Path, scores: Mapping[str, float]) -> None:
         write_json(checkpoint / SETTINGS, read_json(checkpoint / SETTINGS) | {CHOICES: choices})
 
 
-def read_definition(checkpoint: Path) -> dict[str, Any] | None:
-    """Return the definition of the task that a checkpoint was trained on; None if an older version has saved it."""
-    definition: dict[str, Any] | None = read_json(checkpoint / SETTINGS).get("definition")
-    return definition
+def read_definition(checkpoint: Path) -> dict[str, Any]:
+    """Return the definition of the task that a checkpoint was trained on."""
+    return dict(read_json(checkpoint / SETTINGS)["definition"])
 
 
 def read_settings(checkpoint: Path) -> Settings:
@@ -121,7 +110,7 @@ def read_settings(checkpoint: Path) -> Settings:
         step = selected.get("step", steps[-1])
         path = shlex.quote(f"{checkpoint}/checkpoint-{step}")  # to be pasted into a shell
         raise CheckpointError(f"{checkpoint} is the folder of a run. Name one of its checkpoints: {path}")
-    if "settings" not in record or not (checkpoint / "config.json").is_file():
+    if not {"settings", "definition"} <= record.keys() or not (checkpoint / "config.json").is_file():
         raise CheckpointError(
             f"{checkpoint} is not a checkpoint: {SETTINGS} or config.json is missing. Name a folder <run>/checkpoint-<step>."
         )

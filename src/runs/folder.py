@@ -16,7 +16,6 @@ from src.common.files import (
     PARTIAL,
     atomic_write,
     damaged,
-    explained_failures,
     hold,
     read_json,
     remove,
@@ -25,27 +24,12 @@ from src.common.files import (
     try_to_write,
     write_json,
     write_lines,
+    writing,
 )
 from src.data.task import Scores
+from src.runs import files
 from src.runs.card import write_card
-from src.runs.files import (
-    COST,
-    LOG,
-    LOG_LINES,
-    RESULT_LINES,
-    RESULTS,
-    RESUME,
-    SCORES,
-    SETTINGS,
-    STATE,
-    Contents,
-    checkpoints_in,
-    next_earlier,
-    prediction_file,
-    read_contents,
-    read_saved_scores,
-    step_of_line,
-)
+from src.runs.files import Contents, checkpoints_in, next_earlier, prediction_file, read_contents, step_of_line
 from src.runs.scores import ScoreHistory, report
 from src.settings.schema import Settings
 
@@ -87,11 +71,11 @@ class RunFolder:
 
     # -- start and end ----------------------------------------------------------------------------------------------
 
-    def start(self, environment: Mapping[str, Any], facts: Mapping[str, Mapping[str, Any]]) -> None:
+    def start(self, environment: Mapping[str, Any], data: Mapping[str, Mapping[str, Any]]) -> None:
         """Lock the folder, make room for the run and write settings.json.
 
-        environment: versions, device etc. facts: split -> facts about its data. Raises CheckpointError if another process uses
-        the folder or has changed it, EnvironmentFailure if it cannot be written.
+        environment: versions, device etc. data: split -> what is known about its rows. Raises CheckpointError if another process
+        uses the folder or has changed it, EnvironmentFailure if it cannot be written.
         """
         try:
             self.folder.parent.mkdir(parents=True, exist_ok=True)
@@ -106,15 +90,15 @@ class RunFolder:
             self._remove_leftovers()
         except OSError as error:
             raise EnvironmentFailure(f"{self.folder} cannot be written: {error.strerror}. Choose another --ckpt_dir.") from None
-        for split, values in facts.items():
-            self.data[split] |= values
+        for split, known in data.items():
+            self.data[split] |= known
         if self.changed_outputs:
             self._record_changed_outputs()
         if not self.has_checkpoints:
             values = self.settings.model_dump()
             layers = {name: self.settings.layer_of(name) for name in values}
             record = {"settings": values, "layers": layers, "seed": self.settings.seed, "data": self.data}
-            write_json(self.folder / SETTINGS, {**record, "weights": self.weights, **environment})
+            write_json(self.folder / files.SETTINGS, {**record, "weights": self.weights, **environment})
 
     def _lock(self) -> None:
         self.lock = hold(self.folder.with_name(f".{self.folder.name}.lock"), str(self.folder))
@@ -139,20 +123,20 @@ class RunFolder:
             remove(path)
         if self.state == "resume":
             # Results of a --do_train false in between: with cost.json beside them the run would look finished.
-            remove(self.folder / RESULTS)
-            remove(self.folder / RESULT_LINES)
+            remove(self.folder / files.RESULTS)
+            remove(self.folder / files.RESULT_LINES)
 
     def _record_changed_outputs(self) -> None:
         """Write results without scores, then the changed settings: old scores must never be beside new settings."""
         self._write_results()
-        record = read_json(self.folder / SETTINGS)
+        record = read_json(self.folder / files.SETTINGS)
         changes = "; ".join(f"{name} {record['settings'].get(name)!r}, now {new!r}" for name, new in self.changed_outputs.items())
         logger.info("%s: %s: scoring its checkpoints again", self.folder, changes)
-        write_json(self.folder / SETTINGS, record | {"settings": record["settings"] | self.changed_outputs})
+        write_json(self.folder / files.SETTINGS, record | {"settings": record["settings"] | self.changed_outputs})
 
     def finish_training(self, cost: Mapping[str, Any]) -> None:
         """Write cost.json, which marks the end of training."""
-        write_json(self.folder / COST, cost)
+        write_json(self.folder / files.COST, cost)
         self.state = "trained"
 
     def finish(self, evaluation_seconds: float, preparation_seconds: float) -> None:
@@ -160,32 +144,32 @@ class RunFolder:
 
         eval_results.json, written last, marks a finished run: the saved state of training is no longer needed.
         """
-        if cost := read_json(self.folder / COST):
+        if cost := read_json(self.folder / files.COST):
             total = round(cost.get("evaluation_seconds", 0.0) + evaluation_seconds, 3)
             times = {"evaluation_seconds": total, "preparation_seconds": round(preparation_seconds, 3)}
-            write_json(self.folder / COST, cost | times)
+            write_json(self.folder / files.COST, cost | times)
         self._write_results()
         if self.state == "trained":
-            remove(self.folder / RESUME)
+            remove(self.folder / files.RESUME)
 
     def _write_results(self) -> None:
-        data = {split: {key: fact for key, fact in facts.items() if key != "file"} for split, facts in self.data.items()}
+        data = {split: {name: value for name, value in entry.items() if name != "file"} for split, entry in self.data.items()}
         head = {"task": self.settings.task, "model": self.settings.model_name_or_path, "data": data}
-        write_lines(self.folder / RESULT_LINES, self.history.lines())
-        write_json(self.folder / RESULTS, head | self.history.results(self.checkpoints()))
+        write_lines(self.folder / files.RESULT_LINES, self.history.lines())
+        write_json(self.folder / files.RESULTS, head | self.history.results(self.checkpoints()))
 
     def remove_state(self) -> None:
         """Remove the saved state of a complete run, if the process that finished it was killed before it could."""
-        if (self.folder / RESUME).exists():
+        if (self.folder / files.RESUME).exists():
             with suppress(CheckpointError, OSError):  # another process is about to do it, or the folder is read-only
                 self._lock()
-                remove(self.folder / RESUME)
+                remove(self.folder / files.RESUME)
 
     def report(self) -> str:
         """Return a short table of the scores, and where the files are. Raises CheckpointError if eval_results.json is damaged."""
-        path = self.folder / RESULTS
+        path = self.folder / files.RESULTS
         try:
-            return f"{report(read_json(path))}\nfiles: {self.folder}/  ({RESULTS}, checkpoint-*/, test/, {LOG})"
+            return f"{report(read_json(path))}\nfiles: {self.folder}/  ({files.RESULTS}, checkpoint-*/, test/, {files.LOG})"
         except DAMAGE as error:
             raise damaged(path, error) from None
 
@@ -193,14 +177,14 @@ class RunFolder:
 
     def log(self, record: Mapping[str, Any]) -> None:
         """Append a line to log.jsonl. Raises EnvironmentFailure if it cannot be written."""
-        path = self.folder / LOG_LINES
-        with explained_failures(path), open(path, "a", encoding="utf-8") as stream:
+        path = self.folder / files.LOG_LINES
+        with writing(path), open(path, "a", encoding="utf-8") as stream:
             stream.write(json.dumps(record) + "\n")
 
     @property
     def state_file(self) -> Path:
         """Path of the saved state of training."""
-        return self.folder / STATE
+        return self.folder / files.STATE
 
     @contextmanager
     def new_state(self) -> Iterator[Path]:
@@ -208,9 +192,9 @@ class RunFolder:
 
         Raises EnvironmentFailure if it cannot be written.
         """
-        with explained_failures(self.state_file):
-            if (self.folder / LOG_LINES).exists():
-                sync(self.folder / LOG_LINES)  # lines up to this step are not written again after resuming
+        with writing(self.state_file):
+            if (self.folder / files.LOG_LINES).exists():
+                sync(self.folder / files.LOG_LINES)  # lines up to this step are not written again after resuming
             with atomic_write(self.state_file) as path:
                 yield path
 
@@ -220,12 +204,12 @@ class RunFolder:
         unlogged: the last steps that training is still to log. Raises CheckpointError if the saved scores are damaged.
         """
         try:
-            self.history.load_state_dict(read_saved_scores(self.folder), step)
+            self.history.load_state_dict(read_json(self.folder / files.SCORES), step)
         except DAMAGE as error:
-            raise damaged(self.folder / SCORES, error) from None
+            raise damaged(self.folder / files.SCORES, error) from None
         if self.history.scores:
-            write_json(self.folder / SCORES, self.history.state_dict())
-        path = self.folder / LOG_LINES
+            write_json(self.folder / files.SCORES, self.history.state_dict())
+        path = self.folder / files.LOG_LINES
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines() if path.exists() else []
         kept = [line for line in lines if 0 < step_of_line(line) <= step - unlogged]
         if len(kept) < len(lines):
@@ -243,11 +227,11 @@ class RunFolder:
         self.history.add(step, split, scores, list(cautions))
         write_card(self.checkpoint_folder(step), step, self.history)  # first: scores that are saved are not computed again
         if not self.has_checkpoints:  # training is not finished
-            write_json(self.folder / SCORES, self.history.state_dict())
+            write_json(self.folder / files.SCORES, self.history.state_dict())
 
-    def write_predictions(self, step: int, split: str, files: Mapping[str, Iterable[str]]) -> None:
+    def write_predictions(self, step: int, split: str, outputs: Mapping[str, Iterable[str]]) -> None:
         """Write the lines of each file: "predictions.tsv" becomes <split>/predictions-<step>.tsv."""
-        for name, lines in files.items():
+        for name, lines in outputs.items():
             write_lines(prediction_file(self.folder, step, split, name), lines)
 
     def unscored(self) -> list[tuple[int, list[str]]]:
@@ -272,11 +256,12 @@ class RunFolder:
         """
         folder = self.checkpoint_folder(step)
         partial = folder.with_name(f".{folder.name}{PARTIAL}")
-        with explained_failures(folder):
+        with writing(folder):
             try:
                 partial.mkdir()
                 yield partial
-                shutil.copyfile(self.folder / SETTINGS, partial / SETTINGS)  # `copy` also sets the mode, which may be forbidden
+                # Not `copy`, which also sets the mode: that may be forbidden.
+                shutil.copyfile(self.folder / files.SETTINGS, partial / files.SETTINGS)
                 write_card(partial, step, self.history)
                 for path in [*partial.iterdir(), partial]:
                     sync(path)

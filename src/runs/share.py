@@ -3,7 +3,7 @@
 import logging
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -66,16 +66,13 @@ def model_files(checkpoint: Path) -> list[Path]:
 
 def check_name(repository: str) -> None:
     """Raise ConfigError if `repository` is not owner/name as the hub wants it."""
-    from huggingface_hub.errors import HFValidationError
-    from huggingface_hub.utils import validate_repo_id
+    from huggingface_hub.utils import HFValidationError, validate_repo_id
 
-    try:
+    with suppress(HFValidationError):
         validate_repo_id(repository)
-        valid = "/" in repository
-    except HFValidationError:
-        valid = False
-    if not valid:
-        raise ConfigError(f"--to {repository!r} is not a name on the hub, which is USER/NAME: letters, digits, '-', '_' and '.'.")
+        if "/" in repository:
+            return
+    raise ConfigError(f"--to {repository!r} is not a name on the hub, which is USER/NAME: letters, digits, '-', '_' and '.'.")
 
 
 def upload(folder: Path, repository: str, private: bool) -> str:
@@ -97,11 +94,11 @@ def upload(folder: Path, repository: str, private: bool) -> str:
     except BenchmarkError:
         raise
     except Exception as error:  # libraries for HTTP, git-lfs and Xet have their own
-        raise _explained(error, repository) from error
+        raise _upload_error(error, repository) from error
     return str(address)
 
 
-def _explained(error: Exception, repository: str) -> BenchmarkError:
+def _upload_error(error: Exception, repository: str) -> BenchmarkError:
     """Return the error of this project for one of an upload."""
     if isinstance(error.__cause__, BenchmarkError):  # such as Interrupted
         return error.__cause__

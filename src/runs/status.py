@@ -2,13 +2,14 @@
 
 import json
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from src.common.errors import CheckpointError, quote
 from src.common.files import DAMAGE, damaged, read_json
 from src.data.task import DESCRIPTIVE_FIELDS, DataFile, Task
-from src.runs.files import RESULTS, SETTINGS, Contents, digest_model, read_contents, read_saved_scores
+from src.runs.files import RESULTS, SCORES, SETTINGS, Contents, digest_model, read_contents
 from src.runs.folder import RunFolder, State
 from src.runs.scores import ScoreHistory
 from src.settings.class_weights import given_weights
@@ -31,13 +32,14 @@ def find_run(
     weights = digest(model) if settings.do_train and model.is_dir() else None
     try:
         contents = Contents() if settings.features_only else read_contents(settings.run_folder)
-        state, reason = _status(contents, settings, task, files, weights)
+        difference = partial(_difference, contents, settings, task, files, weights)
+        state, reason = _status(contents, settings, difference)
         if state in ("score", "trained"):
-            data = {split: dict(facts) for split, facts in contents.record["data"].items()}
+            data = {split: dict(entry) for split, entry in contents.record["data"].items()}
             changed_outputs = _changed_outputs(contents, settings)
             scores = {} if changed_outputs else _saved_scores(settings.run_folder, state)
         else:
-            data, changed_outputs, scores = _describe(files, settings), {}, {}
+            data, changed_outputs, scores = _data_entries(files, settings), {}, {}
         history = ScoreHistory(task.headline, [split for split in ("dev", "test") if split in data])
         history.load_state_dict(scores)
     except DAMAGE as error:
@@ -45,38 +47,34 @@ def find_run(
     return RunFolder(settings, weights, contents, state, reason, history, data, changed_outputs)
 
 
-def _status(
-    contents: Contents, settings: Settings, task: Task, files: Mapping[str, DataFile], weights: str | None
-) -> tuple[State, str]:
-    """Return the state of the run's folder and, if the run in it is to be replaced, the reason."""
+def _status(contents: Contents, settings: Settings, difference: Callable[[], str]) -> tuple[State, str]:
+    """Return the state of the run's folder and, if the run in it is to be replaced, the reason; see _difference."""
     if settings.features_only:
         return "new", ""
     folder = settings.run_folder
     if not settings.do_train:
         if not contents.checkpoints or not contents.record:
             raise CheckpointError(f"{folder} holds no checkpoint to score. Train first, or name a run with --output_dir.")
-        if difference := _difference(contents, settings, task, files, weights):
-            raise CheckpointError(f"{folder} holds a run with other settings ({difference}). Use the same, or --output_dir.")
+        if differs := difference():
+            raise CheckpointError(f"{folder} holds a run with other settings ({differs}). Use the same, or --output_dir.")
         return ("trained" if contents.stage == "finished" else "score"), ""
     if contents.stage == "absent":
         return "new", ""
     if contents.stage == "foreign" or not contents.record:
         raise CheckpointError(f"{folder} holds files, but no run ({SETTINGS} is missing). Move it away, or use --output_dir.")
-    if reason := _reason_to_replace(contents, settings, task, files, weights):
+    if reason := _reason_to_replace(contents, settings, difference):
         return "replace", reason
     return ("trained" if contents.stage == "finished" else "resume"), ""
 
 
-def _reason_to_replace(
-    contents: Contents, settings: Settings, task: Task, files: Mapping[str, DataFile], weights: str | None
-) -> str:
+def _reason_to_replace(contents: Contents, settings: Settings, difference: Callable[[], str]) -> str:
     """Return why the run in the folder cannot be continued; empty if it can."""
     if settings.overwrites:
         return "holds an earlier run"
     if not settings.resume:
         return "holds an earlier run (--resume false)"
-    if difference := _difference(contents, settings, task, files, weights):
-        return f"holds a run with other settings ({difference})"
+    if differs := difference():
+        return f"holds a run with other settings ({differs})"
     if contents.stage != "finished" and contents.checkpoints and not contents.has_state:
         return "holds a run that did not finish training and left no state to resume from"
     return ""
@@ -94,9 +92,8 @@ def _difference(contents: Contents, settings: Settings, task: Task, files: Mappi
     differences = [f"{name} {before!r}, now {now!r}" for name, before, now in pairs if before != now]
     if settings.do_train and (given := given_weights(settings, task)) and given != record.get("class_weights", given):
         differences.append(f"other weights in {settings.class_weights}")
-    if definition := record.get("definition"):  # older versions recorded none
-        changed = _changed_fields(definition, task.model_dump(mode="json", exclude_defaults=True))
-        differences += [f"{field} of the task {quote(before)}, now {quote(now)}" for field, before, now in changed]
+    changed = _changed_fields(record["definition"], task.model_dump(mode="json", exclude_defaults=True))
+    differences += [f"{field} of the task {quote(before)}, now {quote(now)}" for field, before, now in changed]
     data = record["data"]
     differences += [f"another {split} file" for split in files if split in data and data[split]["sha256"] != files[split].sha256]
     if weights and weights != record.get("weights"):
@@ -122,7 +119,7 @@ def _changed_outputs(contents: Contents, settings: Settings) -> dict[str, Any]:
 def _saved_scores(folder: Path, state: State) -> dict[str, Any]:
     """Return the scores and cautions of a run: those in its results, and of an unfinished one also those it has saved."""
     results = read_json(folder / RESULTS)
-    saved = read_saved_scores(folder) if state == "score" else {}
+    saved = read_json(folder / SCORES) if state == "score" else {}
     tables = {}
     for name in ("scores", "cautions"):
         old, new = saved.get(name, {}), results.get(name, {})
@@ -130,8 +127,8 @@ def _saved_scores(folder: Path, state: State) -> dict[str, Any]:
     return tables
 
 
-def _describe(files: Mapping[str, DataFile], settings: Settings) -> dict[str, dict[str, Any]]:
-    """Return split -> facts about its file, as settings.json holds them; `rows` is filled in once the file has been read."""
+def _data_entries(files: Mapping[str, DataFile], settings: Settings) -> dict[str, dict[str, Any]]:
+    """Return split -> its entry of `data` in settings.json; `rows` is filled in once the file has been read."""
     data: dict[str, dict[str, Any]] = {
         split: {"file": str(file.path), "status": file.status, "sha256": file.sha256, "rows": None}
         for split, file in files.items()

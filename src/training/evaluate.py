@@ -3,6 +3,7 @@
 import logging
 from collections import deque
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -43,7 +44,7 @@ def predict(task_model: TaskModel, features: Features, budget: int, progress: Pr
         assert whole.values is not None  # no split is empty
         return whole.values, whole.loss / whole.items
     rows = shares(features.lengths, launcher.count())
-    ranks.tell("predict", budget)
+    ranks.tell(predict_share, budget)
     own = ranks.scatter([features.subset(share) for share in rows])
     try:
         outputs = _predict_rows(task_model, own, budget, progress, len(features) / len(own))
@@ -59,9 +60,9 @@ def predict(task_model: TaskModel, features: Features, budget: int, progress: Pr
     return ordered, sum(part.loss for part in parts) / sum(part.items for part in parts)
 
 
-def predict_share(task_model: TaskModel, budget: int) -> None:
-    """Make a follower's part of `predict`."""
-    ranks.gather(_predict_rows(task_model, ranks.scatter([]), budget))
+def predict_share(follower: Any, budget: int) -> None:
+    """Make a follower's part of `predict`, see src.training.finetune.Follower."""
+    ranks.gather(_predict_rows(follower.task_model, ranks.scatter([]), budget))
 
 
 def _predict_rows(

@@ -1,5 +1,6 @@
 """The heavy stages of a run, once settings and files are known to be good: load the model, train, score, write the results."""
 
+import gc
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -9,14 +10,18 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from accelerate.utils import set_seed
 
-from src.common.errors import EnvironmentFailure, brief
+from src.common import launcher
+from src.common.errors import ConfigError, EnvironmentFailure, brief
 from src.common.files import read_json
 from src.common.log import log_once, logging_to, seconds_since_start
+from src.data.features import Features
 from src.data.task import Split, Task
 from src.model.batch import Collator
 from src.model.checks import check_model
-from src.model.device import describe_environment, is_out_of_memory
+from src.model.device import DEVICE_TYPES, choose_type, describe_environment, device_name, is_out_of_memory
 from src.model.heads import HEADS, TaskModel
 from src.model.layers import compile_layers
 from src.model.load import (
@@ -36,15 +41,14 @@ from src.settings.schema import Settings, counts_for
 from src.training import ranks
 from src.training.loop import train
 from src.training.scorer import Scorer
-from src.training.start import start_device
-from src.training.state import Plan
+from src.training.state import Plan, TrainState
 from src.training.trackers import require_tracker
 
 logger = logging.getLogger(__name__)
 
 
 @contextmanager
-def explained_failures() -> Iterator[None]:
+def device_errors() -> Iterator[None]:
     """Turn errors about memory and compilation into EnvironmentFailure."""
     try:
         yield
@@ -61,6 +65,27 @@ def explained_failures() -> Iterator[None]:
         ) from None
 
 
+def start_device(settings: Settings) -> Accelerator:
+    """Seed all random states and return the Accelerator for the device, without others of the run's processes.
+
+    These connect here. Raises ConfigError for fp16 on a CPU, and for fewer devices than processes.
+    """
+    chosen = choose_type(settings.no_cuda)
+    device_type, precision = DEVICE_TYPES[chosen], settings.mixed_precision
+    if precision == "auto":
+        precision = "bf16" if device_type.has_fast_bf16() else "no"
+    if precision == "fp16" and not device_type.has_fp16:
+        raise ConfigError(f"mixed_precision = fp16 ({settings.layer_of('mixed_precision')}) needs a GPU; use no, bf16 or auto.")
+    AcceleratorState._reset_state(reset_partial_state=True)  # an earlier run in this process may have used another device
+    ranks.join(chosen)
+    # It would wrap the model, whose gradients src.training.state sums, and step the schedule on every rank.
+    with launcher.hidden():
+        accelerator = Accelerator(cpu=chosen == "cpu", mixed_precision=precision)
+    set_seed(settings.seed)
+    logger.info("device: %s, mixed_precision: %s, seed: %d", device_name(accelerator.device), precision, settings.seed)
+    return accelerator
+
+
 @dataclass
 class Components:
     """Everything that is loaded before the data: the device, the tokenizer, and the model to train, if training is to be done."""
@@ -70,7 +95,7 @@ class Components:
     model: Any | None
 
 
-@explained_failures()
+@device_errors()
 def prepare(run: RunFolder, task: Task) -> Components:
     """Load and check the tokenizer, that of the checkpoints if only they are to be scored, and the model to train.
 
@@ -102,13 +127,29 @@ def load_checkpoint(settings: Settings, task: Task, checkpoint: Path) -> tuple[A
 
 def _task_model_of(checkpoint: Path, settings: Settings, task: Task, accelerator: Accelerator) -> TaskModel:
     model = load_checkpoint_model(checkpoint, task.kind, settings)
-    ranks.tell("score", settings, task, model)
-    return evaluation_model(model, settings, task, accelerator)
-
-
-def evaluation_model(model: Any, settings: Settings, task: Task, accelerator: Accelerator) -> TaskModel:
-    """Return a model on its device, ready to predict."""
+    ranks.tell(Follower.score, settings, task, model)
     return wrap_model(accelerator.prepare_model(model, evaluation_mode=True), settings, task, accelerator)
+
+
+class Follower:
+    """What a process has that does what the leader tells it (src.training.follower)."""
+
+    state: Any = None  # a TrainState, in training
+    task_model: Any = None  # the weights that `predict` uses
+
+    def train(self, settings: Settings, task: Task, model: Any, weights: Mapping[str, float] | None, features: Features) -> None:
+        """Get ready to train `model`, as the leader does; random numbers are this rank's own."""
+        accelerator = start_device(settings)
+        self.state = TrainState(wrap_model(model, settings, task, accelerator, weights), features, accelerator)
+        self.state.set_random_state({})
+        self.task_model = self.state.task_model
+
+    def score(self, settings: Settings, task: Task, model: Any) -> None:
+        """Get ready to predict with the weights of a checkpoint."""
+        self.state = self.task_model = None
+        gc.collect()  # the memory of the weights before is free before these get theirs
+        accelerator = start_device(settings)
+        self.task_model = wrap_model(accelerator.prepare_model(model, evaluation_mode=True), settings, task, accelerator)
 
 
 def train_and_score(run: RunFolder, task: Task, components: Components, splits: Mapping[str, Split]) -> None:
@@ -130,9 +171,9 @@ def train_and_score(run: RunFolder, task: Task, components: Components, splits: 
             logger.info("train: class weights: %s", ", ".join(f"{label} {weight:.4g}" for label, weight in weights.items()))
     run.start(environment, {name: split.facts for name, split in splits.items()})
     scorer = Scorer(run, dict(splits), settings.evaluation_budget)
-    with logging_to(run.folder / LOG), explained_failures():
+    with logging_to(run.folder / LOG), device_errors():
         if components.model is not None:
-            ranks.tell("train", settings, task, components.model, weights, splits["train"].features)
+            ranks.tell(Follower.train, settings, task, components.model, weights, splits["train"].features)
             task_model = wrap_model(components.model, settings, task, accelerator, weights)
             components.model = None
             train(task_model, components.tokenizer, splits["train"], accelerator, scorer)

@@ -38,7 +38,7 @@ def train(task_model: TaskModel, tokenizer: Any, split: Split, accelerator: Acce
             while not _has_ended(state, run):
                 state.advance()
                 if progress.due():
-                    progress.show(state.step, _describe(state))
+                    progress.show(state.step, _progress_comment(state))
                 if state.step % settings.log_every == 0 or state.step == plan.total:
                     _log(state, scorer)
                 _save_and_score(state, tokenizer, scorer)
@@ -110,7 +110,7 @@ def splits_to_score(scores: bool, saves: bool, settings: Settings) -> list[str]:
     return ["dev", "test"] if on_test else ["dev"]
 
 
-def _describe(state: TrainState) -> str:
+def _progress_comment(state: TrainState) -> str:
     """Return the measurements of the last updates for the progress bar."""
     now = state.meter.read()
     loss = "not finite" if now["loss"] is None else f"{now['loss']:.4f}"

@@ -17,8 +17,6 @@ MAX_NONFINITE_IN_A_ROW_FP16 = 30
 
 # All attributes of a Meter are its state, except these: they belong to the process.
 NOT_STATE = frozenset({"device", "max_nonfinite_in_a_row", "clock_started"})
-# Attribute -> its name in saved states, if they differ.
-SAVED_NAMES = {"nonfinite_in_a_row": "in_a_row", "failed_step": "unbearable"}
 
 
 @dataclass(frozen=True)
@@ -131,17 +129,14 @@ class Meter:
 
     def state_dict(self) -> dict[str, Any]:
         """Return the tensors and numbers of all attributes that are state; seconds include the running clock."""
-        state = {SAVED_NAMES.get(name, name): value for name, value in vars(self).items() if name not in NOT_STATE}
+        state = {name: value for name, value in vars(self).items() if name not in NOT_STATE}
         elapsed = self._elapsed()
         times = {"seconds": self.seconds + elapsed, "total_seconds": self.total_seconds + elapsed}
         return state | times | {"peak_before": self.peak}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Load a state_dict and restart the clock.
-
-        Attributes that the state of an older version lacks keep their values. Raises KeyError if the state has unknown ones.
-        """
-        names = {SAVED_NAMES.get(name, name): name for name in vars(self) if name not in NOT_STATE}
-        for key, value in state.items():
-            setattr(self, names[key], value.to(self.device) if isinstance(value, Tensor) else value)
+        """Load a state_dict and restart the clock. Raises KeyError if it lacks an attribute."""
+        for name in vars(self).keys() - NOT_STATE:
+            value = state[name]
+            setattr(self, name, value.to(self.device) if isinstance(value, Tensor) else value)
         self.start_clock()

@@ -1,8 +1,8 @@
 """The processes of one run, as torchrun or accelerate launch start them: rank 0 leads, the others follow (src.training.follower).
 
 The leader runs a command as a single process does. What has to happen on every rank it announces with `tell`, and then makes with
-the others: a follower runs the same code, in which `tell` does nothing. With a single process all functions here do nothing, and
-torch.distributed is not imported.
+the others: `tell` names the function that followers run; in them it does nothing. With a single process all functions here do
+nothing, and torch.distributed is not imported.
 """
 
 import functools
@@ -21,7 +21,7 @@ from src.common.errors import ConfigError, EnvironmentFailure, brief
 if TYPE_CHECKING:
     from torch import Tensor
 
-BACKENDS = {"cpu": "gloo", "cuda": "cpu:gloo,cuda:nccl", "xpu": "cpu:gloo,xpu:xccl"}  # type of device -> how gradients are summed
+BACKENDS = {"cpu": "gloo", "cuda": "cpu:gloo,cuda:nccl"}  # type of device -> how gradients are summed
 NO_LIMIT = timedelta(days=365)  # followers wait while the leader downloads and builds features
 SECONDS_BETWEEN_LOOKS = 0.1  # for the leader to join
 BUCKET = 2**24  # numbers that are summed at a time
@@ -57,10 +57,9 @@ def join(device_type: str) -> None:
     if device_type != "cpu":
         _use_own_device(device_type)
     if launcher.rank() == 0 and _store is None:
-        backend = BACKENDS[device_type]
-        with _explained():
-            _meet().set(BACKEND, backend)
-            _connect(backend)
+        with _group():
+            _meet().set(BACKEND, BACKENDS[device_type])
+            _connect(BACKENDS[device_type])
 
 
 def _use_own_device(device_type: str) -> None:
@@ -135,32 +134,33 @@ def _watch_leader() -> None:
 
 def report_failure(message: str, exit_code: int) -> None:
     """Leave a message for the leader, which finds it when this process has ended. The first one counts."""
-    _store.compare_set(FAILURE, "", json.dumps({"rank": launcher.rank(), "message": message, "exit_code": exit_code}))
+    _store.compare_set(FAILURE, "", json.dumps([launcher.rank(), message, exit_code]))
 
 
 @contextmanager
-def _explained() -> Iterator[None]:
-    """Turn the error of a connection that has closed into RankFailed."""
+def _group() -> Iterator[Any]:
+    """Yield torch.distributed; turn the error of a connection that has closed into RankFailed."""
+    from torch import distributed
+
     try:
-        yield
+        yield distributed
     except RuntimeError as error:
         failed = RankFailed(f"a process of this run has ended ({brief(error)}). Run the same command again to resume.")
         with suppress(RuntimeError):
             if _store and _store.check([FAILURE]):
-                facts = json.loads(_store.get(FAILURE))
-                failed = RankFailed(f"rank {facts['rank']} of {launcher.count()}: {facts['message']}")
-                failed.exit_code = facts["exit_code"]
+                rank, message, exit_code = json.loads(_store.get(FAILURE))
+                failed = RankFailed(f"rank {rank} of {launcher.count()}: {message}")
+                failed.exit_code = exit_code
         raise failed from None
 
 
 def stop() -> None:
     """Tell the followers to leave out the rest of what they are doing: they see `stopped`."""
     import torch
-    from torch import distributed
 
-    with _explained():
+    with _group() as group:
         for follower in range(1, launcher.count()):
-            distributed.send(torch.zeros(1), dst=follower, group=_watch)
+            group.send(torch.zeros(1), dst=follower, group=_watch)
 
 
 def stopped() -> bool:
@@ -171,47 +171,50 @@ def stopped() -> bool:
 # -- work on every rank ----------------------------------------------------------------------------------------------------
 
 
-def tell(operation: str, *arguments: Any) -> None:
-    """Tell the followers what comes next; does nothing in a follower, and if there is none."""
+def tell(operation: Callable[..., object], *arguments: Any) -> None:
+    """Tell the followers what to run next: operation(follower, *arguments). Does nothing in a follower, and if there is none.
+
+    It travels by its name. `follower` is a src.training.finetune.Follower.
+    """
     if launcher.count() > 1 and launcher.rank() == 0:
         _broadcast((operation, arguments))
 
 
-def listen() -> tuple[str, tuple[Any, ...]]:
-    """Return what the leader tells this follower to do: an operation and its arguments."""
-    message: tuple[str, tuple[Any, ...]] = _broadcast(None)
+def listen() -> tuple[Callable[..., object], tuple[Any, ...]]:
+    """Return what the leader tells this follower to run, and the arguments after the first."""
+    message: tuple[Callable[..., object], tuple[Any, ...]] = _broadcast(None)
     return message
 
 
 def _broadcast(message: Any) -> Any:
-    from torch import distributed
-
     messages = [message]
-    with _explained():
-        distributed.broadcast_object_list(messages, src=0)
+    with _group() as group:
+        group.broadcast_object_list(messages, src=0)
     return messages[0]
 
 
 def on_every_rank(method: Callable[P, R]) -> Callable[P, R]:
-    """Decorate a method, without keyword arguments, that runs on every rank whenever the leader calls it."""
+    """Decorate a method of TrainState, without keyword arguments, that followers run on their own when the leader calls it."""
 
     @functools.wraps(method)
     def call(*arguments: P.args, **keywords: P.kwargs) -> R:
-        tell(method.__name__, *arguments[1:])
+        tell(_call_of_state, call, *arguments[1:])
         return method(*arguments, **keywords)
 
     return call
+
+
+def _call_of_state(follower: Any, method: Callable[..., object], *arguments: Any) -> None:
+    method(follower.state, *arguments)
 
 
 def scatter(values: Sequence[Any]) -> Any:
     """Return this rank's entry of the leader's `values`, one for each rank."""
     if launcher.count() == 1:
         return values[0]
-    from torch import distributed
-
     received = [None]
-    with _explained():
-        distributed.scatter_object_list(received, list(values) if launcher.rank() == 0 else None, src=0)
+    with _group() as group:
+        group.scatter_object_list(received, list(values) if launcher.rank() == 0 else None, src=0)
     return received[0]
 
 
@@ -219,11 +222,9 @@ def gather(value: R) -> list[R]:
     """Return the values of all ranks, by rank, to the leader; an empty list to a follower."""
     if launcher.count() == 1:
         return [value]
-    from torch import distributed
-
     values: list[Any] | None = [None] * launcher.count() if launcher.rank() == 0 else None
-    with _explained():
-        distributed.gather_object(value, values, dst=0)
+    with _group() as group:
+        group.gather_object(value, values, dst=0)
     return values or []
 
 
@@ -232,11 +233,10 @@ def any_rank(flags: Sequence[bool]) -> list[bool]:
     if launcher.count() == 1:
         return list(flags)
     import torch
-    from torch import distributed
 
     numbers = torch.tensor(flags, dtype=torch.uint8)
-    with _explained():
-        distributed.all_reduce(numbers, distributed.ReduceOp.MAX)
+    with _group() as group:
+        group.all_reduce(numbers, group.ReduceOp.MAX)
     return [bool(number) for number in numbers]
 
 
@@ -245,12 +245,11 @@ def sum_in_place(tensors: Iterable["Tensor"]) -> None:
     if launcher.count() == 1:
         return
     import torch
-    from torch import distributed
 
     for bucket in _buckets(tensors):
         flat = torch.cat([tensor.flatten() for tensor in bucket])
-        with _explained():
-            distributed.all_reduce(flat)
+        with _group() as group:
+            group.all_reduce(flat)
         for tensor, values in zip(bucket, flat.split([tensor.numel() for tensor in bucket]), strict=True):
             tensor.copy_(values.view_as(tensor))
 

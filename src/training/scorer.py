@@ -45,9 +45,9 @@ class Scorer:
                 except (Interrupted, NumbersError, ranks.RankFailed):
                     raise
                 except Exception as error:
-                    raise self._explained(error, step, name) from error
+                    raise self._scoring_error(error, step, name) from error
 
-    def _explained(self, error: Exception, step: int, name: str) -> ScoringError:
+    def _scoring_error(self, error: Exception, step: int, name: str) -> ScoringError:
         """Return the error that says what failed and that the weights are kept; log where a bug is."""
         expected = isinstance(error, BenchmarkError | OSError) or is_out_of_memory(error)
         if not expected:

@@ -18,8 +18,7 @@ from torch import Tensor, nn
 from src.common import launcher
 from src.data.features import Features
 from src.model.batch import Batch
-from src.model.device import is_out_of_memory, random_state, set_random_state
-from src.model.device_types import DEVICE_TYPES, empty_cache
+from src.model.device import DEVICE_TYPES, empty_cache, is_out_of_memory, random_state, set_random_state
 from src.model.heads import TaskModel
 from src.settings.schema import Settings
 from src.training import ranks

@@ -2,6 +2,7 @@
 
 import json
 import logging
+from collections.abc import Iterator
 from typing import Any
 
 from accelerate.tracking import LOGGER_TYPE_TO_CLASS, get_available_trackers
@@ -43,9 +44,9 @@ class Tracker:
             return
         try:
             if self.tracker is None:
-                self.tracker = self._start()
-            self._log_lines()
-            self._log_scores()
+                self._start()
+            for group, step, values in self._new_records():
+                self.tracker.log({f"{group}/{name}": value for name, value in values.items() if value is not None}, step=step)
         except Exception as error:
             logger.warning("%s gets no more records of this run: %s: %s", self.name, type(error).__name__, brief(error))
             self.name = NO_TRACKER
@@ -55,38 +56,28 @@ class Tracker:
         if self.tracker is not None:
             self.tracker.finish()
 
-    def _start(self) -> Any:
+    def _start(self) -> None:
         tracker_class: Any = LOGGER_TYPE_TO_CLASS[self.name]
         if tracker_class.requires_logging_directory:
             remove(self.run.folder / self.name)  # of the process before an interruption
-            tracker = tracker_class(self.name, logging_dir=self.run.folder)
+            self.tracker = tracker_class(self.name, logging_dir=self.run.folder)
         else:
-            tracker = tracker_class(self.run.settings.output_dir)
-        tracker.start()
-        tracker.store_init_configuration({name: _shown(value) for name, value in self.run.settings.model_dump().items()})
-        return tracker
+            self.tracker = tracker_class(self.run.settings.output_dir)
+        self.tracker.start()
+        settings = self.run.settings.model_dump()
+        plain = {name: value if isinstance(value, bool | str | float | int) else str(value) for name, value in settings.items()}
+        self.tracker.store_init_configuration(plain)
 
-    def _log_lines(self) -> None:
+    def _new_records(self) -> Iterator[tuple[str, int, dict[str, Any]]]:
+        """Yield group, step and values of what has been recorded since the last call."""
         path = self.run.folder / LOG_LINES
-        if not path.exists():
-            return
-        with open(path, encoding="utf-8") as stream:
-            stream.seek(self.position)
-            for record in map(json.loads, iter(stream.readline, "")):
-                step = record.pop("step")
-                self._log("train", record, step)
-            self.position = stream.tell()
-
-    def _log_scores(self) -> None:
+        if path.exists():
+            with open(path, encoding="utf-8") as stream:
+                stream.seek(self.position)
+                for record in map(json.loads, iter(stream.readline, "")):
+                    yield "train", record.pop("step"), record
+                self.position = stream.tell()
         for step, splits in self.run.history.scores.items():
             for split in splits.keys() - {name for scored, name in self.scored if scored == step}:
-                self._log(split, splits[split], step)
+                yield split, step, splits[split]
                 self.scored.add((step, split))
-
-    def _log(self, group: str, values: dict[str, Any], step: int) -> None:
-        self.tracker.log({f"{group}/{name}": value for name, value in values.items() if value is not None}, step=step)
-
-
-def _shown(value: Any) -> bool | str | float | int:
-    """Return a setting as a value that all trackers take."""
-    return value if isinstance(value, bool | str | float | int) else str(value)

@@ -90,7 +90,7 @@ def run_training(settings, model, rows, budget=40, unpads=False):
     """Train and score `model` until it ends or is interrupted; return its run. With a dev_file there is a dev split."""
     files = DEV_AND_TEST if settings.has_dev else TEST
     run = find_run(settings, TASKS["nsmc"], files)
-    run.start({}, {})
+    run.start({"definition": TASKS["nsmc"].model_dump(mode="json", exclude_defaults=True)}, {})
     scorer = Scorer(run, {name: RandomSplit(8, name) for name in files}, budget)
     try:
         train(task_model(model, settings, unpads), Tokenizer(), RandomSplit(rows), Accelerator(cpu=True), scorer)

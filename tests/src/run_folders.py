@@ -34,10 +34,10 @@ def save(run, step, **accuracies):
         (folder / "model.safetensors").write_text(str(step))
 
 
-def save_state(run, step, **older):
-    """Save a state of training without any tensors. `older`: what states of older versions hold besides."""
+def save_state(run, step):
+    """Save a state of training without any tensors."""
     with run.new_state() as path:
-        write_state(path, {"step": step, **older})
+        write_state(path, {"step": step})
 
 
 def end_process(run):

@@ -18,7 +18,7 @@ from src.grid.tune.space import Space, digest, is_tunable
 from src.grid.tune.study import Study
 from src.metrics.metrics import in_percent
 from src.report.record import affecting_scores
-from src.runs.files import RESULTS, RESUME, SETTINGS, checkpoints_in, read_saved_scores
+from src.runs.files import RESULTS, RESUME, SCORES, SETTINGS, checkpoints_in
 from src.runs.grid_folder import GRID, TUNE, tuned_file, write_tuned
 from src.settings.aliases import ALIASES
 from src.settings.schema import COMMAND_LINE, default_of
@@ -128,7 +128,7 @@ def read_points(folder: Path, headline: str) -> dict[int, float]:
     updates = read_json(folder / SETTINGS).get("updates")
     if not updates:
         return {}
-    saved = read_json(folder / RESULTS) or read_saved_scores(folder)
+    saved = read_json(folder / RESULTS) or read_json(folder / SCORES)
     scores = {int(step): splits["dev"][headline] for step, splits in saved.get("scores", {}).items() if "dev" in splits}
     return points_of(scores, updates)
 

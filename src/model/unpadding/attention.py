@@ -41,7 +41,7 @@ class _AttentionWithDropout(torch.autograd.Function):
         return of_scores @ key, of_scores.transpose(2, 3) @ query, of_value, None, None, None
 
 
-def attend(
+def attend(  # the parameters of torch's function
     query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, dropout: float, scaling: float | None = None
 ) -> Tensor:
     """Compute scaled_dot_product_attention with fast dropout. Query [B, heads, Q, d], key and value [B, heads, L, d].

@@ -61,7 +61,7 @@ class Layout:
     # Attention is computed per head. On a CPU one selection both pads, or removes padding, and changes the order of the axes.
 
     def pad_heads(self, tokens: Tensor) -> Tensor:
-        """Return the batch [B, heads, L, d] of real tokens [T, heads, d]; padding has any values."""
+        """Return the batch [B, heads, L, d] of real tokens [T, heads, d]; values at padding are undefined."""
         rows, length = self.mask.shape
         _, heads, size = tokens.shape
         if self.full or not is_eager_cpu(tokens):

@@ -39,6 +39,7 @@ def finished(tmp_path, model="koelectra-base-v3", task="nsmc", seed=1, score=90.
         "data": {split: facts | {"file": "x"} for split in ("train", "test")},
         "weights": about.weights,
         "device": about.device,
+        "definition": TASKS[task].model_dump(mode="json", exclude_defaults=True),
     }
     record |= {
         "versions": {"torch": about.torch},

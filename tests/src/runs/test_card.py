@@ -1,6 +1,5 @@
 """Model cards, read back with the hub's own library."""
 
-import json
 import re
 
 import pytest
@@ -89,19 +88,6 @@ def test_a_run_killed_while_a_card_is_completed_completes_it(settings, monkeypat
     assert again.state == "resume"
     again.rewind(5)
     assert again.unscored() == [(5, ["dev", "test"])]  # computed again, and then written into the card
-
-
-@pytest.mark.parametrize("definition", [None, {"title": "NSMC", "text_columns": ["document"]}])
-def test_checkpoints_of_older_versions_are_scored_without_a_card(settings, definition):
-    run = start(settings)
-    save(run, 5)
-    record = json.loads((run.checkpoint_folder(5) / "settings.json").read_text())
-    del record["definition"]
-    record |= {"definition": definition} if definition else {}
-    (run.checkpoint_folder(5) / "settings.json").write_text(json.dumps(record))
-    (run.checkpoint_folder(5) / "README.md").unlink()
-    run.add_scores(5, "dev", {"acc": 0.5})
-    assert not (run.checkpoint_folder(5) / "README.md").exists()
 
 
 def test_names_base_model_seed_data_and_licence():

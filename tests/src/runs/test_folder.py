@@ -8,9 +8,10 @@ import pytest
 
 from processor.definition import TASKS
 from src.common.errors import CheckpointError, EnvironmentFailure
-from src.common.files import hold, read_facts
+from src.common.files import hold
 from src.runs import folder as run_folder
 from src.runs.status import find_run
+from src.training.state_file import read_state
 from tests.src.run_folders import FILES, NO_DEV, data_file, end_process, finish, finished, interrupted, save, start, visible
 
 
@@ -208,7 +209,7 @@ def test_a_state_that_cannot_be_written_leaves_the_previous_one(settings):
         with run.new_state() as path:
             write_half_and_fail(path)
     assert visible(run.state_file.parent) == ["scores.json", "state.safetensors"]
-    assert read_facts(run.state_file)["step"] == 2
+    assert read_state(run.state_file)["step"] == 2
 
 
 def test_removes_the_state_of_a_complete_run_unless_another_process_does(settings):

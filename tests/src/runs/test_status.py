@@ -11,6 +11,7 @@ from src.common.errors import CheckpointError, ConfigError
 from src.runs.status import find_run
 from tests.conftest import SAMPLE
 from tests.src.run_folders import (
+    DEFINITION,
     FILES,
     NO_DEV,
     data_file,
@@ -19,7 +20,6 @@ from tests.src.run_folders import (
     finished,
     interrupted,
     save,
-    save_state,
     start,
     visible,
 )
@@ -75,7 +75,7 @@ def test_replaces_an_unfinished_run(settings, changes, reason):
     run = find(settings, **changes)
     assert run.state == "replace"
     assert reason in run.reason
-    run.start({}, {})
+    run.start({"definition": DEFINITION}, {})
     assert not run.state_file.exists()
     assert (run.folder.with_name("run.1") / "checkpoint-2").exists() != ("overwrite_output_dir" in changes)
 
@@ -87,7 +87,7 @@ def test_moves_checkpoints_without_a_saved_state_aside(settings):
     end_process(first)
     run = find(settings)
     assert (run.state, "no state to resume from" in run.reason) == ("replace", True)
-    run.start({}, {})
+    run.start({"definition": DEFINITION}, {})
     assert visible(first.folder.parent) == ["run", "run.1"]
     assert (first.folder.parent / "run.1" / "checkpoint-1").is_dir()
 
@@ -197,17 +197,10 @@ def test_scores_of_an_unfinished_run_are_those_it_has_saved(settings):
     assert history.cautions == {3: {"dev": ["it is lost"]}}
 
 
-def test_scores_in_the_state_of_an_older_version(settings):
-    run = interrupted(settings)
-    (run.folder / "resume" / "scores.json").unlink()
-    save_state(run, 2, scores={"1": {"dev": {"acc": 0.3}}})
-    assert find(settings, do_train=False).history.scores == {1: {"dev": {"acc": 0.3}}}
-
-
 def test_scoring_an_unfinished_run_keeps_its_state(settings):
     interrupted(settings)
     run = find(settings, do_train=False)
-    run.start({}, {})
+    run.start({"definition": DEFINITION}, {})
     assert run.unscored() == [(2, ["test"])]
     run.add_scores(2, "test", {"acc": 0.6})
     run.finish(0.0, 1.0)
@@ -216,7 +209,7 @@ def test_scoring_an_unfinished_run_keeps_its_state(settings):
     end_process(run)
     again = find(settings)
     assert again.state == "resume"
-    again.start({}, {})
+    again.start({"definition": DEFINITION}, {})
     again.finish_training({})
     end_process(again)
     # If it is killed here, before it writes its own results, those of the scoring must not make it look finished.
@@ -227,7 +220,7 @@ def test_an_interrupted_rescoring_is_repeated(settings):
     finished(settings)
     changes = {"do_train": False, "answer_text": "legacy"}
     run = find(settings, **changes)
-    run.start({}, {})
+    run.start({"definition": DEFINITION}, {})
     end_process(run)  # before anything is scored
     for again in (find(settings), find(settings, **changes)):
         assert (again.state, again.complete) == ("trained", False)

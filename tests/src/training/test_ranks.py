@@ -34,7 +34,7 @@ def test_a_cluster_that_numbers_its_machines_is_no_launcher(monkeypatch):
     assert (launcher.rank(), launcher.count()) == (0, 1)
 
 
-@pytest.mark.parametrize(("kind", "found", "expected"), [("mps", 1, "mps"), ("xpu", 1, "3 processes .* 1 GPUs")])
+@pytest.mark.parametrize(("kind", "found", "expected"), [("mps", 1, "mps"), ("cuda", 1, "3 processes .* 1 GPUs")])
 def test_every_process_needs_a_device_of_its_own(launch, monkeypatch, kind, found, expected):
     launch(LOCAL_RANK="1", LOCAL_WORLD_SIZE="3")
     monkeypatch.setattr("torch.get_device_module", lambda device_type: SimpleNamespace(device_count=lambda: found))
@@ -65,7 +65,7 @@ def test_one_process_shares_nothing():
     assert ranks.gather("value") == ["value"]
     assert ranks.scatter(["value"]) == "value"
     ranks.sum_in_place(tensors)
-    ranks.tell("anything")
+    ranks.tell(print, "anything")
     assert tensors == [1, 2]
 
 

@@ -5,7 +5,7 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from src.common.errors import CheckpointError
+from src.common.files import DAMAGE
 from src.training.state_file import read_state, write_state
 
 
@@ -15,19 +15,19 @@ def contents(path):
         return {key: file.get_tensor(key).tolist() for key in file.keys()}, json.loads(file.metadata()["facts"])  # noqa: SIM118
 
 
-def test_tensors_and_facts_are_stored_apart_and_read_together(tmp_path):
+def test_tensors_and_the_rest_are_stored_apart_and_read_together(tmp_path):
     weights = {"a.b": torch.ones(3, 2)[:, 0], "c": torch.zeros(())}  # the first is not contiguous
     state = {"step": 5, "model": weights, "meter": {"loss": torch.ones(1), "rows": 3}, "scaler": None, "scores": {}}
     write_state(tmp_path / "state", state)
-    tensors, facts = contents(tmp_path / "state")
+    tensors, rest = contents(tmp_path / "state")
     assert tensors == {"model.a.b": [1, 1, 1], "model.c": 0, "meter.loss": [1]}
-    assert facts == {"step": 5, "meter": {"rows": 3}, "scaler": None, "scores": {}}
+    assert rest == {"step": 5, "meter": {"rows": 3}, "scaler": None, "scores": {}}
     read = read_state(tmp_path / "state")
     assert torch.equal(read["model"].pop("a.b"), weights.pop("a.b"))
     assert read == state
 
 
-def test_rejects_a_file_without_facts(tmp_path):
+def test_rejects_a_file_without_the_json_object(tmp_path):
     save_file({"model.a": torch.zeros(1)}, tmp_path / "state")
-    with pytest.raises(CheckpointError, match="state is damaged"):
+    with pytest.raises(DAMAGE):
         read_state(tmp_path / "state")

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from src.model.unpadding.dropout import use_cheap_dropout
-from src.model.unpadding.last_layer import LAST_LAYER
+from src.model.unpadding.unpad import LAST_LAYER
 from tests.src.encoders import HEADS, assert_same, batch, run_unpadded, tiny, unpadded_copy
 
 LENGTHS = [(3, 7, 1, 5), (7, 7), (1, 1), (7,), (1,)]
