@@ -33,7 +33,7 @@ MAX_FLOORS = 7
 MAX_LINES = 300
 DESIGN = (ROOT / "docs" / "design.md").read_text(encoding="utf-8")
 # What a run of NSMC enters: functions, comprehensions and generator expressions included, and files.
-MAX_ENTERED = {"functions": 497, "files": 62}
+MAX_ENTERED = {"functions": 503, "files": 61}
 
 
 def module_of(path: Path) -> str:
