@@ -89,7 +89,7 @@ def count_rows(name, content):
     if name.endswith(".tsv"):
         return len(lines) - (lines[-1] == "") - 1
     if name.endswith(".conll"):
-        comment = re.compile(r"#(?![^\t]*[\t ]+(O|[BIES]-.+|[^\t]+-[BIES])$)|-DOCSTART-(\t| |$)")
+        comment = re.compile(r"#(?!([^\t ]* +|[^\t]*\t *)(O|[BIES]-.+|[^\t]+-[BIES])$)|-DOCSTART-(\t| |$)")
         return sum(not comment.match(line.rstrip()) for line in lines if line.strip())
     if name.endswith(".jsonl"):
         return sum(bool(line.strip()) for line in lines)

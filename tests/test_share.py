@@ -84,6 +84,7 @@ def test_share(trained, tmp_path):
         (["--checkpoint", "data/sample/tiny-electra", "--to", "me/x"], "data/sample/tiny-electra is not a checkpoint"),
         (["--checkpoint", "no/such/folder", "--to", "me/x"], "no/such/folder is not a checkpoint"),
         (["--checkpoint", "data/sample/tiny-electra"], "--to"),
+        (["--check", "no/such/folder", "--to", "me/x"], "required: --checkpoint"),  # flags are not abbreviated
     ],
 )
 def test_wrong_arguments(arguments, message):

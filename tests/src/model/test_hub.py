@@ -13,7 +13,7 @@ from transformers import ElectraConfig, ElectraForPreTraining
 from src.common.errors import EnvironmentFailure, ModelError
 from src.model.hub import fetch_model
 from src.model.load import load_tokenizer, new_model
-from tests.commands import run_forked
+from tests.commands import run_command, run_forked
 from tests.conftest import SAMPLE
 from tests.hub import COMMIT, read_environment_again, serve
 
@@ -68,13 +68,18 @@ def connect(tmp_path, monkeypatch):
 
 @pytest.fixture
 def run(tmp_path):
-    """run(url, "owner/name") fine-tunes for one step with the hub at `url` and returns the finished process."""
+    """run(url, "owner/name") fine-tunes for one step with the hub at `url` and returns the finished process.
 
-    def start(url, repository, *arguments, **env):
+    new_python: start a new Python, in which huggingface_hub reads the environment when the command imports it.
+    """
+
+    def start(url, repository, *arguments, new_python=False, **env):
         model = ["--config_file", "auto.json", "--model_name_or_path", repository, "--output_dir", "run", "--max_steps", "1"]
         folders = ["--ckpt_dir", str(tmp_path / "ckpt"), "--feature_cache_dir", str(tmp_path / "cache")]
         environment = {"HF_ENDPOINT": url, "HF_HOME": str(tmp_path / "home"), "HF_HUB_OFFLINE": "0", **env}
         arguments = ["--task", "nsmc", "--data_dir", "data/sample", *model, *folders, *arguments]
+        if new_python:
+            return run_command("run_seq_cls.py", *arguments, env=environment)
         return run_forked("run_seq_cls.py", *arguments, env=environment, before=read_environment_again)
 
     return start
@@ -104,13 +109,13 @@ def test_a_run_downloads_the_model_and_records_its_commit(hub, run, tmp_path):
 
 @pytest.mark.long
 def test_runs_use_the_cache_and_work_offline(hub, run, tmp_path):
-    assert run(hub.url, "org/model").returncode == 0
+    assert run(hub.url, "org/model", new_python=True).returncode == 0
     hub.requests.clear()
-    assert run(hub.url, "org/model", "--seed", "2").returncode == 0
+    assert run(hub.url, "org/model", "--seed", "2", new_python=True).returncode == 0
     # Nothing else in the background, either.
     assert hub.requests == ["GET /api/models/org/model", "HEAD /org/model/resolve/main/config.json"]
     hub.requests.clear()
-    offline = run(hub.url, "org/model", "--seed", "3", HF_HUB_OFFLINE="1")
+    offline = run(hub.url, "org/model", "--seed", "3", new_python=True, HF_HUB_OFFLINE="1")
     assert offline.returncode == 0, offline.stderr
     assert COMMIT in offline.stderr
     assert hub.requests == []
