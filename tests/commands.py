@@ -13,7 +13,7 @@ import sys
 import tempfile
 import traceback
 from contextlib import redirect_stderr, redirect_stdout
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import pytest
@@ -82,6 +82,14 @@ def _exit_code_of(run):
         traceback.print_exc()
         return 1
     return 0
+
+
+@cache
+def start_server():
+    """Start the server that forks processes, and wait until it has imported everything, which takes seconds."""
+    process = FORKSERVER.Process(target=int)
+    process.start()
+    process.join()
 
 
 class Forked:

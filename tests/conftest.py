@@ -8,7 +8,7 @@ import pytest
 
 from processor.definition import TASKS
 from src.common.cli import prepare_torch
-from tests.commands import ROOT, run_command, run_script
+from tests.commands import ROOT, run_command, run_script, start_server
 
 SAMPLE = ROOT / "data" / "sample"
 # The tasks that come with the project. A task that a user adds to TASKS has no sample and no published files.
@@ -35,6 +35,13 @@ def pytest_runtest_makereport(item, call):
         report.outcome = "failed"
         report.longrepr = f"{item.nodeid} took {call.duration:.1f} s: make it faster, or mark it long"
     return report
+
+
+@pytest.fixture(autouse=True)
+def _server(request):
+    """Start the server of forked processes before the first test that may need it: its start is not the test's own time."""
+    if any(hasattr(request.module, name) for name in ("Forked", "run_forked", "Runs")):
+        start_server()
 
 
 @pytest.fixture
