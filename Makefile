@@ -13,10 +13,10 @@ demo: $(VENV)/.run   ## install the requirements, fine-tune a tiny model on the 
 
 # The tests start hundreds of processes, which are seconds faster with bytecode; types are checked beside them.
 test test-long: export PYTHONDONTWRITEBYTECODE :=
-test: $(VENV)/.dev       ## install the development tools, check the code and run the tests (4 minutes)
+test: $(VENV)/.dev       ## install the development tools, check the code and run the short tests (3 to 5 minutes)
 	$(MAKE) --no-print-directory -j2 check pytest
 
-test-long: $(VENV)/.dev  ## the same with the long tests (25 minutes)
+test-long: $(VENV)/.dev  ## the same with the long tests (half an hour)
 	$(MAKE) --no-print-directory -j2 check pytest LONG='-m "" --dist load'
 
 check: $(VENV)/.dev      ## check format, lint and types

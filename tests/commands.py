@@ -1,4 +1,4 @@
-"""Ways to run a command as a user does: in a new Python, or in a process forked from one that has imported the libraries."""
+"""Ways to run a command: in this process, in a fork of one that has imported everything, or in a new Python, as a user does."""
 
 import io
 import logging
@@ -28,17 +28,15 @@ FORKSERVER = multiprocessing.get_context("forkserver")
 FORKSERVER.set_forkserver_preload(["tests.preload"])
 
 
-def run_command(script, *arguments, wait=True, env=None, timeout=300):
-    """Run `python script arguments` in the checkout. wait: False returns the started process. env: added to the environment.
+def run_command(script, *arguments, env=None, timeout=300):
+    """Run `python script arguments` in the checkout. env: added to the environment.
 
     After `timeout` seconds (None: never), and if the test is interrupted, the process and all that it has started are killed.
     """
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     process = subprocess.Popen(
-        [sys.executable, script, *arguments], cwd=ROOT, env=os.environ | (env or {}), start_new_session=wait, **pipes
+        [sys.executable, script, *arguments], cwd=ROOT, env=os.environ | (env or {}), start_new_session=True, **pipes
     )
-    if not wait:
-        return process
     try:
         output, errors = process.communicate(timeout=timeout)
     except BaseException:

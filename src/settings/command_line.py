@@ -11,7 +11,7 @@ from src.common.cli import Parser
 from src.common.errors import MAX_QUOTED, did_you_mean, quote, shorten
 from src.data.task import Tasks
 from src.settings.aliases import ALIASES, PRECISIONS, advise
-from src.settings.schema import COMMAND_LINE, Settings, default_of, kinds_of, task_name
+from src.settings.schema import COMMAND_LINE, Settings, kinds_of, task_name
 
 ALL = "all"  # on a command line: the tasks of the published table
 PUBLISHED_SUITE = "koelectra"
@@ -51,11 +51,6 @@ def types_of(name: str) -> tuple[Any, ...]:
     """Return the types that a setting may have: those of a union, or the only one."""
     annotation = Settings.model_fields[name].annotation
     return get_args(annotation) or (annotation,)
-
-
-def config_dir_of(argv: Sequence[str]) -> Path:
-    """Return the config folder that a command line names, or the default one."""
-    return Path(parse_command_line(argv)[0].get("config_dir", default_of("config_dir")))
 
 
 def config_files(config_dir: Path) -> list[str]:
