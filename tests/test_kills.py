@@ -30,7 +30,7 @@ def kill_runs(tmp_path, script, number, how="fork", flags=()):
 
 
 @pytest.mark.parametrize(
-    ("script", "number"), [("run_seq_cls.py", 3), *(pytest.param(script, 70, marks=pytest.mark.long) for script in CASES)]
+    ("script", "number"), [("run_seq_cls.py", 3), *(pytest.param(script, 40, marks=pytest.mark.long) for script in CASES)]
 )
 def test_runs_killed_at_any_moment_end_like_an_undisturbed_one(tmp_path, script, number):
     kills = kill_runs(tmp_path, script, number)
@@ -38,7 +38,7 @@ def test_runs_killed_at_any_moment_end_like_an_undisturbed_one(tmp_path, script,
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("number", [3, 70])
+@pytest.mark.parametrize("number", [3, 40])
 def test_runs_that_stop_early_and_are_killed_stop_at_the_same_step(tmp_path, number):
     kills = kill_runs(tmp_path, "run_seq_cls.py", number, flags=EARLY_STOP)
     assert all(kills.values())
@@ -49,5 +49,5 @@ def test_runs_that_stop_early_and_are_killed_stop_at_the_same_step(tmp_path, num
 @pytest.mark.long
 @pytest.mark.parametrize("script", CASES)
 def test_commands_killed_at_any_moment_end_like_an_undisturbed_one(tmp_path, script):
-    """60 kills of the real command lines, with their imports, in total."""
-    kill_runs(tmp_path, script, 20, how="command")
+    """24 kills of the real command lines, with their imports, in total."""
+    kill_runs(tmp_path, script, 8, how="command")
