@@ -16,7 +16,7 @@ test test-long: export PYTHONDONTWRITEBYTECODE :=
 test: $(VENV)/.dev       ## install the development tools, check the code and run the short tests (3 to 5 minutes)
 	$(MAKE) --no-print-directory -j2 check pytest
 
-test-long: $(VENV)/.dev  ## the same with the long tests (half an hour)
+test-long: $(VENV)/.dev  ## the same with the long tests (20 minutes)
 	$(MAKE) --no-print-directory -j2 check pytest LONG='-m "" --dist load'
 
 check: $(VENV)/.dev      ## check format, lint and types

@@ -12,8 +12,7 @@ from processor.definition import find_task
 from processor.kinds import KINDS
 from src.common.cli import Parser, run_command
 from src.common.errors import ConfigError, NumbersError
-from src.data.features import Features
-from src.data.task import Task
+from src.data.task import Features, Task
 from src.predict.csv import LINE, CsvInput, is_csv, open_csv, open_csv_output
 from src.predict.lines import open_lines, open_output, parse_lines, predict_rows, write_json
 from src.runs.files import SETTINGS, read_definition, read_settings

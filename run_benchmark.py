@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from processor.definition import TASKS, read_task_file, read_tasks, recorded_tasks
-from processor.download import find_files
 from processor.own_task import FLAGS
 from src.common.cli import Parser, run_command
 from src.common.errors import ConfigError
 from src.grid.cells import GridRequest, make_cells, make_trial_cells, split_list
 from src.grid.schedule import run_grid
 from src.grid.tune.space import read_space
+from src.pipeline import find_files
 from src.report.compare import compare, format_comparisons
 from src.report.published import SHOWN, Published
 from src.report.read_runs import folders_to_read

@@ -31,10 +31,10 @@ import torch
 
 from benchmarks.measure import Turns, make_parser, parse, print_figures, settings_of, take_turns, write_report
 from processor.definition import TASKS
-from processor.download import find_files
 from processor.kinds import load_split
 from processor.seq_cls import read_examples
 from src.model.load import load_tokenizer
+from src.pipeline import find_files
 
 NAMES = ("tokenizer", "features", "cached", "imports", "first update")
 IMPORTS = "import torch, accelerate; from transformers import AutoTokenizer, ElectraForSequenceClassification"

@@ -36,10 +36,10 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer, pipe
 
 from benchmarks.measure import Turns, flags_of, make_parser, parse, print_figures, settings_of, take_turns, write_report
 from processor.definition import TASKS
-from processor.download import find_files
 from processor.kinds import KINDS
 from processor.seq_cls import read_examples
 from src.model.device import DEVICE_TYPES, choose_type
+from src.pipeline import find_files
 from src.runs.files import read_settings
 from src.training.evaluate import predict
 from src.training.finetune import load_checkpoint

@@ -36,13 +36,13 @@ from torch.utils.benchmark import Timer
 
 from benchmarks.measure import Turns, make_parser, parse, print_figures, settings_of, take_turns, write_report
 from processor.definition import TASKS
-from processor.download import find_files
 from processor.kinds import load_split
-from src.data.features import TOKEN_TENSORS
+from src.data.task import TOKEN_TENSORS
 from src.model.batch import Collator
 from src.model.device import DEVICE_TYPES, choose_type
 from src.model.heads import HEADS, TaskModel
 from src.model.load import load_tokenizer, new_model, uses_segments
+from src.pipeline import find_files
 from src.settings.schema import Settings
 from src.training.finetune import start_device, wrap_model
 from src.training.order import epoch_order, slices

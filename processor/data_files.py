@@ -9,6 +9,7 @@ from src.common.errors import DataError, list_problems
 from src.common.files import find_archive, find_stand_in
 from src.data.task import DataFile, PublishedFile
 
+DATA_DIR = "data"  # the only folder that runs download into
 NOT_PUBLISHED: Mapping[str, PublishedFile] = {}
 
 

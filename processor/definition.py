@@ -12,9 +12,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from processor.kinds import KINDS, Kind
-from processor.readers.conll import TAG_RULE, find_wrong_tags
 from src.common.errors import (
-    MAX_PROBLEMS_SHOWN,
     CheckpointError,
     ConfigError,
     brief,
@@ -47,7 +45,7 @@ def make_task(name: str, definition: Mapping[str, Any], source: str, names: Mapp
     for field in ("text", "label"):
         if isinstance(fields.get(field), str):
             fields[field] = [fields[field]]
-    if fields.get("kind") == "multi_label" and isinstance(fields.get("label"), list) and len(fields["label"]) > 1:
+    if kind and kind.labelled and isinstance(fields.get("label"), list) and len(fields["label"]) > 1:
         fields.setdefault("labels", {column: column for column in fields["label"]})
     metric = METRICS.get(str(fields.get("metric")))
     fields.setdefault("headline", metric.headline if metric else "")
@@ -91,11 +89,10 @@ def _misfits(task: Task, kind: Kind) -> list[str]:
         ]
     elif not task.header:
         problems.append("columns is missing: the names of the file's columns, in their order, as no line of the file names them")
-    if task.kind == "tagging" and len(task.text) > 1:
-        problems.append("text: a tagging task has one column")
-    if len(task.label) > 1 and task.kind not in ("multi_label", "span"):
-        problems.append(f"label: a {task.kind} task has one column")
-    return problems + _misfits_of_metric(task, kind) + _misfits_of_labels(task, kind) + _misfits_of_files(task)
+    for field, most in kind.max_columns.items():
+        if len(getattr(task, field)) > most:
+            problems.append(f"{field}: a {task.kind} task has one column")
+    return problems + _misfits_of_metric(task, kind) + _misfits_of_labels(task, kind) + _misfits_of_files(task, kind)
 
 
 def _misfits_of_metric(task: Task, kind: Kind) -> list[str]:
@@ -115,23 +112,16 @@ def _misfits_of_labels(task: Task, kind: Kind) -> list[str]:
         problems.append("labels is empty: name labels, in the order of label ids, or leave the field out to take those of train")
     if not kind.labelled and task.labels:
         problems.append(f"labels: a {task.kind} task has none")
-    if task.kind == "multi_label" and task.labels and len(task.labels) < 2:
-        problems.append("labels: a multi_label task has two or more; for yes and no, use the kind classification")
-    if task.kind == "multi_label" and len(task.label) > 1 and list(task.labels or ()) != list(task.label):
-        problems.append(f"labels: name the columns in label, in their order: {', '.join(task.label)}")
-    if task.kind == "tagging" and (wrong := find_wrong_tags(task.labels or ())):
-        problems.append(f"labels: {TAG_RULE} {', '.join(wrong[:MAX_PROBLEMS_SHOWN])}")
-    return problems
+    return problems + kind.problems_of(task)
 
 
-def _misfits_of_files(task: Task) -> list[str]:
+def _misfits_of_files(task: Task, kind: Kind) -> list[str]:
     """Return the problems of `format` and `encoding`."""
     problems = []
-    for name, only in {"squad": "span", "conll": "tagging"}.items():
-        if task.format == name and task.kind != only:
-            problems.append(f"format = {name!r}: is for {only} tasks, not for {task.kind}")
-    if task.kind == "span" and task.format != "squad":
-        problems.append(f"format = {task.format!r}: a span task has files in the format 'squad'")
+    if task.format is not None and task.format not in kind.formats:
+        problems.append(
+            f"format = {task.format!r}: a {task.kind} task has files in the format {', '.join(map(repr, kind.formats))}"
+        )
     try:
         b"a".decode(task.encoding, "ignore")
     except (LookupError, ValueError):

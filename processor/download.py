@@ -14,31 +14,19 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from processor.check import check_tasks
-from processor.data_files import describe_files, git_blob, is_published
+from processor.data_files import DATA_DIR, git_blob, is_published
 from processor.definition import read_tasks
 from src.common.cli import run_command
 from src.common.errors import ConfigError, EnvironmentFailure, list_problems
 from src.common.files import write_bytes
-from src.data.task import DataFile, PublishedFile, Task, Tasks
+from src.data.task import PublishedFile, Task, Tasks
 from src.settings.command_line import ALL, find_tasks
-from src.settings.schema import Settings, default_of
+from src.settings.schema import default_of
 
 logger = logging.getLogger("processor.download")  # __name__ is "__main__" if this file is the command
 
-DATA_DIR = "data"  # the only folder that runs download into
 TIMEOUT_SECONDS = 30
 RETRIES = 3
-
-
-def find_files(settings: Settings, task: Task) -> dict[str, DataFile]:
-    """Return the data file of each split of a run; in the default data_dir, missing published files are downloaded first.
-
-    Raises DataError for a missing file, EnvironmentFailure if a download fails.
-    """
-    if settings.download and settings.data_dir == DATA_DIR:
-        missing = [path.name for path in settings.data_files.values() if not path.is_file() and path.name in task.files]
-        fetch(settings.task, task, list(dict.fromkeys(missing)), Path(settings.data_dir), settings.data_url)
-    return describe_files(settings.data_files, task.files)
 
 
 def fetch(task_name: str, task: Task, names: Sequence[str], data_dir: Path, mirror: str | None = None) -> None:

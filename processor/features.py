@@ -18,8 +18,7 @@ from safetensors.numpy import save
 
 from processor.readers.tables import format_of
 from src.common.files import write_bytes
-from src.data.features import Features, Tensors
-from src.data.task import FEATURE_FIELDS, DataFile, Task
+from src.data.task import FEATURE_FIELDS, DataFile, Features, Task, Tensors
 
 logger = logging.getLogger(__name__)
 

@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 
 from src.common.errors import MAX_REASON, quote_json, shorten
-from src.data.features import Features
-from src.data.task import Task
+from src.data.task import Features, Task
 from src.settings.schema import Settings
 
 MOST_LABELS = 30  # in a message

@@ -1,20 +1,23 @@
 """The kinds of task: the one table that says which command runs a kind, what its tasks are by default, and which code is its."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from processor import ner, seq_cls, squad_reader
+from processor import multi_label, ner, seq_cls, squad_reader
 from processor.inputs import Inputs
 from processor.multi_label import MultiLabelInputs, MultiLabelSplit
 from processor.ner import NerInputs, NerSplit
+from processor.readers import conll
 from processor.readers.tables import DataRow
 from processor.seq_cls import SequenceInputs, SequenceSplit
 from processor.split import Split
 from processor.squad import SquadInputs, SquadSplit
 from src.data.task import DataFile, Task
 from src.settings.schema import Settings
+
+TABLES = ("tsv", "csv", "jsonl", "json", "parquet")  # the formats of rows with fields
 
 
 @dataclass(frozen=True)
@@ -27,6 +30,9 @@ class Kind:
     split: type[Split]  # its data files
     inputs: type[Inputs]  # what predict.py reads
     read_rows: Callable[[Path, Task], list[DataRow]]  # the file as the data check sees it, and where its labels are found
+    formats: tuple[str, ...] = TABLES  # of its files
+    max_columns: Mapping[str, int] = field(default_factory=lambda: {"label": 1})  # that a field of a definition may name
+    problems_of: Callable[[Task], list[str]] = lambda task: []  # what is wrong with the labels of a definition
 
 
 TAGGING = {"metric": "entity_f1", "text": ["sentence"], "label": "tags"}
@@ -36,11 +42,28 @@ SPAN = {"metric": "answer_f1", "text": ["question", "context"], "label": "answer
 KINDS: dict[str, Kind] = {
     "classification": Kind("run_seq_cls.py", {"metric": "accuracy"}, True, SequenceSplit, SequenceInputs, seq_cls.read_rows),
     "multi_label": Kind(
-        "run_seq_cls.py", {"metric": "multi_label_f1"}, True, MultiLabelSplit, MultiLabelInputs, seq_cls.read_rows
+        "run_seq_cls.py",
+        {"metric": "multi_label_f1"},
+        True,
+        MultiLabelSplit,
+        MultiLabelInputs,
+        seq_cls.read_rows,
+        max_columns={},
+        problems_of=multi_label.problems_of,
     ),
     "regression": Kind("run_seq_cls.py", {"metric": "correlation"}, False, SequenceSplit, SequenceInputs, seq_cls.read_rows),
-    "tagging": Kind("run_ner.py", TAGGING, True, NerSplit, NerInputs, ner.read_rows),
-    "span": Kind("run_squad.py", SPAN, False, SquadSplit, SquadInputs, squad_reader.read_rows),
+    "tagging": Kind(
+        "run_ner.py",
+        TAGGING,
+        True,
+        NerSplit,
+        NerInputs,
+        ner.read_rows,
+        formats=(*TABLES, "conll"),
+        max_columns={"text": 1, "label": 1},
+        problems_of=conll.problems_of,
+    ),
+    "span": Kind("run_squad.py", SPAN, False, SquadSplit, SquadInputs, squad_reader.read_rows, formats=("squad",)),
 }
 
 

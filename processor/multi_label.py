@@ -11,8 +11,7 @@ from processor.seq_cls import SequenceInputs, SequencePredictions, SequenceSplit
 from processor.seq_features import SequenceExample, write_labels
 from processor.split import NO_SCORES, stratified_split
 from src.common.errors import CheckpointError
-from src.data.features import Features
-from src.data.task import Scores
+from src.data.task import Features, Scores, Task
 from src.metrics.analysis import Analysis, of_label_sets
 
 logger = logging.getLogger(__name__)
@@ -25,6 +24,16 @@ class LabelPredictions(SequencePredictions):
     """What a model predicts for n rows: `values` are 1 for each label from `threshold` on, else 0, int64 [n, labels]."""
 
     threshold: float
+
+
+def problems_of(task: Task) -> list[str]:
+    """Return what is wrong with the labels of a definition."""
+    problems = []
+    if task.labels and len(task.labels) < 2:
+        problems.append("labels: a multi_label task has two or more; for yes and no, use the kind classification")
+    if len(task.label) > 1 and list(task.labels or ()) != list(task.label):
+        problems.append(f"labels: name the columns in label, in their order: {', '.join(task.label)}")
+    return problems
 
 
 def decode_logits(logits: np.ndarray, threshold: float) -> LabelPredictions:

@@ -13,13 +13,12 @@ import numpy as np
 
 from processor.features import SpecialTokens
 from processor.inputs import Inputs, one_of, require_label, require_text
-from processor.readers.records import parse_rows
 from processor.readers.tables import DataRow, read_records
+from processor.readers.text_files import parse_rows
 from processor.split import NO_SCORES, Split, stratified_split, tsv_line
 from src.common.errors import quote, quote_json
-from src.data.features import IGNORE_INDEX, Features, Tensors
 from src.data.hangul import compose_rows
-from src.data.task import Scores, Task
+from src.data.task import IGNORE_INDEX, Features, Scores, Task, Tensors
 from src.metrics.analysis import Analysis, of_entities
 from src.metrics.metrics import METRICS, entity_report
 from src.settings.schema import Settings

@@ -13,7 +13,7 @@ import numpy as np
 
 from processor.features import SpecialTokens
 from src.common.errors import DataError
-from src.data.features import Features
+from src.data.task import Features
 
 logger = logging.getLogger(__name__)
 

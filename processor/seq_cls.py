@@ -10,13 +10,12 @@ from typing import Any
 import numpy as np
 
 from processor.inputs import Inputs, one_of, require_label, require_text
-from processor.readers.records import parse_rows
 from processor.readers.tables import DataRow, read_records
+from processor.readers.text_files import parse_rows
 from processor.seq_features import Labels, SequenceExample, encode, read_label_set
 from processor.split import NO_SCORES, Split, softmax, stratified_split, tsv_line
 from src.common.errors import DataError, quote
-from src.data.features import Features
-from src.data.task import Scores, Task
+from src.data.task import Features, Scores, Task
 from src.metrics.analysis import Analysis, of_classes, of_scores, readable
 from src.metrics.metrics import METRICS
 from src.settings.schema import Settings

@@ -11,9 +11,8 @@ import numpy as np
 
 from processor.features import SpecialTokens, one_ahead
 from src.common.errors import did_you_mean, quote
-from src.data.features import Tensors
 from src.data.hangul import compose_rows
-from src.data.task import Task
+from src.data.task import Task, Tensors
 
 Labels = tuple[str, ...]  # of one row
 

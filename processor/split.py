@@ -14,8 +14,7 @@ from processor.data_files import describe_files
 from processor.features import SpecialTokens, cached_features, fingerprint
 from processor.quality import Figures, measure, require_content, warnings_of
 from src.common.errors import ConfigError, DataError, quote
-from src.data.features import Features
-from src.data.task import DataFile, Scores, Task
+from src.data.task import DataFile, Features, Scores, Task
 from src.metrics.analysis import Analysis
 from src.settings.schema import Settings
 

@@ -15,9 +15,8 @@ from processor.split import HOLD_OUT_SEED, NO_SCORES, Split, softmax
 from processor.squad_reader import SquadQuestion, read_questions, usable
 from processor.squad_windows import SquadExample, encode, require_overlap
 from src.common.errors import ConfigError
-from src.data.features import MAX_CONTEXT, Features, Tensors
 from src.data.hangul import compose
-from src.data.task import DataFile, Scores, Task
+from src.data.task import MAX_CONTEXT, DataFile, Features, Scores, Task, Tensors
 from src.metrics.analysis import Analysis, of_answers
 from src.metrics.metrics import METRICS
 from src.settings.schema import Settings

@@ -9,8 +9,8 @@ import numpy as np
 
 from processor.features import SpecialTokens
 from src.common.errors import ConfigError
-from src.data.features import IN_CONTEXT, MAX_CONTEXT, Tensors
 from src.data.hangul import compose, places_in
+from src.data.task import IN_CONTEXT, MAX_CONTEXT, Tensors
 from src.settings.schema import Settings
 
 CONTEXTS_PER_CALL = 512

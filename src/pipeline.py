@@ -2,9 +2,10 @@
 
 import sys
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
-from processor.download import find_files
+from processor.data_files import DATA_DIR, describe_files
 from processor.kinds import load_split
 from processor.labels import complete_task
 from processor.own_task import read_run
@@ -21,6 +22,19 @@ def run_script(script: str, default_task: str = "") -> None:
     settings, task = read_run(sys.argv[1:], script, default_task)
     files = find_files(settings, task)
     run_task(settings, complete_task(task, files, settings.run_folder), files, load_split)
+
+
+def find_files(settings: Settings, task: Task) -> dict[str, DataFile]:
+    """Return the data file of each split of a run; in the default data_dir, missing published files are downloaded first.
+
+    Raises DataError for a missing file, EnvironmentFailure if a download fails.
+    """
+    missing = [path.name for path in settings.data_files.values() if not path.is_file() and path.name in task.files]
+    if missing and settings.download and settings.data_dir == DATA_DIR:
+        from processor.download import fetch  # it is a command of its own, which few runs need
+
+        fetch(settings.task, task, list(dict.fromkeys(missing)), Path(settings.data_dir), settings.data_url)
+    return describe_files(settings.data_files, task.files)
 
 
 def run_task(settings: Settings, task: Task, files: Mapping[str, DataFile], load_split: LoadSplit) -> None:

@@ -1,5 +1,9 @@
 """Imports what commands need, for the process that tests.commands forks them from; it must not compute anything with threads."""
 
+import os
+
+os.environ["TORCH_CPP_LOG_LEVEL"] = "FATAL"  # as in a follower: torch reads it when it is imported, and warns when a leader ends
+
 import accelerate  # noqa: F401
 import rich.live  # noqa: F401
 import scipy.stats  # noqa: F401

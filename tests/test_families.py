@@ -7,10 +7,9 @@ import pytest
 
 from processor.data_files import describe_files
 from processor.definition import TASKS
-from processor.download import find_files
 from processor.kinds import load_split
 from src.model.load import load_tokenizer
-from src.pipeline import run_task
+from src.pipeline import find_files, run_task
 from src.runs.files import read_settings
 from src.training.evaluate import predict
 from src.training.finetune import load_checkpoint

@@ -32,8 +32,9 @@ ALLOWED = {
 MAX_FLOORS = 7
 MAX_LINES = 300
 DESIGN = (ROOT / "docs" / "design.md").read_text(encoding="utf-8")
-# What a run of NSMC enters: functions, comprehensions and generator expressions included, and files.
-MAX_ENTERED = {"functions": 503, "files": 61}
+# What a run of NSMC enters: functions, lambdas and generator expressions included, and files.
+COMPREHENSIONS = ("<listcomp>", "<dictcomp>", "<setcomp>")
+MAX_ENTERED = {"functions": 402, "files": 55}
 
 
 def module_of(path: Path) -> str:
@@ -174,6 +175,7 @@ def test_a_short_run_enters_few_functions_and_files(tmp_path, monkeypatch):
         run_script("run_seq_cls.py")
     finally:
         sys.setprofile(None)
-    ours = {code for code in entered if Path(code.co_filename) in FILES}
+    # From Python 3.12 on, these comprehensions are not functions.
+    ours = {code for code in entered if Path(code.co_filename) in FILES and code.co_name not in COMPREHENSIONS}
     assert len({code.co_filename for code in ours}) <= MAX_ENTERED["files"]
     assert len(ours) <= MAX_ENTERED["functions"]

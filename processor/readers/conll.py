@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from processor.readers.text_files import read_lines
-from src.common.errors import DataError, list_problems, quote
+from src.common.errors import MAX_PROBLEMS_SHOWN, DataError, list_problems, quote
 from src.common.log import log_once
 from src.data.task import Task
 
@@ -58,6 +58,12 @@ def _is_word(text: str, fields: list[str], columns: int, task: Task) -> bool:
     """Return whether a line that begins with # is a word and a tag, such as "#맛집 B-LOC", right or malformed."""
     is_tag = fields[-1] in task.labels if task.labels else any(form.fullmatch(fields[-1]) for form in TAG_FORMS)
     return is_tag and ("\t" in text or len(fields) == columns)
+
+
+def problems_of(task: Task) -> list[str]:
+    """Return what is wrong with the tags of a definition."""
+    wrong = find_wrong_tags(task.labels or ())
+    return [f"labels: {TAG_RULE} {', '.join(wrong[:MAX_PROBLEMS_SHOWN])}"] if wrong else []
 
 
 def find_wrong_tags(tags: Iterable[str]) -> list[str]:

@@ -3,13 +3,13 @@
 import json
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from itertools import chain, count, islice
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn
 
-from processor.readers.text_files import read_lines, read_text
-from src.common.errors import MAX_PROBLEMS_SHOWN, MAX_REASON, DataError, brief, did_you_mean, list_problems, quote, shorten
+from processor.readers.text_files import parse_rows, read_lines, read_text
+from src.common.errors import MAX_PROBLEMS_SHOWN, MAX_REASON, DataError, brief, did_you_mean, quote, shorten
 from src.data.task import Task
 
 LISTS = ("rows", "data")  # keys of the list of records in a json file
@@ -18,7 +18,6 @@ BETWEEN = re.compile(r"[\s,]*")  # what is between two records of a list
 MOST_NAMES = 1000  # of a record, in messages
 
 Records = Iterator[tuple[int, Any]]  # line where a record begins, from 1; the record
-Parsed = TypeVar("Parsed")
 
 
 def read_jsonl(path: Path, task: Task) -> Iterator[tuple[int, list[Any]]]:
@@ -29,28 +28,6 @@ def read_jsonl(path: Path, task: Task) -> Iterator[tuple[int, list[Any]]]:
 def read_json(path: Path, task: Task) -> Iterator[tuple[int, list[Any]]]:
     """Yield the rows of a file with a list of objects, the whole file or under a key of LISTS; see `pick_values`."""
     return pick_values(path, task, _json_records(path, task.encoding))
-
-
-def parse_rows(
-    path: Path, rows: Iterable[tuple[int, Any]], parse: Callable[[Any], Parsed], empty: str = "there are no rows."
-) -> Iterator[tuple[int, Parsed]]:
-    """Yield (line, what `parse` makes of the values) of every row of a file.
-
-    Raises DataError at the end of the file for the rows for which `parse` raises ValueError, with all of them, and if there are
-    no rows, with the reason `empty`.
-    """
-    line, problems = 0, []
-    for line, given in rows:
-        try:
-            parsed = parse(given)
-        except ValueError as error:
-            problems.append(f"line {line}: {error}")
-        else:
-            yield line, parsed
-    if problems:
-        raise DataError(list_problems(f"{path}: {len(problems)} malformed rows:", problems))
-    if not line:
-        raise DataError(f"{path}: {empty}")
 
 
 def pick_values(path: Path, task: Task, records: Records) -> Iterator[tuple[int, list[Any]]]:

@@ -11,8 +11,8 @@ from typing import Any, TextIO
 
 from processor.readers.conll import read_conll
 from processor.readers.parquet import read_parquet
-from processor.readers.records import parse_rows, read_json, read_jsonl
-from processor.readers.text_files import read_content, read_lines, read_text, require_newlines, without_mark
+from processor.readers.records import read_json, read_jsonl
+from processor.readers.text_files import parse_rows, read_content, read_lines, read_text, require_newlines, without_mark
 from src.common.errors import MAX_REASON, DataError, did_you_mean, quote, shorten
 from src.data.task import Format, Task
 

@@ -1,17 +1,20 @@
 """The content of data files, read once, and their text, with errors that name file, line and the likely encoding."""
 
 import codecs
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from time import time
+from typing import Any, TypeVar
 
-from src.common.errors import DataError
+from src.common.errors import DataError, list_problems
 
 UTF_8 = "utf-8"
 JUST_WRITTEN = 2  # seconds in which a file may change again without another time of change
 UTF_16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+
+Parsed = TypeVar("Parsed")
 
 
 def read_content(path: Path) -> bytes:
@@ -85,3 +88,25 @@ def _cure(likely: str, expected: str) -> str:
         f'It seems to be {likely.upper()}{writer}. Convert the file, or set "encoding": "{likely}" in the task\'s definition or '
         f"pass --encoding {likely}."
     )
+
+
+def parse_rows(
+    path: Path, rows: Iterable[tuple[int, Any]], parse: Callable[[Any], Parsed], empty: str = "there are no rows."
+) -> Iterator[tuple[int, Parsed]]:
+    """Yield (line, what `parse` makes of the values) of every row of a file.
+
+    Raises DataError at the end of the file for the rows for which `parse` raises ValueError, with all of them, and if there are
+    no rows, with the reason `empty`.
+    """
+    line, problems = 0, []
+    for line, given in rows:
+        try:
+            parsed = parse(given)
+        except ValueError as error:
+            problems.append(f"line {line}: {error}")
+        else:
+            yield line, parsed
+    if problems:
+        raise DataError(list_problems(f"{path}: {len(problems)} malformed rows:", problems))
+    if not line:
+        raise DataError(f"{path}: {empty}")

@@ -14,9 +14,8 @@ from typing import Any, NoReturn
 from src.common import launcher
 from src.common.errors import BenchmarkError, ConfigError, Interrupted
 from src.common.launcher import OtherRanks
-from src.common.log import logging_to_screen
+from src.common.log import abandon, logging_to_screen, usable_streams
 from src.common.signals import SIGNALS, handling
-from src.common.streams import abandon, usable_streams
 from src.common.version import VERSION
 
 logger = logging.getLogger(__name__)

@@ -8,7 +8,7 @@ from contextlib import contextmanager, redirect_stdout, suppress
 
 from fastprogress.fastprogress import ConsoleProgressBar
 
-from src.common.streams import is_terminal
+from src.common.log import is_terminal
 
 logger = logging.getLogger(__name__)
 

@@ -16,8 +16,8 @@ from rich.text import Text
 
 from src.common.errors import BenchmarkError
 from src.common.files import DAMAGE, read_json
+from src.common.log import is_terminal
 from src.common.progress import format_seconds
-from src.common.streams import is_terminal
 from src.data.task import Tasks
 from src.grid.cells import Cell
 from src.grid.estimate import Estimate

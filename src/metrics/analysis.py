@@ -115,7 +115,7 @@ def _analysis(
     return Analysis(rows=len(sizes), errors=errors, error_count=len(wrong), size_of_error=size_of_error, **parts)
 
 
-def _shorten(text: str) -> str:
+def _cut(text: str) -> str:
     return text if len(text) <= MAX_TEXT else text[: MAX_TEXT - 3] + "..."
 
 
@@ -147,8 +147,8 @@ def of_classes(
 
 
 def _error(row: str, texts: Iterable[str], answers: tuple[str, str], size: float) -> Error:
-    gold, prediction = map(_shorten, answers)
-    return Error(row=row, texts=[_shorten(text) for text in texts], gold=gold, prediction=prediction, size=round(float(size), 6))
+    gold, prediction = map(_cut, answers)
+    return Error(row=row, texts=[_cut(text) for text in texts], gold=gold, prediction=prediction, size=round(float(size), 6))
 
 
 def _confusion(gold: np.ndarray, predicted: np.ndarray, names: Sequence[str]) -> tuple[list[str], list[list[int]]]:
@@ -215,7 +215,7 @@ def of_entities(gold_tags: Sequence[list[str]], predicted_tags: Sequence[list[st
     def describe(row: int) -> Error:
         answers, hidden = ([_write(of[row], shown) for of in (gold, predicted)] for shown in (words[row], ()))
         error = _error(str(row), [" ".join(words[row])], (answers[0], answers[1]), sizes[row])
-        return error.model_copy(update={"without_texts": tuple(map(_shorten, hidden))})
+        return error.model_copy(update={"without_texts": tuple(map(_cut, hidden))})
 
     both = [right & found for right, found in zip(gold, predicted, strict=True)]
     counts = [Counter(kind for entities in of for kind, _, _ in entities) for of in (gold, predicted, both)]

@@ -121,6 +121,6 @@ def _weighted_mean(values: np.ndarray) -> WeightedScore:
     return lambda weights: weights @ numbers / weights.sum(axis=1)
 
 
-def column_mean(name: str) -> Callable[[Columns], WeightedScore]:
-    """Return the weighted form of a mean over a column that holds a score per question."""
-    return lambda columns: _weighted_mean(np.array(columns[name], float))
+def weighted_column(columns: Columns, name: str) -> WeightedScore:
+    """Return the weighted mean of a column that holds a score per question."""
+    return _weighted_mean(np.array(columns[name], float))

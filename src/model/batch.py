@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from src.data.features import IGNORE_INDEX, NOT_CONTEXT, Features
+from src.data.task import IGNORE_INDEX, NOT_CONTEXT, Features
 from src.model.device import DEVICE_TYPES
 
 # Which tensors of Features hold the labels: `labels` (one per row), `label_ids` (one per token), or `start_positions` and
@@ -23,7 +23,7 @@ class Batch:
     labels: int64 [B], float32 [B] or float32 [B, C] for rows; int64 [B, L] for tokens, IGNORE_INDEX at those without a label;
     int64 [B, 2] for spans: first and last token. tokens: number of real tokens among the B x L. items: labelled items, the
     divisor of the mean loss. places: int64 [tokens], positions of the real tokens in the flattened batch.
-    context_marks: uint8 [B, L] for spans, see src.data.features.Features.
+    context_marks: uint8 [B, L] for spans, see src.data.task.Features.
     """
 
     inputs: dict[str, Tensor]

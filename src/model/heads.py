@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from src.data.features import IGNORE_INDEX, IN_CONTEXT, MAX_CONTEXT
+from src.data.task import IGNORE_INDEX, IN_CONTEXT, MAX_CONTEXT
 from src.model.batch import Batch, Collator, LabelLayout
 from src.model.unpadding.layout import Layout, using_layout
 from src.settings.schema import Settings

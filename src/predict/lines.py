@@ -16,8 +16,8 @@ import numpy as np
 
 from processor.inputs import Inputs
 from src.common.errors import DataError
-from src.common.streams import ESCAPE, is_closed
-from src.data.features import Features
+from src.common.log import ESCAPE, is_closed
+from src.data.task import Features
 
 logger = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ from src.settings.schema import Settings, default_of, defaults_of, settings_of
 # Settings that change how something is computed, not what; the published runs used yet another implementation. `answer_text` is
 # among them because both of its values are compared; a note in the report says which one the published runs used.
 IMPLEMENTATION = settings_of("how")
-Facts = Callable[[Record], Mapping[str, Any]]
+Conditions = Callable[[Record], Mapping[str, Any]]
 Differences = dict[str, dict[str, list[Record]]]  # name of a fact -> value -> runs that have it
 
 
@@ -77,10 +77,10 @@ def find_differences(records: Sequence[Record], tasks: Tasks) -> tuple[dict[str,
     flagged: set[ModelAndTask] = set()
     for task in tasks:
         column = [record for record in records if record.task == task]
-        between_models = _differences(column, _facts_of_column)
+        between_models = _differences(column, _conditions_of_column)
         differences = list(between_models.items())
         for runs in group((record.model, record) for record in column).values():
-            for name, runs_by_value in _differences(runs, _facts_of_model).items():
+            for name, runs_by_value in _differences(runs, _conditions_of_model).items():
                 if not _varies_within(runs[0].model, between_models.get(name, {})):  # else it is described already
                     differences.append((name, runs_by_value))
         for name, runs_by_value in differences:
@@ -90,21 +90,21 @@ def find_differences(records: Sequence[Record], tasks: Tasks) -> tuple[dict[str,
     return dict(descriptions), flagged
 
 
-def _facts_of_column(record: Record) -> dict[str, Any]:
+def _conditions_of_column(record: Record) -> dict[str, Any]:
     """Return what should be the same for all models."""
     settings = {name: value for name, value in record.shared_settings.items() if name != "model_name_or_path"}
     return {**settings, **record.conditions, "checkpoint selected by": record.results.selected.by}
 
 
-def _facts_of_model(record: Record) -> dict[str, Any]:
+def _conditions_of_model(record: Record) -> dict[str, Any]:
     """Return what should be the same for all seeds of a model."""
     scored = sum("test" in splits for splits in record.results.scores.values())
     return {**record.settings, **record.conditions, "weights": record.weights, "checkpoints scored on test": scored}
 
 
-def _differences(records: Iterable[Record], facts: Facts) -> Differences:
-    """Return the facts that have more than one value. A run without a fact does not count as different."""
-    values = group((name, (str(value), record)) for record in records for name, value in facts(record).items())
+def _differences(records: Iterable[Record], conditions_of: Conditions) -> Differences:
+    """Return the conditions that have more than one value. A run without a condition does not count as different."""
+    values = group((name, (str(value), record)) for record in records for name, value in conditions_of(record).items())
     runs_by_value = {name: group(pairs) for name, pairs in values.items()}
     return {name: runs for name, runs in runs_by_value.items() if len(runs) > 1}
 

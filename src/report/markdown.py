@@ -206,7 +206,7 @@ def _environment(table: Table) -> Iterator[str]:
     if other:
         yield f"**data: not the published files: {'; '.join(other)}**"
     folders = {record.ckpt_dir for record in table.records}
-    facts: dict[str, Callable[[Record], Iterable[str]]] = {
+    columns: dict[str, Callable[[Record], Iterable[str]]] = {
         "results from": lambda record: [str(record.ckpt_dir)] if len(folders) > 1 else [],
         "settings from the command line": lambda record: [f"{name} {value}" for name, value in record.overrides.items()],
         "device": lambda record: [record.origin.device],
@@ -214,7 +214,7 @@ def _environment(table: Table) -> Iterator[str]:
         "versions": lambda record: [f"{name} {version}" for name, version in record.origin.versions.items()],
         "revision of this project": lambda record: [shorten_digest(record.origin.git_revision)],
     }
-    for name, values_of in facts.items():
+    for name, values_of in columns.items():
         runs_by_value = group((value, record) for record in table.records for value in values_of(record))
         if runs_by_value:
             yield f"{name}: " + "; ".join(value + _share(runs, table.records) for value, runs in runs_by_value.items())

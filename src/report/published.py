@@ -95,10 +95,10 @@ class Published:
     def rows(self, shown: str) -> Iterator[PublishedRow]:
         """Yield the rows that are shown (see SHOWN) in the order of models, those of a model in the order of sources."""
         sources = {"all": list(self.sources), "seeds": self.seeds, "none": ()}[shown]
-        for model, facts in self.models.items():
+        for model, about in self.models.items():
             for name in (name for name in sources if model in self.tables[name]):
-                about = (facts["title"], facts["table"], facts.get("size", "-"))
-                yield PublishedRow(model, *about, name, self.sources[name]["protocol"], self.tables[name][model])
+                columns = (about["title"], about["table"], about.get("size", "-"))
+                yield PublishedRow(model, *columns, name, self.sources[name]["protocol"], self.tables[name][model])
 
     def position(self, model: str) -> int:
         """Return where the rows of a model stand; other models come after all published ones."""

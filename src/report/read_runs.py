@@ -10,14 +10,13 @@ from typing import Literal
 
 from pydantic import ValidationError
 
-from src.common.errors import CheckpointError
+from src.common.errors import MAX_REASON, CheckpointError, shorten
 from src.common.files import DAMAGE, read_json
 from src.data.task import Tasks
 from src.report.record import VIEWS, Cost, Origin, Record, Results
 from src.runs.files import COST, LOG_LINES, RESULTS, SETTINGS, stage_of
 from src.runs.grid_folder import GRID, REPORTS, TUNE, model_name, output_file
 
-MAX_REASON = 300  # characters
 TAIL_BYTES = 65_536  # how much of the end of an output is searched for an error
 # Entries of a task folder: a run (seed-1), the output of its process (seed-1.log), an earlier run (seed-1.1).
 ENTRY = re.compile(r"seed-(?:0|[1-9][0-9]*)(\.log|\.[0-9]+)?")
@@ -97,10 +96,10 @@ def reason_of(error: Exception) -> str:
     """Return on one line why a file cannot be used."""
     if isinstance(error, ValidationError):
         first = error.errors()[0]
-        return shorten(f"{error.title}: {'.'.join(map(str, first['loc']))}: {first['msg']}")
+        return shorten(f"{error.title}: {'.'.join(map(str, first['loc']))}: {first['msg']}", MAX_REASON)
     if isinstance(error, OSError):
         return f"{error.filename}: {error.strerror}"
-    return shorten(" ".join(str(error).split()))
+    return shorten(" ".join(str(error).split()), MAX_REASON)
 
 
 def _find_runs(root: Path, tasks: Tasks) -> tuple[list[str], list[NotReported]]:
@@ -204,7 +203,7 @@ def last_message(output: Path) -> str:
     lines = [line.strip() for line in tail(output)]
     errors = [number for number, line in enumerate(lines) if line.startswith("error: ")]
     if errors:
-        return shorten(" ".join([lines[errors[-1]].removeprefix("error: "), *lines[errors[-1] + 1 :]]))
+        return shorten(" ".join([lines[errors[-1]].removeprefix("error: "), *lines[errors[-1] + 1 :]]), MAX_REASON)
     return lines[-1] if lines and lines[-1].startswith("interrupted by") else ""
 
 
@@ -222,8 +221,3 @@ def tail(path: Path) -> list[str]:
             return stream.read().decode("utf-8", "replace").splitlines()
     except OSError:
         return []
-
-
-def shorten(text: str) -> str:
-    """Cut a text to MAX_REASON characters."""
-    return text if len(text) <= MAX_REASON else text[: MAX_REASON - 3] + "..."

@@ -26,7 +26,7 @@ def tuned_file(config_dir: Path, model: str, task: str) -> Path:
 
 
 def write_tuned(path: Path, settings: Mapping[str, Any], search: Mapping[str, Any]) -> None:
-    """Write the result of a search, atomically: the settings, and facts about the search."""
+    """Write the result of a search, atomically: the settings, and what is known about the search."""
     write_json(path, {**settings, SEARCH: search})
 
 

@@ -26,7 +26,7 @@ def find_run(
     Raises CheckpointError if the folder holds files but no run, if its records are damaged, and if --do_train false finds no
     checkpoint, or checkpoints of a run with other settings or data. Raises ConfigError if class_weights names an invalid file.
     """
-    if settings.do_train:
+    if settings.do_train and settings.weights_file:
         given_weights(settings, task)
     model = Path(settings.model_name_or_path)
     weights = digest(model) if settings.do_train and model.is_dir() else None
@@ -90,7 +90,12 @@ def _difference(contents: Contents, settings: Settings, task: Task, files: Mappi
     old, new = record["settings"], settings.model_dump()
     pairs = [(name, old.get(name, default_of(name)), new[name]) for name in new if affects(name) in relevant]
     differences = [f"{name} {before!r}, now {now!r}" for name, before, now in pairs if before != now]
-    if settings.do_train and (given := given_weights(settings, task)) and given != record.get("class_weights", given):
+    if (
+        settings.do_train
+        and settings.weights_file
+        and (given := given_weights(settings, task))
+        and given != record.get("class_weights", given)
+    ):
         differences.append(f"other weights in {settings.class_weights}")
     changed = _changed_fields(record["definition"], task.model_dump(mode="json", exclude_defaults=True))
     differences += [f"{field} of the task {quote(before)}, now {quote(now)}" for field, before, now in changed]

@@ -7,8 +7,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from src.common.errors import ConfigError, did_you_mean, list_problems, quote, quote_json
-from src.data.features import Features
-from src.data.task import Task
+from src.data.task import Features, Task
 from src.settings.schema import NO_WEIGHTS, Settings, counts_for
 
 Weights = dict[str, float]  # by label, in the order of ids

@@ -20,7 +20,7 @@ from pydantic.fields import FieldInfo
 from src.common import launcher
 from src.common.errors import MAX_QUOTED, ConfigError, brief, did_you_mean, list_problems, quote, quote_json, shorten
 from src.data.task import Task, Tasks
-from src.settings.aliases import ALIASES, advise, replace_switches
+from src.settings.aliases import ALIASES, PRECISIONS, advise, replace_switches
 from src.settings.command_line import NAMES, config_files, help_text, parse_command_line, types_of
 from src.settings.schema import (
     COMMAND_LINE,
@@ -152,7 +152,9 @@ def _merge(layers: Sequence[Layer], task: str, problems: list[str]) -> tuple[dic
     values = {name: field.default for name, field in Settings.model_fields.items() if not field.is_required()}
     sources: dict[str, str] = {}
     for source, written_layer in layers:
-        layer = replace_switches(written_layer, source, source == COMMAND_LINE, problems)
+        layer = dict(written_layer)
+        if not layer.keys().isdisjoint(PRECISIONS):
+            layer = replace_switches(layer, source, source == COMMAND_LINE, problems)
         if "model_name_or_path" in layer:
             for name in MODEL_SETTINGS:
                 values[name] = default_of(name)

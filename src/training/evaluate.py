@@ -10,7 +10,7 @@ import torch
 
 from src.common import launcher, signals
 from src.common.progress import Progress
-from src.data.features import Features
+from src.data.task import Features
 from src.model.batch import token_positions
 from src.model.device import is_out_of_memory
 from src.model.heads import TaskModel

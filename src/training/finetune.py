@@ -17,8 +17,7 @@ from src.common import launcher
 from src.common.errors import ConfigError, EnvironmentFailure, brief
 from src.common.files import read_json
 from src.common.log import log_once, logging_to, seconds_since_start
-from src.data.features import Features
-from src.data.task import Split, Task
+from src.data.task import Features, Split, Task
 from src.model.batch import Collator
 from src.model.checks import check_model
 from src.model.device import DEVICE_TYPES, choose_type, describe_environment, device_name, is_out_of_memory
@@ -37,7 +36,7 @@ from src.model.unpadding.unpad import can_unpad, unpad_encoder
 from src.runs.files import LOG
 from src.runs.folder import RunFolder
 from src.settings.class_weights import label_weights
-from src.settings.schema import Settings, counts_for
+from src.settings.schema import NO_WEIGHTS, Settings, counts_for
 from src.training import ranks
 from src.training.loop import train
 from src.training.scorer import Scorer
@@ -166,7 +165,9 @@ def train_and_score(run: RunFolder, task: Task, components: Components, splits: 
     if components.model is not None:
         environment["updates"] = Plan.of(len(splits["train"]), settings).total
         environment["model_revision"] = model_revision(settings)
-        if weights := label_weights(settings, task, splits["train"].features):
+        if settings.class_weights != NO_WEIGHTS:
+            weights = label_weights(settings, task, splits["train"].features)
+        if weights:
             environment["class_weights"] = weights
             logger.info("train: class weights: %s", ", ".join(f"{label} {weight:.4g}" for label, weight in weights.items()))
     run.start(environment, {name: split.facts for name, split in splits.items()})

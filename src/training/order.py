@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from src.data.features import IGNORE_INDEX, Features
+from src.data.task import IGNORE_INDEX, Features
 from src.model.batch import LabelLayout
 
 POOL = 50  # number of batches whose rows are sorted together

@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from src.common import launcher
-from src.data.features import Features
+from src.data.task import Features
 from src.model.batch import Batch
 from src.model.device import DEVICE_TYPES, empty_cache, is_out_of_memory, random_state, set_random_state
 from src.model.heads import TaskModel

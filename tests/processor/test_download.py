@@ -13,6 +13,7 @@ import pytest
 from processor import download
 from processor.data_files import git_blob
 from processor.definition import TASKS
+from src import pipeline
 from src.common.errors import EnvironmentFailure
 from src.data.task import PublishedFile
 from tests.commands import run_script
@@ -201,12 +202,12 @@ def test_a_run_downloads_missing_files_into_the_default_folder_only(server, tmp_
 
     for settings in (DataSettings(tmp_path / "mistyped", server.url), DataSettings(tmp_path, server.url, download=False)):
         with pytest.raises(DataError, match=r"ratings_train\.txt \(train\): no such file"):
-            download.find_files(settings, TASK)
+            pipeline.find_files(settings, TASK)
     assert server.requests == []
-    monkeypatch.setattr(download, "DATA_DIR", tmp_path)
+    monkeypatch.setattr(pipeline, "DATA_DIR", tmp_path)
     (tmp_path / "nsmc").mkdir()
     (tmp_path / NAMES[0]).write_text("mine")  # existing files are used whatever they contain
-    files = download.find_files(DataSettings(tmp_path, server.url), TASK)
+    files = pipeline.find_files(DataSettings(tmp_path, server.url), TASK)
     assert server.requests == [f"/data/{NAMES[1]}"]
     assert {split: file.status for split, file in files.items()} == {"train": "other", "test": "published"}
     assert (tmp_path / NAMES[0]).read_text() == "mine"
@@ -215,7 +216,7 @@ def test_a_run_downloads_missing_files_into_the_default_folder_only(server, tmp_
 def test_the_default_folder_is_the_default_setting():
     from src.settings.schema import Settings
 
-    assert Settings.model_fields["data_dir"].default == download.DATA_DIR
+    assert Settings.model_fields["data_dir"].default == pipeline.DATA_DIR
 
 
 def run(*arguments):

@@ -6,8 +6,7 @@ import pytest
 
 from processor.definition import TASKS
 from processor.features import cached_features, fingerprint, one_ahead
-from src.data.features import Features
-from src.data.task import DataFile
+from src.data.task import DataFile, Features
 from tests.conftest import SAMPLE
 
 ROWS = {

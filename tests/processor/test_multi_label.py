@@ -8,8 +8,7 @@ from processor.multi_label import MultiLabelInputs, MultiLabelSplit, best_thresh
 from processor.seq_cls import read_examples, read_rows
 from processor.seq_features import SequenceExample
 from src.common.errors import CheckpointError, DataError
-from src.data.features import Features
-from src.data.task import DataFile
+from src.data.task import DataFile, Features
 from tests.src.helpers import DEFAULTS
 
 DEFINITION = {"kind": "multi_label", "columns": ["text", "topics"], "text": "text", "label": "topics"}

@@ -13,7 +13,7 @@ from processor.kinds import load_split
 from processor.quality import LIMITS, measure, require_content, warnings_of
 from processor.seq_features import SequenceExample, encode
 from src.common.errors import DataError
-from src.data.features import Features
+from src.data.task import Features
 from src.settings.layers import load_settings
 from tests.conftest import ROOT, SAMPLED_TASKS
 

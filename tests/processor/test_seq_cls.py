@@ -11,8 +11,7 @@ from processor.kinds import load_split
 from processor.seq_cls import SequenceSplit, read_examples
 from processor.seq_features import SequenceExample
 from src.common.errors import ConfigError, DataError
-from src.data.features import Features
-from src.data.task import DataFile
+from src.data.task import DataFile, Features
 from tests.conftest import SAMPLE
 
 HEADERS = {name: "\t".join(task.columns) for name, task in TASKS.items()}

@@ -11,8 +11,7 @@ from accelerate import Accelerator
 from transformers import ElectraConfig, ElectraForSequenceClassification
 
 from processor.definition import TASKS
-from src.data.features import Features
-from src.data.task import DataFile
+from src.data.task import DataFile, Features
 from src.model.batch import Collator
 from src.model.heads import HEADS, TaskModel
 from src.runs.status import find_run

@@ -25,7 +25,7 @@ from src.runs.journal import JOURNAL, NAME, count_states, storage_of
 optuna.logging.set_verbosity(optuna.logging.ERROR)  # this project logs what matters
 
 LOCK = ".study.lock"
-CONDITIONS = "facts"  # attribute of a study: what its trials have in common
+CONDITIONS = "conditions"  # attribute of a study: what its trials have in common
 REASON = "reason"  # attribute of a failed trial
 DIRECTION = StudyDirection.MAXIMIZE  # every headline of src.metrics.metrics is better if it is higher
 RANDOM_TRIALS = 5  # before Optuna chooses by what it has learned

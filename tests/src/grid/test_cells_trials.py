@@ -3,9 +3,9 @@
 import pytest
 
 from processor.definition import TASKS
-from processor.download import find_files
 from src.common.errors import ConfigError
 from src.grid.cells import make_trial_cells
+from src.pipeline import find_files
 from tests.conftest import SAMPLE
 from tests.src.grid.helpers import request_for
 

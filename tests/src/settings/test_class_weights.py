@@ -6,7 +6,7 @@ from sklearn.utils.class_weight import compute_class_weight
 
 from processor.definition import TASKS, make_task
 from src.common.errors import ConfigError
-from src.data.features import Features
+from src.data.task import Features
 from src.settings.class_weights import label_weights
 from tests.src.helpers import DEFAULTS
 

@@ -1,7 +1,7 @@
 import numpy as np
 import torch
 
-from src.data.features import IGNORE_INDEX, Features
+from src.data.task import IGNORE_INDEX, Features
 from src.model.batch import Collator
 from src.training.order import bucketed_order, by_length, epoch_order, items_of_rows, micro_batches, shares, slices
 

@@ -8,12 +8,11 @@ import pytest
 
 import predict
 from processor.definition import TASKS
-from processor.download import find_files
 from processor.kinds import load_split
 from src.common.errors import ModelError
 from src.model.load import load_tokenizer
 from src.model.tokenizers.hanbert import BUFFER_BYTES, TEXT_BYTES, align, load_hanbert_tokenizer, split_text
-from src.pipeline import run_task
+from src.pipeline import find_files, run_task
 from tests.commands import run_script
 from tests.families import build_analyser, make_family
 

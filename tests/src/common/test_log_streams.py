@@ -1,7 +1,7 @@
 import io
 import sys
 
-from src.common.streams import is_closed, is_terminal, usable_streams
+from src.common.log import is_closed, is_terminal, usable_streams
 
 
 def test_writes_characters_that_a_stream_cannot_encode(monkeypatch):
