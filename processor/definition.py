@@ -25,10 +25,10 @@ from src.common.files import read_json
 from src.data.task import Task, Tasks
 from src.metrics.metrics import METRICS
 from src.settings.aliases import ALIASES
+from src.settings.command_line import PROJECT
 
 logger = logging.getLogger(__name__)
 
-PROJECT = Path(__file__).resolve().parent.parent / "config"  # the config folder of this project
 FIELD_NAMES: Mapping[str, str] = {}  # the fields are called as in src.data.task.Task
 RECORD = "settings.json"  # of a run, with the definition of its task
 

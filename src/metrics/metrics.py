@@ -162,7 +162,8 @@ class Metric:
     weighted: Mapping[str, Callable[[Columns], WeightedScore]] = field(default_factory=dict)
     scale: float = 1.0  # a perfect score
     signed: tuple[str, ...] = ()  # scores that can be as low as -scale; all others begin at 0
-    rounding: float = 1e-9  # tolerance of the weighted form, as a share of `scale`: predictions.tsv holds rounded numbers
+    rounding: float = 1e-9  # tolerance of the weighted form, as a share of `scale`: it adds numbers in another order
+    numbered_by: str = ""  # the column of predictions.tsv with the row's number, if a row has several lines
     kind: str = "classification"  # of the tasks that it scores
 
 
@@ -182,7 +183,7 @@ METRICS: Mapping[str, Metric] = {
         {"spearmanr": "spearman"},
         {"spearmanr": weighted_spearman},
         signed=("pearson", "spearmanr", "corr"),
-        rounding=1e-3,  # predictions are written with six digits, which creates ties
+        rounding=1e-6,
         kind="regression",
     ),
     "similarity": Metric(
@@ -191,7 +192,7 @@ METRICS: Mapping[str, Metric] = {
         {"pearson": "Pearson", "f1": "F1"},
         {"pearson": weighted_pearson, "f1": weighted_similar_f1},
         signed=("pearson",),
-        rounding=1e-3,
+        rounding=1e-6,
         kind="regression",
     ),
     # Compared by the score over all words: which words `f1` leaves out depends on the model's tokenizer.
@@ -200,6 +201,7 @@ METRICS: Mapping[str, Metric] = {
         "f1",
         {"f1": "F1", "f1_full": "F1 (all words)"},
         {"f1_full": weighted_entity_f1},
+        numbered_by="sentence",
         kind="tagging",
     ),
     "answer_f1": Metric(

@@ -60,9 +60,7 @@ class Page:
     @property
     def columns(self) -> list[tuple[str, Task, str]]:
         """The columns of the score table: every score of the tasks with runs or published scores, as (name, task, score)."""
-        used = [row.scores if isinstance(row, PublishedRow) else row.records for row in self.table.rows_with_published]
-        tasks = [(name, task) for name, task in self.table.tasks.items() if any(name in scores for scores in used)]
-        return [(name, task, score) for name, task in tasks for score in task.scores]
+        return [(name, task, score) for name, task in self.table.columns.items() for score in task.scores]
 
     @property
     def tasks(self) -> dict[str, Task]:
@@ -114,18 +112,6 @@ def page_of_run(record: Record, task: Task, with_texts: bool) -> Page:
     how_to_show = f"Pass --html_report with_texts to {HOW_TO_SHOW}"
     about = [("This run", list(_about_run(record)))]
     return Page(f"{task.title}: {record.model}", table, about, with_texts, how_to_show, run=record)
-
-
-def cautions(records: Sequence[Record]) -> list[str]:
-    """Return the reasons to doubt scores of the shown checkpoints of a model's runs."""
-    found = [
-        f"seed {record.seed}, {view}, {split}: {reason}"
-        for record in records
-        for view in VIEWS
-        for split, reasons in record.results.cautions.get(str(record.choice(view).step), {}).items()
-        for reason in reasons
-    ]
-    return list(dict.fromkeys(found))
 
 
 def _about_analysis(record: Record, task: Task, analysis: Analysis) -> Iterator[str]:
