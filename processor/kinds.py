@@ -1,11 +1,12 @@
 """The kinds of task: the one table that says which command runs a kind, what its tasks are by default, and which code is its."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from processor import multi_label, ner, seq_cls, squad_reader
+from processor import character_tagging, multi_label, ner, seq_cls, squad_reader
+from processor.character_tagging import CharacterInputs, CharacterSplit
 from processor.inputs import Inputs
 from processor.multi_label import MultiLabelInputs, MultiLabelSplit
 from processor.ner import NerInputs, NerSplit
@@ -33,6 +34,7 @@ class Kind:
     formats: tuple[str, ...] = TABLES  # of its files
     max_columns: Mapping[str, int] = field(default_factory=lambda: {"label": 1})  # that a field of a definition may name
     problems_of: Callable[[Task], list[str]] = lambda task: []  # what is wrong with the labels of a definition
+    readable_labels: Callable[[Path, Iterable[str]], dict[str, str]] | None = None  # of tags; other labels are sorted
 
 
 TAGGING = {"metric": "entity_f1", "text": ["sentence"], "label": "tags"}
@@ -62,6 +64,19 @@ KINDS: dict[str, Kind] = {
         formats=(*TABLES, "conll"),
         max_columns={"text": 1, "label": 1},
         problems_of=conll.problems_of,
+        readable_labels=conll.readable_tags,
+    ),
+    "character_tagging": Kind(
+        "run_ner.py",
+        {**TAGGING, "metric": "character_f1"},
+        True,
+        CharacterSplit,
+        CharacterInputs,
+        character_tagging.read_rows,
+        formats=(*TABLES, "conll"),
+        max_columns={"text": 1, "label": 1},
+        problems_of=character_tagging.problems_of,
+        readable_labels=conll.readable_tags,
     ),
     "span": Kind("run_squad.py", SPAN, False, SquadSplit, SquadInputs, squad_reader.read_rows, formats=("squad",)),
 }

@@ -17,6 +17,7 @@ import numpy as np
 
 from src.data.hangul import compose
 from src.data.task import Scores, Task, ends_with_position
+from src.metrics.characters import character_f1, weighted_character_f1, weighted_entity_macro_f1
 from src.metrics.weighted import (
     SIMILAR,
     Columns,
@@ -203,6 +204,18 @@ METRICS: Mapping[str, Metric] = {
         {"f1_full": weighted_entity_f1},
         numbered_by="sentence",
         kind="tagging",
+    ),
+    "character_f1": Metric(
+        character_f1,
+        "entity_f1",
+        {"entity_f1": "entity F1", "char_f1": "character F1", "char_f1_no_o": "character F1 without O"},
+        {
+            "entity_f1": weighted_entity_macro_f1,
+            "char_f1": partial(weighted_character_f1, with_outside=True),
+            "char_f1_no_o": partial(weighted_character_f1, with_outside=False),
+        },
+        numbered_by="sentence",
+        kind="character_tagging",
     ),
     "answer_f1": Metric(
         answer_f1,

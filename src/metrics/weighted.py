@@ -33,7 +33,7 @@ def weighted_macro_f1(columns: Columns) -> WeightedScore:
 
     def score(weights: np.ndarray) -> np.ndarray:
         total = weights @ sizes  # of each class: gold rows + predicted rows
-        f1 = _divide(2 * (weights @ hits), total)
+        f1 = divide(2 * (weights @ hits), total)
         return f1.sum(axis=1) / (total > 0).sum(axis=1)
 
     return score
@@ -49,10 +49,10 @@ def weighted_label_f1(columns: Columns, average: str) -> WeightedScore:
     hits, sizes = 2 * gold * preds, gold + preds
     if average == "samples":
         empty = sizes.sum(axis=1) == 0
-        return _weighted_mean(_divide(hits.sum(axis=1), sizes.sum(axis=1)) + empty)
+        return _weighted_mean(divide(hits.sum(axis=1), sizes.sum(axis=1)) + empty)
     if average == "micro":
-        return lambda weights: _divide((weights @ hits).sum(axis=1), (weights @ sizes).sum(axis=1))
-    return lambda weights: _divide(weights @ hits, weights @ sizes).mean(axis=1)
+        return lambda weights: divide((weights @ hits).sum(axis=1), (weights @ sizes).sum(axis=1))
+    return lambda weights: divide(weights @ hits, weights @ sizes).mean(axis=1)
 
 
 def weighted_entity_f1(columns: Columns) -> WeightedScore:
@@ -68,7 +68,7 @@ def weighted_entity_f1(columns: Columns) -> WeightedScore:
         counts.append((2 * len(gold & predicted), len(gold) + len(predicted)))
     hits, sizes = np.array(counts, float).T
 
-    return lambda weights: _divide(weights @ hits, weights @ sizes)
+    return lambda weights: divide(weights @ hits, weights @ sizes)
 
 
 def weighted_spearman(columns: Columns) -> WeightedScore:
@@ -87,7 +87,7 @@ def weighted_similar_f1(columns: Columns) -> WeightedScore:
     """Weighted form of `f1` in `similarity`."""
     gold, preds = (scores >= SIMILAR for scores in _scores(columns))
     hits, sizes = 2.0 * (gold & preds), gold.astype(float) + preds
-    return lambda weights: _divide(weights @ hits, weights @ sizes)
+    return lambda weights: divide(weights @ hits, weights @ sizes)
 
 
 def _scores(columns: Columns) -> tuple[np.ndarray, np.ndarray]:
@@ -99,7 +99,7 @@ def _scores(columns: Columns) -> tuple[np.ndarray, np.ndarray]:
 def _weighted_pearson(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Return Pearson's r in each sample, float64 [r]. x, y: float64 [n] or [r, n]; weights: float64 [r, n]."""
     (x, spread_of_x), (y, spread_of_y) = (_centered(values, weights) for values in (x, y))
-    return _divide((weights * x * y).sum(axis=1), np.sqrt(spread_of_x * spread_of_y))
+    return divide((weights * x * y).sum(axis=1), np.sqrt(spread_of_x * spread_of_y))
 
 
 def _centered(values: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -123,7 +123,7 @@ def _ranks(values: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
     return ranks
 
 
-def _divide(numerators: np.ndarray, denominators: np.ndarray) -> np.ndarray:
+def divide(numerators: np.ndarray, denominators: np.ndarray) -> np.ndarray:
     """Return the quotients, and 0 if the denominator is 0."""
     return np.divide(numerators, denominators, out=np.zeros_like(denominators), where=denominators > 0)
 

@@ -105,6 +105,7 @@ HEADS: Mapping[str, Head] = {
     "multi_label": Head(ROW_CLASS, binary_cross_entropy, problem_type="multi_label_classification"),
     "regression": Head(ROW_CLASS, squared_error, problem_type="regression", outputs=("score",)),
     "tagging": Head(TOKEN_CLASS, cross_entropy, postprocess=best_labels, labels="tokens", word_level=True),
+    "character_tagging": Head(TOKEN_CLASS, cross_entropy, postprocess=best_labels, labels="tokens", word_level=True),
     "span": Head(
         "AutoModelForQuestionAnswering",
         span_cross_entropy,

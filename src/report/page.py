@@ -8,7 +8,7 @@ from src.common.files import DAMAGE
 from src.common.progress import format_seconds
 from src.data.task import Task
 from src.metrics.analysis import Analysis
-from src.metrics.metrics import display_name, in_percent
+from src.metrics.metrics import METRICS, display_name, in_percent
 from src.report.history import History
 from src.report.markdown import ABOUT, ABOUT_FLAG, ABOUT_PUBLISHED, ABOUT_TUNED, BESIDE_PUBLISHED, notes
 from src.report.published import NOTHING_PUBLISHED, PrintedScore, PublishedRow
@@ -121,7 +121,7 @@ def _about_analysis(record: Record, task: Task, analysis: Analysis) -> Iterator[
     if ceiling := record.results.data["test"].ceiling:
         bound = _write_scores(task, ceiling)
         yield f"Upper bound with this tokenizer, the scores of a model that finds every answer: {bound}."
-    if task.kind == "tagging":
+    if METRICS[task.metric].numbered_by:
         yield "Entities are counted over all words; words beyond max_seq_len count as predicted O. Tags have no probabilities."
 
 

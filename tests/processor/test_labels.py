@@ -5,7 +5,8 @@ import pytest
 
 from processor.data_files import describe_files
 from processor.definition import TASKS
-from processor.labels import complete_task, readable_tags, sort_labels
+from processor.labels import complete_task, sort_labels
+from processor.readers.conll import readable_tags
 from src.common.errors import DataError
 from tests.processor.readers.test_tables import task_of
 
