@@ -5,9 +5,7 @@ does not need them.
 """
 
 import logging
-import string
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
@@ -15,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from src.data.hangul import compose
 from src.data.task import Scores, Task, ends_with_position
+from src.metrics.answers import answer_f1, answer_rouge
 from src.metrics.characters import character_f1, weighted_character_f1, weighted_entity_macro_f1
 from src.metrics.weighted import (
     SIMILAR,
@@ -120,38 +118,6 @@ def entity_report(gold: Tags, preds: Tags) -> str:
     return str(classification_report(gold, preds, suffix=suffix, zero_division=0, digits=4))
 
 
-# Characters that the official KorQuAD 1.0 script replaces by spaces; other ASCII punctuation is removed.
-ANSWER_SPACES = "'\"《》<>〈〉()‘’"
-ANSWER_SIGNS = str.maketrans(dict.fromkeys(string.punctuation, "") | dict.fromkeys(ANSWER_SPACES, " "))
-
-
-def normalize_answer(text: str) -> str:
-    """Normalize an answer as KorQuAD 1.0 does: lower case, no punctuation, single spaces between words.
-
-    Hangul is composed first: F1 counts syllables, not jamo.
-    """
-    return " ".join(compose(text).lower().translate(ANSWER_SIGNS).split())
-
-
-def answer_f1(gold: Sequence[Sequence[str]], preds: Sequence[str]) -> Scores:
-    """Return `exact_match` and `f1` (0..100) by the official rules of KorQuAD 1.0: means over questions, F1 by character.
-
-    gold: the accepted answers to each question, of which the best match counts. An answer of punctuation alone has F1 0 even
-    if it matches.
-    """
-    exact, overlap = 0, 0.0
-    for answers, pred in zip(gold, preds, strict=True):
-        exact += max(normalize_answer(answer) == normalize_answer(pred) for answer in answers)
-        overlap += max(_character_f1(answer, pred) for answer in answers)
-    return {"exact_match": 100 * exact / len(preds), "f1": 100 * overlap / len(preds)}
-
-
-def _character_f1(gold: str, pred: str) -> float:
-    gold_counts, pred_counts = (Counter(normalize_answer(text).replace(" ", "")) for text in (gold, pred))
-    shared = (gold_counts & pred_counts).total()
-    return 2 * shared / (gold_counts.total() + pred_counts.total()) if shared else 0.0
-
-
 @dataclass(frozen=True)
 class Metric:
     """How a metric is computed, displayed and resampled. A new metric needs one row of METRICS and nothing else."""
@@ -222,6 +188,14 @@ METRICS: Mapping[str, Metric] = {
         "f1",
         {"exact_match": "EM", "f1": "F1"},
         {name: partial(weighted_column, name=name) for name in ("exact_match", "f1")},
+        scale=100.0,
+        kind="span",
+    ),
+    "answer_rouge": Metric(
+        answer_rouge,
+        "rouge",
+        {"exact_match": "EM", "rouge": "ROUGE"},
+        {name: partial(weighted_column, name=name) for name in ("exact_match", "rouge")},
         scale=100.0,
         kind="span",
     ),
