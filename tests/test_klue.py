@@ -75,7 +75,7 @@ def test_the_recipe_and_the_labels_of_named_entities():
     for model, recipe in {"klue-bert-base.json": (32, 5e-5, 0.0), "klue-roberta-large.json": (8, 1e-5, 0.0)}.items():
         chosen = settings_of("klue-ner", model, "run_ner.py")
         assert (chosen.train_batch_size, chosen.learning_rate, chosen.warmup_proportion) == recipe
-        assert (chosen.max_seq_len, chosen.num_train_epochs) == (510, 3)
+        assert (chosen.max_seq_len, chosen.num_train_epochs) == (256, 3)
 
 
 def test_the_classes_of_sentence_similarity(shared):

@@ -278,8 +278,6 @@ def unusable(name: str, value: Any) -> str:
         return f"should be at most {LARGEST:,}"
     if name == "max_steps" and value == 0:
         return "should be -1 (from num_train_epochs) or the number of updates"
-    if name == "version_2_with_negative" and value:
-        return "questions without an answer are not supported"
     if name == "threshold" and value != "dev" and not 0 < value < 1:
         return "should be a number between 0 and 1, or dev"
     if not isinstance(value, str):
