@@ -93,6 +93,8 @@ class SequenceSplit(Split):
         labels, preds = self.features.tensors["labels"], decoded.values
         metric, headline = METRICS[self.task.metric].compute, self.task.headline
         scores = metric(labels, preds)
+        if further := METRICS[self.task.metric].of_probabilities:
+            scores |= further(labels, decoded.probabilities)
         if self.task.placeholder:
             clean = np.array([self.task.placeholder not in example.texts for example in self.examples])
             scores[f"{headline}_clean"] = metric(labels[clean], preds[clean])[headline] if clean.any() else 0.0

@@ -26,6 +26,7 @@ from src.metrics.weighted import (
     weighted_label_f1,
     weighted_macro_f1,
     weighted_pearson,
+    weighted_relation_f1,
     weighted_similar_f1,
     weighted_spearman,
 )
@@ -64,6 +65,35 @@ def multi_label_f1(labels: np.ndarray, preds: np.ndarray) -> Scores:
         f"{average}_f1": float(f1_score(labels.astype(int), preds.astype(int), average=average, zero_division=value))
         for average, value in zero_division.items()
     }
+
+
+def relation_f1(labels: np.ndarray, preds: np.ndarray) -> Scores:
+    """Return `micro_f1` (0..1) over all labels but the first one, which says that there is no relation. Both int [n].
+
+    As KLUE-RE is scored (klue_baseline/metrics/functional.py, klue_re_micro_f1).
+    """
+    from sklearn.metrics import f1_score
+
+    relations = np.union1d(labels, preds)
+    relations = relations[relations != 0]
+    if not len(relations):
+        return {"micro_f1": 0.0}
+    return {"micro_f1": float(f1_score(labels, preds, labels=relations, average="micro", zero_division=0.0))}
+
+
+def area_under_precision_recall(labels: np.ndarray, probabilities: np.ndarray) -> Scores:
+    """Return `auprc` (0..1): the mean over labels of the area under the curve of precision and recall, by the trapezoidal rule.
+
+    labels int [n], probabilities float [n, labels]. As KLUE-RE is scored (klue_re_auprc), but for labels that no row has: they
+    are left out, where the baseline's mean is undefined.
+    """
+    from sklearn.metrics import auc, precision_recall_curve
+
+    areas = []
+    for label in np.unique(labels):
+        precision, recall, _ = precision_recall_curve(labels == label, probabilities[:, label])
+        areas.append(auc(recall, precision))
+    return {"auprc": float(np.mean(areas))}
 
 
 def correlation(labels: np.ndarray, preds: np.ndarray) -> Scores:
@@ -130,6 +160,8 @@ class Metric:
     scale: float = 1.0  # a perfect score
     signed: tuple[str, ...] = ()  # scores that can be as low as -scale; all others begin at 0
     rounding: float = 1e-9  # tolerance of the weighted form, as a share of `scale`: it adds numbers in another order
+    # Further scores, from labels and the probability of every label. They have no weighted form.
+    of_probabilities: Callable[[np.ndarray, np.ndarray], Scores] | None = None
     numbered_by: str = ""  # the column of predictions.tsv with the row's number, if a row has several lines
     kind: str = "classification"  # of the tasks that it scores
 
@@ -137,6 +169,13 @@ class Metric:
 METRICS: Mapping[str, Metric] = {
     "accuracy": Metric(accuracy, "acc", {}, {"acc": weighted_accuracy}),
     "macro_f1": Metric(macro_f1, "f1", {"f1": "F1"}, {"f1": weighted_macro_f1}),
+    "relation_f1": Metric(
+        relation_f1,
+        "micro_f1",
+        {"micro_f1": "micro F1", "auprc": "AUPRC"},
+        {"micro_f1": weighted_relation_f1},
+        of_probabilities=area_under_precision_recall,
+    ),
     "multi_label_f1": Metric(
         multi_label_f1,
         "micro_f1",

@@ -39,6 +39,15 @@ def weighted_macro_f1(columns: Columns) -> WeightedScore:
     return score
 
 
+def weighted_relation_f1(columns: Columns) -> WeightedScore:
+    """Weighted form of `micro_f1` in `relation_f1`. The first column of a probability is that of the first label: no relation."""
+    none = next(name.removeprefix("prob_") for name in columns if name.startswith("prob_"))
+    gold, preds = np.array(columns["label"]), np.array(columns["prediction"])
+    hits = ((gold == preds) & (gold != none)).astype(float)
+    sizes = (gold != none).astype(float) + (preds != none)
+    return lambda weights: divide(2 * (weights @ hits), weights @ sizes)
+
+
 def weighted_label_f1(columns: Columns, average: str) -> WeightedScore:
     """Weighted form of a score of `multi_label_f1`: "micro", "macro" or "samples". Labels and predictions are JSON lists."""
     names = [name.removeprefix("prob_") for name in columns if name.startswith("prob_")]

@@ -7,6 +7,7 @@ from processor.definition import TASKS
 from src.metrics.metrics import (
     METRICS,
     accuracy,
+    area_under_precision_recall,
     correlation,
     display_name,
     entity_f1,
@@ -14,6 +15,7 @@ from src.metrics.metrics import (
     in_percent,
     macro_f1,
     multi_label_f1,
+    relation_f1,
     similarity,
 )
 
@@ -108,6 +110,23 @@ def test_entity_report_has_a_line_per_type():
         ["LOC", "0.0000", "0.0000", "0.0000", "1"],
         ["PER", "1.0000", "1.0000", "1.0000", "1"],
     ]
+
+
+def test_relations_are_all_labels_but_the_first():
+    """Of 4 gold relations and 3 predicted ones, 2 are right."""
+    scores = relation_f1(np.array([0, 0, 1, 1, 2, 2]), np.array([0, 1, 1, 2, 2, 0]))
+    assert scores == {"micro_f1": pytest.approx(2 * 2 / (4 + 4))}
+    assert relation_f1(np.array([0, 0]), np.array([0, 0])) == {"micro_f1": 0.0}
+    assert relation_f1(np.array([0, 1]), np.array([0, 0])) == {"micro_f1": 0.0}
+
+
+def test_area_under_precision_and_recall_by_hand():
+    """Label 0 is ranked right: 1. Label 1 is ranked second: precision 1/2 at recall 1, so the trapezoid from (0, 1) and (0, 0)
+    to (1, 1/2) is 1/4. Label 2 has no row.
+    """
+    probabilities = np.array([[0.7, 0.3, 0.0], [0.6, 0.2, 0.2]])
+    scores = area_under_precision_recall(np.array([0, 1]), probabilities)
+    assert scores == {"auprc": pytest.approx((1 + 1 / 4) / 2)}
 
 
 def test_metrics_are_plain_floats():
