@@ -22,6 +22,7 @@ from src.common.errors import (
     quote_json,
 )
 from src.common.files import read_json
+from src.common.strict_json import load_json
 from src.data.task import Task, Tasks
 from src.metrics.metrics import METRICS
 from src.settings.aliases import ALIASES
@@ -170,7 +171,7 @@ def recorded_tasks(*grids: Path) -> Mapping[str, Task]:
 def read_content(path: Path) -> dict[str, Any]:
     """Return the content of a task's file: settings and, under "definition", the definition. Raises ConfigError."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = load_json(path)
         if not isinstance(content, dict) or not isinstance(content.get("definition", {}), dict):
             raise TypeError("not a JSON object")
         return content

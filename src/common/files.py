@@ -16,6 +16,7 @@ from typing import Any
 from safetensors import SafetensorError
 
 from src.common.errors import CheckpointError, EnvironmentFailure
+from src.common.strict_json import load_json
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +40,7 @@ ARCHIVES = {b"pk\x03\x04": "is a zip archive. Unpack it.", b"\x1f\x8b": "is comp
 def read_json(path: Path) -> dict[str, Any]:
     """Return the object in a JSON file, empty if there is no such file. Raises CheckpointError if the file is damaged."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = load_json(path)
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except ValueError as error:
