@@ -199,6 +199,8 @@ def _parse_label(task: Task, values: Sequence[Any]) -> str | float | Labels:
 
 def _parse_score(name: str, value: Any) -> float:
     try:
+        if isinstance(value, bool) or "_" in str(value):  # numbers to Python alone
+            raise ValueError
         score = float(value)
     except (ValueError, TypeError):
         raise ValueError(f"{name}: found {quote(value)}, expected a number") from None

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from processor.readers.records import load_json
 from processor.readers.tables import DataRow
@@ -31,7 +31,8 @@ class _Answer(_Level):
 class _Question(_Level):
     id: str
     question: str
-    answers: list[_Answer] = Field(min_length=1)
+    answers: list[_Answer]
+    is_impossible: bool = False  # SQuAD 2
 
 
 class _Paragraph(_Level):
@@ -60,9 +61,9 @@ class SquadQuestion:
 def read_questions(path: Path, strict: bool, encoding: str = UTF_8) -> list[SquadQuestion]:
     """Return the questions of a SQuAD 1 file.
 
-    Raises DataError naming every place with a missing key or a wrong type. If `strict`, duplicate ids and answers that are not
-    at their answer_start are errors too; else they are logged, the first question of an id counts, and the position of such an
-    answer is unknown.
+    Raises DataError naming every place with a missing key or a wrong type, and every question without an answer. If `strict`,
+    duplicate ids and answers that are not at their answer_start are errors too; else they are logged, the first question of an id
+    counts, and the position of such an answer is unknown.
     """
     text = read_text(path, encoding)
     load_json(path, text)  # refuses a key that occurs twice: pydantic would take the last one
@@ -71,6 +72,7 @@ def read_questions(path: Path, strict: bool, encoding: str = UTF_8) -> list[Squa
     except ValidationError as error:
         problems = [f"{_place(detail['loc'])}: {detail['msg']}" for detail in error.errors(include_url=False)]
         raise DataError(list_problems(f"{path}: not a file in the format of SQuAD 1:", problems)) from None
+    _require_answers(path, corpus)
     questions: dict[str, SquadQuestion] = {}
     problems = []
     for number, article in enumerate(corpus.data):
@@ -92,6 +94,19 @@ def read_questions(path: Path, strict: bool, encoding: str = UTF_8) -> list[Squa
     if not questions:
         raise DataError(f"{path}: there are no questions. Fetch the file again.")
     return list(questions.values())
+
+
+def _require_answers(path: Path, corpus: _Corpus) -> None:
+    """Raise DataError for questions without an answer, as in SQuAD 2: they would be trained and scored as any other."""
+    questions = (question for article in corpus.data for paragraph in article.paragraphs for question in paragraph.qas)
+    without = [question for question in questions if question.is_impossible or not question.answers]
+    if without:
+        problems = [
+            f"question {quote(question.id)}: {'is_impossible is true' if question.is_impossible else 'it has no answers'}"
+            for question in without
+        ]
+        title = f"{path}: questions without an answer are not supported; remove these {len(without):,} of the file:"
+        raise DataError(list_problems(title, problems))
 
 
 def usable(questions: Sequence[SquadQuestion], split: str) -> list[SquadQuestion]:

@@ -86,6 +86,8 @@ def test_rejects_malformed_rows(tmp_path, task, row, expected):
         ("classification", {"x": "글", "y": "\ud800"}, "y: contains an unpaired surrogate"),
         ("regression", {"x": "글", "y": None}, "y: found None, expected a number"),
         ("regression", {"x": "글", "y": 10**400}, "expected a finite number"),
+        ("regression", {"x": "글", "y": True}, "y: found True, expected a number"),
+        ("regression", {"x": "글", "y": "1_5"}, "y: found '1_5', expected a number"),
     ],
 )
 def test_values_of_json(tmp_path, kind, record, expected):
