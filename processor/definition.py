@@ -43,7 +43,7 @@ def make_task(name: str, definition: Mapping[str, Any], source: str, names: Mapp
     """
     kind = KINDS.get(str(definition.get("kind")))
     fields = {"title": name, **(kind.defaults if kind else {}), **definition}
-    for field in ("text", "label"):
+    for field in ("text", "label", "group"):
         if isinstance(fields.get(field), str):
             fields[field] = [fields[field]]
     if kind and kind.labelled and isinstance(fields.get("label"), list) and len(fields["label"]) > 1:
@@ -81,7 +81,7 @@ def _misfits(task: Task, kind: Kind) -> list[str]:
     if task.columns:
         if len(set(task.columns)) < len(task.columns):
             problems.append("columns: a name occurs twice")
-        named = {"text": task.text, "label": task.label}
+        named = {"text": task.text, "label": task.label, "group": task.group}
         problems += [
             f"{field}: {column!r} is not one of the columns {', '.join(task.columns)}.{did_you_mean(column, task.columns)}"
             for field, columns in named.items()

@@ -33,7 +33,11 @@ def check_labels(path: Path, rows: Sequence[DataRow], task: Task) -> list[str]:
 
 def places(rows: Iterable[DataRow], label: str) -> str:
     """Return how many rows have a label, and the first ones: "2 rows, line 3, line 7"."""
-    found = [row.place for row in rows if label in row.labels]
+    return some_places([row.place for row in rows if label in row.labels])
+
+
+def some_places(found: Sequence[str]) -> str:
+    """Return the number of these rows, and the first ones."""
     return f"{len(found):,} {'row' if len(found) == 1 else 'rows'}, {', '.join(found[:PLACES])}{', ...' * (len(found) > PLACES)}"
 
 

@@ -13,7 +13,7 @@ from processor.inputs import Inputs, one_of, require_label, require_text
 from processor.readers.tables import DataRow, read_records
 from processor.readers.text_files import parse_rows
 from processor.seq_features import Labels, SequenceExample, encode, read_label_set
-from processor.split import NO_SCORES, Split, softmax, stratified_split, tsv_line
+from processor.split import NO_SCORES, Split, softmax, tsv_line
 from src.common.errors import DataError, quote
 from src.data.task import Features, Scores, Task
 from src.metrics.analysis import Analysis, of_classes, of_scores, readable
@@ -51,9 +51,9 @@ class SequenceSplit(Split):
     def read(self) -> list[SequenceExample]:
         return read_examples(self.file.path, self.task)[0]
 
-    def divide(self, ratio: float) -> tuple[np.ndarray, np.ndarray]:
-        """Hold out the same share of every label."""
-        return stratified_split(self.features.tensors["labels"].tolist(), ratio)
+    def strata(self) -> Sequence[Any]:
+        """Return the labels: the same share of each is held out."""
+        return self.features.tensors["labels"].tolist()
 
     def log_contents(self) -> None:
         if skipped := self.features.counts.get("skipped"):

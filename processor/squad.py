@@ -10,11 +10,11 @@ from typing import Any, Self
 
 import numpy as np
 
+from processor.hold_out import Parts, whole_groups
 from processor.inputs import Inputs, require_text
-from processor.split import HOLD_OUT_SEED, NO_SCORES, Split, softmax
+from processor.split import NO_SCORES, Split, softmax
 from processor.squad_reader import SquadQuestion, read_questions, usable
 from processor.squad_windows import SquadExample, encode, require_overlap
-from src.common.errors import ConfigError
 from src.data.hangul import compose
 from src.data.task import MAX_CONTEXT, DataFile, Features, Scores, Task, Tensors
 from src.metrics.analysis import Analysis, of_answers
@@ -79,15 +79,17 @@ class SquadSplit(Split):
         """Number of questions."""
         return int(self.features.tensors["example_index"][-1]) + 1
 
-    def divide(self, ratio: float) -> tuple[np.ndarray, np.ndarray]:
+    @classmethod
+    def parts(cls, strata: Sequence[Any], groups: np.ndarray, ratio: float) -> Parts:
         """Hold out whole articles, so that no context is in both parts."""
-        articles = np.array([question.article for question in self.examples])
-        order = np.random.default_rng(HOLD_OUT_SEED).permutation(np.unique(articles))
-        sizes = np.array([(articles == article).sum() for article in order])
-        held_out = np.isin(articles, order[np.cumsum(sizes) <= max(ratio * len(articles), sizes[0])])
-        if held_out.all():
-            raise ConfigError(f"holds out all {len(order)} articles; use a smaller ratio, or a file with more articles.")
-        return np.flatnonzero(~held_out), np.flatnonzero(held_out)
+        return whole_groups(groups, ratio)
+
+    @property
+    def groups(self) -> np.ndarray:
+        """The article of each question, int64 [n]; articles that share a context are one."""
+        if self.file.rows is None:
+            return np.array([question.article for question in self.examples])
+        return super().groups
 
     def select(self, name: str, rows: np.ndarray) -> Self:
         windows = np.flatnonzero(np.isin(self.features.tensors["example_index"], rows))

@@ -13,6 +13,7 @@ from processor.readers.text_files import UTF_8, read_text
 from processor.squad_windows import SquadExample
 from src.common.errors import DataError, list_problems, quote
 from src.data.task import Task
+from src.settings.schema import Settings
 
 logger = logging.getLogger(__name__)
 
@@ -121,9 +122,24 @@ def usable(questions: Sequence[SquadQuestion], split: str) -> list[SquadQuestion
 
 def read_rows(path: Path, task: Task) -> list[DataRow]:
     """Return the questions of a task's file for the data check. Raises DataError, see `read_questions`."""
+    return _rows_of(read_questions(path, strict=True, encoding=task.encoding))
+
+
+def read_used_rows(split: str, path: Path, settings: Settings, task: Task) -> list[DataRow]:
+    """Return the questions that a split uses, see `usable`."""
+    return _rows_of(usable(read_questions(path, settings.strict_data, task.encoding), split))
+
+
+def _rows_of(questions: Sequence[SquadQuestion]) -> list[DataRow]:
+    """Return questions as rows. Those of an article stay together, and so do those on a context."""
     return [
-        DataRow(f"question {question.id}", (question.example.question, question.example.context), (question.answers[0],))
-        for question in read_questions(path, strict=True, encoding=task.encoding)
+        DataRow(
+            f"question {question.id}",
+            (question.example.question, question.example.context),
+            (question.answers[0],),
+            (f"article {question.article}", question.example.context),
+        )
+        for question in questions
     ]
 
 

@@ -43,6 +43,7 @@ class DataRow:
     place: str
     texts: tuple[str, ...]
     labels: tuple[str, ...]
+    together: tuple[str, ...] = ()  # rows that have one of these in common stay on one side of a hold-out; "": none has
 
 
 def read_records(path: Path, task: Task) -> Rows:

@@ -4,8 +4,9 @@ from transformers import BertTokenizer
 
 from processor.data_files import describe_files
 from processor.definition import TASKS
+from processor.hold_out import stratified_split
 from processor.kinds import load_split
-from processor.split import softmax, stratified_split, tsv_line
+from processor.split import softmax, tsv_line
 from src.common.errors import ConfigError
 from src.training.order import epoch_order
 from tests.conftest import SAMPLE
