@@ -32,6 +32,8 @@ def stratified_groups(strata: Sequence[Any], groups: np.ndarray, ratio: float) -
     """
     numbers, first, sizes = np.unique(groups, return_index=True, return_counts=True)
     count, total = round(ratio * len(numbers)), len(numbers)
+    if 1 < total < len(groups):
+        count = min(max(count, 1), total - 1)
     if not 0 < count < total:
         unit = "rows" if total == len(groups) else "groups of rows"
         raise ConfigError(f"holds out {count} of {total} {unit}; use a ratio that leaves rows on both sides.")
