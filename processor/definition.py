@@ -26,6 +26,7 @@ from src.common.strict_json import load_json
 from src.data.task import Task, Tasks
 from src.metrics.metrics import METRICS
 from src.settings.aliases import ALIASES
+from src.settings.schema import is_task_file
 
 logger = logging.getLogger(__name__)
 
@@ -133,9 +134,11 @@ def _misfits_of_files(task: Task, kind: Kind) -> list[str]:
     return problems
 
 
-def named_files(name: str, config_dir: Path = PROJECT) -> dict[str, str]:
-    """Return split -> data file, as the task's file names them; empty if there is no such file."""
-    paths = [folder / "tasks" / f"{name}.json" for folder in (config_dir, PROJECT)]
+def named_files(entry: str, config_dir: Path = PROJECT) -> dict[str, str]:
+    """Return split -> data file, as the task's file names them; empty if there is no such file. entry: its name, or its path."""
+    paths = [folder / "tasks" / f"{entry}.json" for folder in (config_dir, PROJECT)]
+    if is_task_file(entry):
+        paths = [Path(entry)]
     content = next((read_json(path) for path in paths if path.is_file()), {})
     given = {ALIASES.get(key, key): value for key, value in content.items()}
     files = {split: given.get(f"{split}_file") for split in ("train", "dev", "test")}

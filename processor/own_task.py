@@ -110,7 +110,11 @@ def read_run(argv: Sequence[str], script: str, default_task: str = "") -> tuple[
     if command.print_task:
         print(command.task_file(settings))
         sys.exit(0)
-    return settings, command.tasks[settings.task]
+    task = command.tasks[settings.task]
+    if len(columns := [*task.text, *task.label, *task.group]) > len(set(columns)):
+        column = next(column for column in columns if columns.count(column) > 1)
+        raise ConfigError(f"the column {quote(column)} is named twice: as text, label or group. Name another one for each.")
+    return settings, task
 
 
 def _definition(given: Mapping[str, str], base: Mapping[str, Any], script: str) -> dict[str, Any]:

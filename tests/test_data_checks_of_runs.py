@@ -96,6 +96,7 @@ def test_scores_that_are_made_again_without_train_keep_the_caution(run, records,
     [
         ({"test": ["text,label", "가,0", "나,7"]}, [], "test.csv: 1 malformed rows:\n  - line 3: label: found '7'"),
         ({"dev": ["text,label", "가"]}, ["--test_ratio", "0.2"], "dev.csv: 1 malformed rows"),
+        ({}, ["--test_ratio", "0.2", "--label_column", "text"], "the column 'text' is named twice"),
         ({}, ["--test_ratio", "0.001"], "test_ratio = 0.001 holds out 0 of 40 rows"),
         ({}, ["--test_ratio", "0.2", "--group_column", "person"], "expected 'person'"),
     ],
