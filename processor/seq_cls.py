@@ -22,6 +22,8 @@ from src.settings.schema import Settings
 
 logger = logging.getLogger(__name__)
 
+# Columns of predictions.tsv beside those of the texts, which may have such names of their own.
+OWN_COLUMNS, PROBABILITY = ("index", "label", "prediction"), "prob_"
 LARGEST_SCORE = float(np.finfo(np.float32).max)
 
 
@@ -106,7 +108,8 @@ class SequenceSplit(Split):
     def prediction_lines(self, decoded: SequencePredictions) -> Iterator[str]:
         """Yield one line per row: index, text columns, label, prediction and, for classes, prob_<label>."""
         labels = list(self.task.labels or ())
-        yield tsv_line(["index", *self.task.text, "label", "prediction", *(f"prob_{label}" for label in labels)])
+        texts = [f"text: {name}" if name in OWN_COLUMNS or name.startswith(PROBABILITY) else name for name in self.task.text]
+        yield tsv_line(["index", *texts, "label", "prediction", *(f"{PROBABILITY}{label}" for label in labels)])
         for index, (example, _) in enumerate(zip(self.examples, decoded.values, strict=True)):
             yield tsv_line([str(index), *example.texts, *self.result_fields(decoded, index, example)])
 

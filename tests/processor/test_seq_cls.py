@@ -113,6 +113,16 @@ def test_predictions_have_one_line_per_row(tmp_path, tokenizer, settings):
     assert [line.split("\t")[1] for line in lines] == ["x", "a\\n\\tb", "c"]
 
 
+def test_columns_of_texts_with_the_names_of_others(tmp_path, tokenizer, settings):
+    path = tmp_path / "f.csv"
+    path.write_text("prediction,prob_1,y\na,b,1\nc,d,2\n")
+    definition = {"kind": "classification", "text": ["prediction", "prob_1"], "label": "y", "labels": {"1": "1", "2": "2"}}
+    task = make_task("own", definition, "f")
+    split = load_split("test", describe_files({"test": path})["test"], settings(), task, tokenizer)
+    header = next(split.prediction_lines(split.decode(np.zeros((2, 2), np.float32)))).split("\t")
+    assert header == ["index", "text: prediction", "text: prob_1", "label", "prediction", "prob_1", "prob_2"]
+
+
 def split_of(task, labels, examples=()):
     features = Features({"offsets": np.arange(len(labels) + 1), "labels": np.array(labels)})
     split = SequenceSplit(
