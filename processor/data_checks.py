@@ -29,6 +29,7 @@ from src.settings.schema import Settings
 
 logger = logging.getLogger(__name__)
 
+FOLDER = ".rows"  # in that of the features, for what is known about rows
 VERSION = 1  # raise it with every change of what is checked or kept: what other versions have kept is not read
 DAMAGE = (SafetensorError, OSError, LookupError, TypeError, ValueError)
 
@@ -53,7 +54,7 @@ def _known_rows(name: str, file: DataFile, settings: Settings, task: Task) -> Ro
     fields = {field: getattr(task, field) for field in (*FEATURE_FIELDS, "group")}
     content = [VERSION, file.sha256, format_of(file.path, task), fields, settings.strict_data, name == "train"]
     digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
-    path = Path(settings.feature_cache_dir) / f"{settings.task}-{name}-{digest}.rows"
+    path = Path(settings.feature_cache_dir) / FOLDER / f"{settings.task}-{name}-{digest}.safetensors"
     with suppress(*DAMAGE), safe_open(path, framework="numpy") as stored:
         notes = tuple(json.loads(stored.metadata()["notes"]))
         return Rows(stored.get_tensor("texts"), stored.get_tensor("groups"), notes)
