@@ -145,12 +145,12 @@ class Split(ABC):
     @property
     def texts(self) -> np.ndarray | None:
         """A digest of the texts of each example, uint64 [n]; None if they were not read before."""
-        if self.file.rows is None or self.rows is None:
-            return self.file.rows and self.file.rows.texts
-        return self.file.rows.texts[self.rows]
+        if self.file.rows is None:
+            return None
+        return self.file.rows.texts if self.rows is None else self.file.rows.texts[self.rows]
 
-    def beside(self, train: "Split | None", known: int | None = None) -> Self:
-        """Return this split with the number of its examples that `train` has, too. known: that number, if there is no train."""
+    def beside(self, train: Any, known: int | None = None) -> Self:
+        """Return this split with the number of its examples that the split `train` has, too. known: that number without train."""
         if train is None or train.texts is None or self.texts is None:
             return replace(self, in_train=known)
         copies = int(np.isin(self.texts, train.texts).sum())
