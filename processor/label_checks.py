@@ -81,8 +81,8 @@ def _separator(rows: Sequence[DataRow], counts: Mapping[str, int], task: Task) -
 
 
 def _unique(rows: Sequence[DataRow], counts: Mapping[str, int], task: Task) -> str:
-    labelled = sum(bool(row.labels) for row in rows)
-    if len(counts) < MANY or 2 * len(counts) <= labelled:
+    given = sum(counts.values())
+    if len(counts) < MANY or 2 * len(counts) <= given:
         return ""
     texts = len({row.texts[0] for row in rows})
     cure = f"--label_column {task.label[0]} seems to name a column of ids or texts: name that of the labels."
@@ -93,4 +93,4 @@ def _unique(rows: Sequence[DataRow], counts: Mapping[str, int], task: Task) -> s
         )
     elif all(label.replace(".", "", 1).replace("-", "", 1).isdecimal() for label in counts):
         cure += " For scores, use --kind regression."
-    return f"{labelled:,} rows have {len(counts):,} different labels, such as {quote(next(iter(counts)))}. {cure}"
+    return f"of {given:,} labels, {len(counts):,} are different ones, such as {quote(next(iter(counts)))}. {cure}"

@@ -65,7 +65,7 @@ def test_a_separator_may_be_in_a_label():
 def test_stops_if_nearly_every_label_is_another_one():
     ids = [f"id-{number}" for number in range(30)]
     message = error_of(*ids, *ids[:10])
-    assert "40 rows have 30 different labels" in message and "--label_column stars" in message and "swapped" not in message
+    assert "of 40 labels, 30 are different ones" in message and "--label_column stars" in message and "swapped" not in message
     message = error_of(*ids, texts=["좋다", "나쁘다", "그저"] * 10)
     assert "only 3 different values" in message and "--text_column review and --label_column stars" in message
     scores = [f"{number / 100}" for number in range(-15, 15)]
@@ -75,3 +75,4 @@ def test_stops_if_nearly_every_label_is_another_one():
 def test_many_or_few_labels_are_no_ids():
     assert check(*[f"의도 {number % 30}" for number in range(60)]) == []
     assert check(*map(str, range(19))) == []
+    assert check(*[f"{row},{(row + 7) % 30},{(row + 11) % 30}" for row in range(30)], **SETS) == []
