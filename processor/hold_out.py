@@ -51,6 +51,8 @@ def stratified_groups(strata: Sequence[Any], groups: np.ndarray, ratio: float) -
 def whole_groups(groups: np.ndarray, ratio: float) -> Parts:
     """Return the rows to keep and to hold out: groups in random order, as many as fit into `ratio` of the rows.
 
+    If the first one is too large, it is those whose share is the nearest.
+
     groups: int64 [n], numbered in the order of their first rows. Raises ConfigError if one side would be empty, or the share far
     off.
     """
@@ -60,9 +62,9 @@ def whole_groups(groups: np.ndarray, ratio: float) -> Parts:
             f"holds out all {len(numbers)} articles; use a file with more articles, or a --test_file or --dev_file."
         )
     order = np.random.default_rng(HOLD_OUT_SEED).permutation(numbers)
-    sizes = np.bincount(groups)[order]
-    held_out = np.isin(groups, order[np.cumsum(sizes) <= max(ratio * len(groups), sizes[0])])
-    return _near(held_out, groups, ratio, "questions")
+    sizes, goal = np.bincount(groups)[order], ratio * len(groups)
+    chosen = np.flatnonzero(np.cumsum(sizes) <= goal) if sizes[0] <= goal else nearest_sum(sizes, goal)
+    return _near(np.isin(groups, order[chosen]), groups, ratio, "questions")
 
 
 def _near(held_out: np.ndarray, groups: np.ndarray, ratio: float, unit: str) -> Parts:

@@ -37,6 +37,8 @@ def test_rows_without_copies_are_held_out_as_in_version_1_0_0():
     ]
     articles = of_sizes(*(3 + number % 4 for number in range(12)))
     assert sorted(set(articles[whole_groups(articles, 0.2)[1]].tolist())) == [0, 7]
+    order = np.random.default_rng(42).permutation(10)  # of articles of the same size, the first one
+    assert whole_groups(of_sizes(*[7] * 10), 0.06)[1].tolist() == list(range(7 * order[0], 7 * order[0] + 7))
 
 
 def test_groups_stay_on_one_side():
@@ -62,6 +64,8 @@ def test_articles_of_very_different_sizes(sizes):
     groups = of_sizes(*sizes)
     for kept, held in (whole_groups(groups, 0.1), stratified_groups([0] * 200, groups, 0.1)):
         assert (len(kept), len(held)) == (190, 10)
+    for sizes_of_three in itertools.permutations((100, 50, 50)):
+        assert len(whole_groups(of_sizes(*sizes_of_three), 0.3)[1]) == 50
     with pytest.raises(ConfigError, match=r"10 of 200 questions \(5\.0%\) at best.*2 groups have 190, 10 questions"):
         whole_groups(groups, 0.3)
     with pytest.raises(ConfigError, match=r"2 groups have 190, 10 rows"):
