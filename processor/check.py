@@ -104,7 +104,7 @@ def describe(rows: Sequence[DataRow], task: Task) -> list[str]:
         lines.append(f"rows without a label: {without:,}")
     labels_of = defaultdict(list)
     for row in rows:
-        labels_of[row.texts].append(row.labels)
+        labels_of[_plain(row.texts)].append(row.labels)
     repeated = sum(len(labels) - 1 for labels in labels_of.values())
     ambiguous = sum(len(set(labels)) > 1 for labels in labels_of.values())
     if repeated:
@@ -138,10 +138,15 @@ def suspicions(task: Task) -> dict[str, Callable[[DataRow], bool]]:
 
 def overlaps(rows_of: Mapping[str, Sequence[DataRow]], task: Task) -> list[str]:
     """Return a line for every two files that share texts (for questions: contexts). rows_of: file -> rows."""
-    text_of = (lambda row: row.texts[1]) if task.kind == "span" else (lambda row: row.texts)
-    texts = {name: {text_of(row) for row in rows} for name, rows in rows_of.items()}
+    compared = slice(1, 2) if task.kind == "span" else slice(None)
+    texts = {name: {_plain(row.texts[compared]) for row in rows} for name, rows in rows_of.items()}
     shared = {(one, other): len(texts[one] & texts[other]) for one, other in itertools.combinations(texts, 2)}
     return [f"overlap: {count:,} texts are in {one} and in {other}" for (one, other), count in shared.items() if count]
+
+
+def _plain(texts: Sequence[str]) -> tuple[str, ...]:
+    """Return texts as processor.data_checks compares them."""
+    return tuple(compose(text).strip() for text in texts)
 
 
 def main() -> None:

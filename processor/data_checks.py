@@ -95,6 +95,10 @@ def describe_rows(path: Path, rows: Sequence[DataRow], task: Task) -> Rows:
         keys.append(np.array([_digest(row.together[place] or next(alone)) for row in rows], np.uint64))
     missing = [row.place for row in rows if any(text in MISSING for text in row.texts)]
     notes = [f"the text is a missing value, such as 'nan', in {some_places(missing)}"] if missing else []
+    if all(row.texts[0].strip().isdecimal() for row in rows):
+        notes.append(
+            f"every text is a number, such as {quote(rows[0].texts[0])}. Is {quote(task.text[0])} the column of the text?"
+        )
     return Rows(texts, connect(*keys), tuple(notes))
 
 

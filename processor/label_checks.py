@@ -10,7 +10,7 @@ from src.common.errors import DataError, quote, quote_json
 from src.data.task import Task
 
 MISSING = ("nan", "NaN", "<NA>", "NaT")  # what pandas writes for a missing value
-DOUBTFUL = ("None", "none", "NULL", "null", "N/A", "#N/A")  # the same of others; some may be labels
+DOUBTFUL = ("None", "NULL", "null", "N/A", "#N/A")  # the same of others; some may be labels
 SEPARATORS = (";", "|", "/", "\t", ",", " ")
 MANY = 20  # labels, from which on a file with nearly as many labels as rows is refused
 PLACES = 3  # in a message
@@ -32,13 +32,15 @@ def check_labels(path: Path, rows: Sequence[DataRow], task: Task) -> list[str]:
 
 
 def places(rows: Iterable[DataRow], label: str) -> str:
-    """Return how many rows have a label, and the first ones: "2 rows, line 3, line 7"."""
+    """Return how many rows have a label, and the first ones: "5 rows, line 3, line 7, line 9 and more"."""
     return some_places([row.place for row in rows if label in row.labels])
 
 
 def some_places(found: Sequence[str]) -> str:
     """Return the number of these rows, and the first ones."""
-    return f"{len(found):,} {'row' if len(found) == 1 else 'rows'}, {', '.join(found[:PLACES])}{', ...' * (len(found) > PLACES)}"
+    return (
+        f"{len(found):,} {'row' if len(found) == 1 else 'rows'}, {', '.join(found[:PLACES])}{' and more' * (len(found) > PLACES)}"
+    )
 
 
 def _missing(rows: Sequence[DataRow], counts: Mapping[str, int], task: Task) -> str:

@@ -80,6 +80,8 @@ def test_counts_tags_and_labels_of_json(tmp_path):
 def test_reports_texts_that_two_files_share():
     one, other = rows_of((("가",), "0"), (("나",), "0")), rows_of((("나",), "1"))
     assert overlaps({"train": one, "dev": other, "test": []}, TASKS["nsmc"]) == ["overlap: 1 texts are in train and in dev"]
+    one, other = rows_of((("가",), "0")), rows_of((("\u1100\u1161 ",), "1"))
+    assert overlaps({"train": one, "test": other}, TASKS["nsmc"]) == ["overlap: 1 texts are in train and in test"]
     one, other = rows_of((("누구?", "글"), "가")), rows_of((("언제?", "글"), "나"))
     assert overlaps({"a": one, "b": other}, TASKS["korquad"]) == ["overlap: 1 texts are in a and in b"]
 

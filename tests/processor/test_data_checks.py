@@ -43,6 +43,12 @@ def test_equal_texts_in_one_file_and_in_two(check):
     assert (train.notes, test.notes) == ((), ())
 
 
+def test_a_column_of_numbers_as_text(check):
+    (note,) = check(train=table("12", " 7", "31"))["train"].rows.notes
+    assert "every text is a number, such as '12'" in note and "'x'" in note
+    assert check(train=table("12", "7번"))["train"].rows.notes == ()
+
+
 def test_pairs_are_equal_if_both_texts_are(check):
     pairs = OWN.model_copy(update={"text": ("x", "z")})
     rows = check(pairs, train="x,z,y\n가,나다,0\n가나,다,0\n가,나다,1\n다,나다,1\n")["train"].rows

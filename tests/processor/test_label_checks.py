@@ -28,13 +28,14 @@ def error_of(*labels, **given):
 @pytest.mark.parametrize("missing", ["nan", "NaN", "<NA>", "NaT"])
 def test_a_missing_value_of_pandas_is_no_label(missing):
     message = error_of("good", missing, "bad", missing, missing, missing)
-    assert f"{missing!r} is a missing value: 4 rows, line 3, line 5, line 6, ..." in message
+    assert f"{missing!r} is a missing value: 4 rows, line 3, line 5, line 6 and more." in message
     assert "1 row, line 3." in error_of("good", f"{missing},bad", "bad", **SETS)
 
 
 def test_none_may_be_a_label():
-    (warning,) = check("none", "hate", "none", "offensive")
-    assert "'none'" in warning and "2 rows, line 2, line 4" in warning
+    (warning,) = check("None", "hate", "None", "offensive")
+    assert "'None'" in warning and "2 rows, line 2, line 4" in warning
+    assert check("none", "hate", "offensive") == []
     assert check("hate", "nanny", "Nancy") == []
 
 
