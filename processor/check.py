@@ -1,6 +1,6 @@
 """The data check: are the data files well-formed, and which rows should a person look at?
 
-python3 -m processor.check [TASK | SUITE ...] [--config_dir DIR] [--data_dir DIR]
+python3 -m processor.check [TASK | SUITE | FILE.json ...] [--config_dir DIR] [--data_dir DIR]
 """
 
 import argparse
@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from processor.data_files import describe_files, is_published
-from processor.definition import named_files, read_tasks
+from processor.definition import named_files, read_task_file, read_tasks
 from processor.kinds import KINDS
 from processor.labels import complete_task
 from processor.readers.tables import DataRow
@@ -23,7 +23,7 @@ from src.common.files import find_archive, find_stand_in
 from src.data.hangul import compose
 from src.data.task import Task
 from src.settings.command_line import PROJECT, config_dir_of, find_tasks
-from src.settings.schema import default_of
+from src.settings.schema import default_of, is_task_file, task_name
 
 OWN_DATA = "Your own data needs a task file: add --print_task to the command that trains on it."
 MAX_CHARACTERS = 2000  # longer texts are reported, unless they are contexts
@@ -32,16 +32,20 @@ ADDRESS = re.compile(r"https?://\S+")
 CONTROL = re.compile(r"[\x00-\x09\x0b\x0c\x0e-\x1f]")
 
 
-def check_tasks(names: Iterable[str], data_dir: Path, config_dir: Path = PROJECT) -> None:
+def check_tasks(entries: Iterable[str], data_dir: Path, config_dir: Path = PROJECT) -> None:
     """Print what the files of the tasks contain, those that the task files name and the published ones.
+
+    entries: the names of tasks, or the paths of their files.
 
     Raises DataError if a file is malformed, after all files are checked, or if there are no files at all.
     """
     problems: list[str] = []
     checked, tasks = 0, read_tasks(config_dir)
-    for name in names:
-        split_files = {split: data_dir / name / file for split, file in named_files(name, config_dir).items()}
-        task = _with_labels(tasks[name], split_files, problems)
+    for entry in entries:
+        name = task_name(entry)
+        split_files = {split: data_dir / name / file for split, file in named_files(entry, config_dir).items()}
+        given = read_task_file(Path(entry)) if is_task_file(entry) else tasks
+        task = _with_labels(given[name], split_files, problems)
         rows_of: dict[str, list[DataRow]] = {}
         for path in dict.fromkeys([*split_files.values(), *(data_dir / name / file for file in task.files)]):
             if not path.is_file():
@@ -100,7 +104,7 @@ def describe(rows: Sequence[DataRow], task: Task) -> list[str]:
         lines.append(f"rows without a label: {without:,}")
     labels_of = defaultdict(list)
     for row in rows:
-        labels_of[row.texts].append(row.labels)
+        labels_of[_plain(row.texts)].append(row.labels)
     repeated = sum(len(labels) - 1 for labels in labels_of.values())
     ambiguous = sum(len(set(labels)) > 1 for labels in labels_of.values())
     if repeated:
@@ -134,25 +138,32 @@ def suspicions(task: Task) -> dict[str, Callable[[DataRow], bool]]:
 
 def overlaps(rows_of: Mapping[str, Sequence[DataRow]], task: Task) -> list[str]:
     """Return a line for every two files that share texts (for questions: contexts). rows_of: file -> rows."""
-    text_of = (lambda row: row.texts[1]) if task.kind == "span" else (lambda row: row.texts)
-    texts = {name: {text_of(row) for row in rows} for name, rows in rows_of.items()}
+    compared = slice(1, 2) if task.kind == "span" else slice(None)
+    texts = {name: {_plain(row.texts[compared]) for row in rows} for name, rows in rows_of.items()}
     shared = {(one, other): len(texts[one] & texts[other]) for one, other in itertools.combinations(texts, 2)}
     return [f"overlap: {count:,} texts are in {one} and in {other}" for (one, other), count in shared.items() if count]
+
+
+def _plain(texts: Sequence[str]) -> tuple[str, ...]:
+    """Return texts as processor.data_checks compares them."""
+    return tuple(compose(text).strip() for text in texts)
 
 
 def main() -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(prog="python3 -m processor.check", description="Check data files and list suspicious rows.")
-    parser.add_argument("tasks", metavar="TASK", nargs="*", help="names of tasks or suites; default: all tasks")
+    parser.add_argument("tasks", metavar="TASK", nargs="*", help="names of tasks or suites, or task files; default: all tasks")
     parser.add_argument("--config_dir", type=Path, default=config_dir_of({}), help="folder with tasks/<task>.json")
     parser.add_argument("--data_dir", type=Path, default=Path(default_of("data_dir")), help="folder of the tasks' folders")
     given = parser.parse_args()
-    tasks = read_tasks(given.config_dir)
+    tasks = dict(read_tasks(given.config_dir))
+    for entry in filter(is_task_file, given.tasks):
+        tasks |= read_task_file(Path(entry))
     problems: list[str] = []
     chosen = find_tasks(given.tasks or list(tasks), tasks, "TASK", problems)
     if problems:
         raise ConfigError("\n".join([*problems, OWN_DATA]))
-    check_tasks(chosen, given.data_dir, given.config_dir)
+    check_tasks(chosen.values(), given.data_dir, given.config_dir)
 
 
 if __name__ == "__main__":

@@ -103,7 +103,7 @@ def cached_features(cache_dir: Path, name: str, build: Callable[[], Features]) -
                 return Features(tensors, {key: int(value) for key, value in (stored.metadata() or {}).items()})
         except (SafetensorError, OSError, LookupError, TypeError, ValueError) as error:
             logger.warning("%s cannot be read (%s); the features are built again", path, error)
-    with _no_garbage_collection():
+    with no_garbage_collection():
         features = build()
     content = save(features.tensors, {key: str(value) for key, value in features.counts.items()})
     try:
@@ -114,7 +114,7 @@ def cached_features(cache_dir: Path, name: str, build: Callable[[], Features]) -
 
 
 @contextmanager
-def _no_garbage_collection() -> Iterator[None]:
+def no_garbage_collection() -> Iterator[None]:
     """Disable garbage collection: rows contain no reference cycles, and searching millions of objects for them is slow."""
     enabled = gc.isenabled()
     gc.disable()

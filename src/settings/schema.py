@@ -93,13 +93,11 @@ class Settings(BaseModel):
         "offsets: cut answers from the context; legacy: join word pieces, as for published scores",
         kinds=("span",),
     )
-    version_2_with_negative: bool = _plan(
-        "scores", False, "questions may have no answer, as in SQuAD 2 and KLUE-MRC", kinds=("span",)
-    )
+    version_2_with_negative: bool = _plan("scores", False, "questions may have no answer, as in SQuAD 2", kinds=("span",))
     null_score_diff_threshold: float = _setting(
         "outputs",
         0.0,
-        "no answer is given if its score is above that of the best answer by more than this",
+        "by how much the score of no answer must be above that of the best one",
         kinds=("span",),
         allow_inf_nan=False,
     )

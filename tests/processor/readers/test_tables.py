@@ -43,6 +43,11 @@ def test_reads_a_table_without_a_header(read):
     assert read("f.csv", "1,2\n3,4\n", header=False, **COLUMNS) == [(1, ["1", "2"]), (2, ["3", "4"])]
 
 
+def test_a_header_of_a_table_without_one(read):
+    with pytest.raises(DataError, match=r'line 1: found the names of the columns .*"header": true'):
+        read("f.csv", "x,y\n1,2\n", header=False, **COLUMNS)
+
+
 def test_takes_the_names_of_columns_from_the_first_line(read):
     assert read("f.tsv", "y\tid\tx\n1\t2\t3\n") == [(2, ["3", "1"])]
     assert read("f.csv", "y,,x,\n1,2,3,\n", text=["x", "y"]) == [(2, ["3", "1", "1"])]  # columns without a name are no matter
@@ -77,6 +82,7 @@ def test_rows_are_read_as_they_are_consumed(tmp_path):
         ("f.tsv", "x\n1\n", "line 1: found the header ['x'], expected ['x', 'y']"),
         ("f.tsv", "1\t2\n3\t4\n", "line 1: found the header ['1', '2']"),
         ("f.tsv", "x\ty\n1\t2\n3\n4\t5\t6\n", "line 3: found 1 columns, expected 2 (x, y)\n  - line 4: found 3 columns"),
+        ("f.tsv", "x\ty\n1\t2\nx\ty\n", "line 3: found the names of the columns (x, y)"),
         ("f.tsv", "x\ty\n1\t2\n\n", "line 3: found 1 columns"),
         ("f.tsv", "x\ty\n", "found a header and no rows"),
         ("f.tsv", "x\ty\r1\t2\r", "its lines end with CR alone"),
@@ -97,7 +103,10 @@ def test_rejects_malformed_tables_of_known_columns(read, tmp_path, name, content
             "reviews,y\n1,2\n",
             "line 1: found the columns reviews, y, separated by commas, expected 'review'. Did you mean 'reviews'?",
         ),
-        ("review\ty\n1\t2\n", "separated by commas, expected 'review'"),
+        ("review\ty\n1\t2\n", 'line 1: the columns are separated by \'\\t\', expected commas. Set "format": "tsv"'),
+        ('"id";"review";"y"\n1;2;3\n', "line 1: the columns are separated by ';', expected commas. Save"),
+        ("a;b,y\n1;2,3\n", "found the columns a;b, y, separated by commas, expected 'review'"),
+        ("review,y\n1,2\nreview,y\n", "line 3: found the names of the columns (review, y), expected a row."),
         ("review,y,review\n1,2,3\n", "line 1: the column 'review' occurs 2 times"),
         ("", "expected 'review'"),
         ('review,y\n1,2\n"3\n4",5\n6\n', "line 5: found 1 columns, expected 2 (review, y)"),
