@@ -1,7 +1,6 @@
 """What the commands share: an argument parser, the set-up of streams and logging, and the exit with one message."""
 
 import argparse
-import errno
 import logging
 import os
 import signal
@@ -12,20 +11,13 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from src.common import launcher
-from src.common.errors import BenchmarkError, ConfigError, Interrupted
+from src.common.errors import MACHINE_ERRORS, BenchmarkError, ConfigError, Interrupted
 from src.common.launcher import OtherRanks
 from src.common.log import abandon, logging_to_screen, usable_streams
 from src.common.signals import SIGNALS, handling
 from src.common.version import VERSION
 
 logger = logging.getLogger(__name__)
-
-# errno values caused by the machine rather than by a bug.
-MACHINE_ERRORS = {
-    errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.ESTALE, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG,
-    errno.EISDIR, errno.ENOTDIR,
-}  # fmt: skip
-
 
 # How often a thread of GNU OpenMP looks for work before it sleeps. By default it looks so long that, beside another busy process,
 # it keeps the core that the thread it waits for needs: small products then take up to 100 times as long.
@@ -99,7 +91,7 @@ def _run_alone(main: Callable[[], None], timestamps: bool) -> None:
                 raise
             abandon(sys.stdout)
             path = error.filename or "standard output"
-            _exit(f"error: {error.strerror}: {path}. Free some disk space or choose another folder.", 1)
+            _exit(f"error: {error.strerror}: {path}. {MACHINE_ERRORS[error.errno]}", 1)
         except MemoryError:
             _exit("error: memory is full. Close other programs, or use a smaller model or file.", 1)
 

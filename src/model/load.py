@@ -149,13 +149,13 @@ def _first(names: list[str]) -> str:
 
 
 def _in_own_memory(model: PreTrainedModel) -> PreTrainedModel:
-    """Copy the model's weights out of the memory-mapped file.
+    """Copy the model's weights and buffers out of the memory-mapped file, so that nothing keeps it open.
 
     In the file they are not aligned as PyTorch aligns weights, which changes the last bits of a CPU's matrix products: the scores
     of a checkpoint would differ from those of the model that was saved.
     """
-    for weight in model.parameters():
-        weight.data = weight.data.clone()
+    for tensor in (*model.parameters(), *model.buffers()):
+        tensor.data = tensor.data.clone()
     return model
 
 
