@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 from src.common import launcher
 from src.common.errors import MACHINE_ERRORS, BenchmarkError, ConfigError, Interrupted
+from src.common.isolation import describe_hidden, isolated
 from src.common.launcher import OtherRanks
 from src.common.log import abandon, logging_to_screen, usable_streams
 from src.common.signals import SIGNALS, handling
@@ -55,16 +56,31 @@ def run_command(main: Callable[[], None], other_ranks: OtherRanks | None = None,
     processes are an error.
     """
     prepare_torch()
-    if launcher.rank() > 0:
-        if other_ranks:
-            other_ranks.follow()
-        return
-    try:
-        _run_alone(main if other_ranks else partial(_refuse_ranks, main), timestamps)
-    finally:
-        if other_ranks:
-            with handling(SIGNALS, signal.SIG_DFL):
-                other_ranks.dismiss()
+    with isolated() as hidden:
+        try:
+            launcher.require_sense()
+        except ConfigError as error:
+            _run_alone(partial(_raise, error), timestamps)
+        if launcher.rank() > 0:
+            if other_ranks:
+                other_ranks.follow()
+            return
+        try:
+            _run_alone(partial(_log_hidden, hidden, main if other_ranks else partial(_refuse_ranks, main)), timestamps)
+        finally:
+            if other_ranks:
+                with handling(SIGNALS, signal.SIG_DFL):
+                    other_ranks.dismiss()
+
+
+def _raise(error: BenchmarkError) -> NoReturn:
+    raise error
+
+
+def _log_hidden(hidden: list[str], main: Callable[[], None]) -> None:
+    if hidden:
+        logger.info("%s", describe_hidden(hidden))
+    main()
 
 
 def _refuse_ranks(main: Callable[[], None]) -> None:

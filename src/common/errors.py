@@ -14,10 +14,7 @@ MAX_QUOTED = 80  # characters of a value from data
 MAX_REASON = 300  # characters of another library's error message
 
 # errno values that are caused by the machine rather than by a bug -> what to do.
-_SPACE, _RIGHTS = (
-    "Free some disk space or choose another folder.",
-    "Ask its owner for the right to use it, or choose another folder.",
-)
+_SPACE, _RIGHTS = "Free some disk space or choose another folder.", "Ask its owner for the right to use it, or choose another."
 _PATH, _DISK = "Check the path.", "Check the disk or the network drive."
 MACHINE_ERRORS: Mapping[int, str] = {
     errno.ENOSPC: _SPACE, errno.EDQUOT: _SPACE, errno.EFBIG: _SPACE, errno.EACCES: _RIGHTS, errno.EPERM: _RIGHTS,

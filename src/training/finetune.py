@@ -79,7 +79,7 @@ def start_device(settings: Settings) -> Accelerator:
     ranks.join(chosen)
     # It would wrap the model, whose gradients src.training.state sums, and step the schedule on every rank.
     with launcher.hidden():
-        accelerator = Accelerator(cpu=chosen == "cpu", mixed_precision=precision)
+        accelerator = Accelerator(cpu=chosen == "cpu", mixed_precision=precision, gradient_accumulation_steps=1)
     set_seed(settings.seed)
     logger.info("device: %s, mixed_precision: %s, seed: %d", device_name(accelerator.device), precision, settings.seed)
     return accelerator
