@@ -1,15 +1,17 @@
 """Load models and tokenizers from a hub id, a folder or a checkpoint, and check that they fit together."""
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 import transformers
+from torch import Tensor
 from transformers import AutoTokenizer, PreTrainedConfig, PreTrainedModel
 
-from src.common.errors import ModelError
+from src.common.errors import ModelError, quote
 from src.model.checks import check_tokenizer, is_byte_level, require_files
 from src.model.files import ModelFiles, model_folder, require_content
 from src.model.heads import HEADS
@@ -108,6 +110,8 @@ def new_model(settings: Settings, kind: str, labels: Mapping[str, str] | None) -
     auto_class = getattr(transformers, head.auto_class)
     config = files.load_config()
     names = list(labels.values()) if labels else list(head.outputs)
+    if settings.keep_head and labels:
+        _require_outputs(files.name, list(config.id2label.values()), [names, list(labels)])
     config.id2label = dict(enumerate(names))
     config.label2id = {name: label_id for label_id, name in enumerate(names)}
     config.problem_type = head.problem_type
@@ -117,6 +121,7 @@ def new_model(settings: Settings, kind: str, labels: Mapping[str, str] | None) -
             return auto_class.from_config(config, dtype=torch.float32)
     # The head of another task has another shape: it is initialized like a missing one.
     options = {"config": config, "dtype": torch.float32, "output_loading_info": True, "ignore_mismatched_sizes": True}
+    random_state = torch.get_rng_state()
     model, report = files.load(auto_class, "model", **options)
     if new := _new_weights(report):
         logger.info("%s: new weights, to be learned: %s", files.name, ", ".join(new))
@@ -129,7 +134,46 @@ def new_model(settings: Settings, kind: str, labels: Mapping[str, str] | None) -
                 f"{files.name}: {len(wrong)} {problem}: {_first(wrong)} Check that config.json belongs to the weights, "
                 "or pass --from_scratch true."
             )
-    return _in_own_memory(model)
+    _in_own_memory(model)
+    _choose_head(model, report, settings, random_state)
+    return model
+
+
+def _require_outputs(name: str, found: list[str], accepted: Sequence[list[str]]) -> None:
+    """Raise ModelError if the outputs of a head that is to be kept have other names, or another order, than the task's labels."""
+    if all(re.fullmatch(r"LABEL_\d+", output) for output in found) and len(found) == len(accepted[0]):
+        logger.warning("%s: its config.json does not name the outputs of its head; they are taken for %s", name, accepted[0])
+    elif found not in accepted:
+        raise ModelError(
+            f"{name}: keep_head: the outputs of its head are {quote(found)}, the labels of the task {quote(accepted[0])}. Give the "
+            "task its labels in this order (definition), or leave out --keep_head."
+        )
+
+
+def _choose_head(model: PreTrainedModel, report: Mapping[str, Any], settings: Settings, random_state: Tensor) -> None:
+    """Keep the head that came with a model, or draw a new one, as for an encoder that came without.
+
+    A head came with it if its last layer did, of whatever size: some encoders come with the first one, from their pretraining.
+    random_state: torch's, before the model was loaded. Raises ModelError if there is no head to keep.
+    """
+    name, prefix = settings.model_name_or_path, f"{model.base_model_prefix}."
+    head = [weight for weight, _ in model.named_parameters() if not weight.startswith(prefix)]
+    missing = sorted({*head} & {*_new_weights(report)})
+    has_other_size = any(not entry[0].startswith(prefix) for entry in report["mismatched_keys"])
+    if settings.keep_head:
+        if missing:
+            raise ModelError(f"{name}: keep_head: its files have no head for this task: {_first(missing)} Leave out --keep_head.")
+        logger.info("%s: its head is kept (--keep_head): %s", name, ", ".join(head))
+    elif not missing or has_other_size:
+        logger.info("%s: its head is replaced by a new one (--keep_head keeps one that fits): %s", name, ", ".join(head))
+        torch.set_rng_state(random_state)
+        for weight in head:
+            marked: Any = [model, model.get_parameter(weight)]
+            parts = weight.split(".")
+            marked += [model.get_submodule(".".join(parts[:end])) for end in range(1, len(parts))]
+            for part in marked:
+                part._is_hf_initialized = False  # transformers' own mark
+        model.initialize_weights()
 
 
 def _new_weights(report: Mapping[str, Any]) -> list[str]:
