@@ -154,6 +154,16 @@ def max_positions(config: PreTrainedConfig) -> int | None:
     return int(positions) if positions and positions > 0 else None
 
 
+def uses_segments(config: PreTrainedConfig) -> bool:
+    """Return whether the model has embeddings for two segments, and so needs token_type_ids."""
+    return getattr(config, "type_vocab_size", 0) >= 2
+
+
+def pad_id(config: PreTrainedConfig) -> int:
+    """Return the id of padding: 0 if the config names none. What is there is masked, but needs an embedding."""
+    return int(getattr(config, "pad_token_id", None) or 0)
+
+
 def too_long(settings: Settings, name: str, limit: int) -> ModelError:
     """Return the error for a max_seq_len beyond the model's limit."""
     return ModelError(

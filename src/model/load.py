@@ -3,18 +3,19 @@
 import logging
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import transformers
 from torch import Tensor
-from transformers import AutoTokenizer, PreTrainedConfig, PreTrainedModel
+from transformers import AutoTokenizer, PreTrainedModel
 
 from src.common.errors import ModelError, quote
-from src.model.checks import check_tokenizer, is_byte_level, require_files
 from src.model.files import ModelFiles, model_folder, require_content
 from src.model.heads import HEADS
+from src.model.tokenizer_checks import check_tokenizer, find_unknown, is_byte_level, require_files, switch_off_dropout
 from src.settings.schema import Settings
 
 logger = logging.getLogger(__name__)
@@ -44,35 +45,46 @@ PUBLISHED: Mapping[str | None, TokenizerLoader] = {"kobert": _kobert_tokenizer, 
 SAVED: Mapping[str | None, TokenizerLoader] = {"hanbert": _hanbert_tokenizer}
 
 
-def load_tokenizer(settings: Settings, word_level: bool = False) -> Any:
-    """Return the tokenizer of `settings.model_name_or_path`. `word_level`: it will tokenize texts that are split into words.
+def load_tokenizer(settings: Settings, word_level: bool = False, korean: bool = True) -> Any:
+    """Return the tokenizer of `settings.model_name_or_path`.
+
+    word_level: it will tokenize texts that are split into words. korean: its texts are known to be Korean, see check_tokenizer.
 
     Raises ModelError if it cannot be loaded, has no Rust backend or does not pass check_tokenizer, or if the config is refused;
     see ModelFiles.load_config.
     """
     casing = {} if settings.do_lower_case is None else {"do_lower_case": settings.do_lower_case}
-    return _load_tokenizer(ModelFiles.published(settings), PUBLISHED, word_level, casing)
+    return _load_tokenizer(ModelFiles.published(settings), PUBLISHED, Texts(word_level, korean), casing)
 
 
-def load_checkpoint_tokenizer(path: Path, settings: Settings, word_level: bool = False) -> Any:
+def load_checkpoint_tokenizer(path: Path, settings: Settings, word_level: bool = False, korean: bool = True) -> Any:
     """Return the tokenizer of the checkpoint at `path`, with the casing it was trained with. Raises as load_tokenizer does."""
-    return _load_tokenizer(ModelFiles(path, str(path), settings), SAVED, word_level, {})
+    return _load_tokenizer(ModelFiles(path, str(path), settings), SAVED, Texts(word_level, korean), {})
+
+
+class Texts(NamedTuple):
+    """What a tokenizer is for, see load_tokenizer."""
+
+    word_level: bool
+    korean: bool
 
 
 def _load_tokenizer(
-    files: ModelFiles, loaders: Mapping[str | None, TokenizerLoader], word_level: bool, casing: dict[str, bool]
+    files: ModelFiles, loaders: Mapping[str | None, TokenizerLoader], texts: Texts, casing: dict[str, bool]
 ) -> Any:
     config = files.load_config()
     load = loaders.get(files.settings.tokenizer)
     with files.loading("tokenizer"):
-        tokenizer = load(files.folder, files.settings) if load else _auto_tokenizer(files, word_level, casing)
-        check_tokenizer(tokenizer, config, files.name)
+        tokenizer = load(files.folder, files.settings) if load else _auto_tokenizer(files, texts.word_level, casing)
+        switch_off_dropout(tokenizer, files.name)
+        check_tokenizer(tokenizer, config, files.name, texts.korean)
     return tokenizer
 
 
-def _auto_tokenizer(files: ModelFiles, word_level: bool, casing: dict[str, bool]) -> Any:
+def _auto_tokenizer(files: ModelFiles, word_level: bool, casing: Mapping[str, bool]) -> Any:
+    options: dict[str, Any] = dict(casing)
     try:
-        tokenizer = files.load(AutoTokenizer, "tokenizer", **casing)
+        tokenizer = files.load(AutoTokenizer, "tokenizer", **options)
     except ModelError as error:
         if error.__cause__ is not None:  # the library failed, perhaps as a file is missing
             require_files(files.name, files.folder, None)
@@ -83,11 +95,17 @@ def _auto_tokenizer(files: ModelFiles, word_level: bool, casing: dict[str, bool]
             "For KoBERT and models with its tokenizer, pass --tokenizer kobert."
         )
     require_files(files.name, files.folder, type(tokenizer))
+    # Options are saved with the tokenizer.
     if word_level and is_byte_level(tokenizer) and not getattr(tokenizer, "add_prefix_space", False):
-        # Byte-level pieces of a word depend on the space before it. With this option, which is saved with the tokenizer, every
-        # word has one.
-        tokenizer = files.load(AutoTokenizer, "tokenizer", **casing, add_prefix_space=True)
-    return tokenizer
+        # Byte-level pieces of a word depend on the space before it. With this option, every word has one.
+        options["add_prefix_space"] = True
+    unknown = None
+    with suppress(ModelError):  # check_tokenizer says what is wrong with it
+        unknown = find_unknown(tokenizer, files.name)
+    if unknown is not None and unknown != tokenizer.unk_token_id:
+        options["unk_token"] = tokenizer.backend_tokenizer.id_to_token(unknown)
+        logger.info("%s: the unknown token of its tokenizer is %s", files.name, options["unk_token"])
+    return files.load(AutoTokenizer, "tokenizer", **options) if len(options) > len(casing) else tokenizer
 
 
 def load_checkpoint_model(path: Path, kind: str, settings: Settings) -> PreTrainedModel:
@@ -145,8 +163,8 @@ def _require_outputs(name: str, found: list[str], accepted: Sequence[list[str]])
         logger.warning("%s: its config.json does not name the outputs of its head; they are taken for %s", name, accepted[0])
     elif found not in accepted:
         raise ModelError(
-            f"{name}: keep_head: the outputs of its head are {quote(found)}, the labels of the task {quote(accepted[0])}. Give the "
-            "task its labels in this order (definition), or leave out --keep_head."
+            f"{name}: keep_head: the outputs of its head are {quote(found)}, the labels of the task {quote(accepted[0])}. Give "
+            "the task its labels in this order (definition), or leave out --keep_head."
         )
 
 
@@ -201,11 +219,6 @@ def _in_own_memory(model: PreTrainedModel) -> PreTrainedModel:
     for tensor in (*model.parameters(), *model.buffers()):
         tensor.data = tensor.data.clone()
     return model
-
-
-def uses_segments(config: PreTrainedConfig) -> bool:
-    """Return whether the model has embeddings for two segments, and so needs token_type_ids."""
-    return getattr(config, "type_vocab_size", 0) >= 2
 
 
 def model_revision(settings: Settings) -> str | None:

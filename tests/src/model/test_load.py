@@ -13,7 +13,8 @@ from transformers import (
 )
 
 from src.common.errors import ModelError
-from src.model.load import load_checkpoint_model, load_checkpoint_tokenizer, load_tokenizer, new_model, uses_segments
+from src.model.files import uses_segments
+from src.model.load import load_checkpoint_model, load_checkpoint_tokenizer, load_tokenizer, new_model
 from tests.conftest import SAMPLE
 from tests.families import change
 
