@@ -10,7 +10,7 @@ from functools import partial
 from types import FrameType
 from typing import Any, NoReturn
 
-from src.common import launcher
+from src.common import launcher, start
 from src.common.errors import MACHINE_ERRORS, BenchmarkError, ConfigError, Interrupted
 from src.common.isolation import describe_hidden, isolated
 from src.common.launcher import OtherRanks
@@ -55,6 +55,13 @@ def run_command(main: Callable[[], None], other_ranks: OtherRanks | None = None,
     If a launcher has started several processes, rank 0 runs `main`, and the others what `other_ranks` says; without it, several
     processes are an error.
     """
+    try:
+        _run_isolated(main, other_ranks, timestamps)
+    finally:
+        start.end()
+
+
+def _run_isolated(main: Callable[[], None], other_ranks: OtherRanks | None, timestamps: bool) -> None:
     prepare_torch()
     with isolated() as hidden:
         try:
