@@ -213,7 +213,7 @@ class Split(ABC):
 
     def check_contents(self) -> None:
         """Log what the examples are, and a warning for each figure above its limit. Raises DataError, see processor.quality."""
-        require_content(self.name, self.file.path, self.features, self.figures)
+        require_content(self.name, self.file.path, self.features, self.figures, self.tokenizer)
         self.log_contents()
         for line in warnings_of(self.figures, self.feature_unit):
             logger.warning("%s: %s", self.name, line)

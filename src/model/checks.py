@@ -3,6 +3,7 @@
 import copy
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from inspect import signature
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -142,8 +143,11 @@ class _Probe:
         return [_Outputs(*each) for each in zip(states, own, strict=True)]
 
     def _logits(self, batch: Batch, length: int) -> Tensor:
+        # Without segments, RoBERTa would look them up by position, and fail before it comes to the position's embedding.
+        takes_segments = "token_type_ids" in signature(self.model.forward).parameters
+        segments = {"token_type_ids": torch.zeros_like(batch.inputs["input_ids"])} if takes_segments else {}
         try:
-            return self.head.logits(self.model(**batch.inputs), batch)
+            return self.head.logits(self.model(**segments | batch.inputs), batch)
         except ModelError:
             raise
         except Exception as error:  # any, as the model's code may be anyone's

@@ -88,14 +88,14 @@ def find_unknown(tokenizer: Any, name: str) -> int | None:
     This is not always the one that transformers has in `unk_token`. Raises ModelError if the model fails at what it does not
     know, or leaves it out.
     """
-    if is_byte_level(tokenizer):
-        return None
     try:
         found = tokenizer.backend_tokenizer.model.tokenize(UNKNOWN_PROBE)
         reason = "" if found else "leaves out"
     except Exception as error:  # the library raises plain Exceptions
         reason = f"fails ({brief(error)}) at"
     if reason:
+        if is_byte_level(tokenizer):
+            return None
         raise ModelError(
             f'{name}: its tokenizer {reason} characters that it does not know. Name its unknown token in the "model" of '
             'tokenizer.json: "unk_id" of a Unigram model, else "unk_token", with a piece of its vocabulary.'
