@@ -110,11 +110,11 @@ def _run_alone(main: Callable[[], None], timestamps: bool) -> None:
             abandon(sys.stdout)
             sys.exit(1)
         except OSError as error:
-            if error.errno not in MACHINE_ERRORS:
+            if (advice := MACHINE_ERRORS.get(error.errno or 0)) is None:
                 raise
             abandon(sys.stdout)
             path = error.filename or "standard output"
-            _exit(f"error: {error.strerror}: {path}. {MACHINE_ERRORS[error.errno]}", 1)
+            _exit(f"error: {error.strerror}: {path}. {advice}", 1)
         except MemoryError:
             _exit("error: memory is full. Close other programs, or use a smaller model or file.", 1)
 

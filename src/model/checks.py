@@ -16,9 +16,10 @@ from src.data.special import SpecialTokens
 from src.data.task import Features, Task
 from src.model.batch import Batch, Collator
 from src.model.device import random_state, set_random_state
-from src.model.files import CHOOSE_AN_ENCODER, pad_id, too_long, uses_segments
+from src.model.files import CHOOSE_AN_ENCODER, pad_id, uses_segments
 from src.model.heads import HEADS
 from src.model.layers import depths_below_head
+from src.settings.lengths import too_long
 from src.settings.schema import Settings
 
 LENGTHS = (8, 24)  # tokens of a short and a long row in a batch
