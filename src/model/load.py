@@ -15,7 +15,13 @@ from transformers import AutoTokenizer, PreTrainedModel
 from src.common.errors import ModelError, quote
 from src.model.files import ModelFiles, model_folder, require_content
 from src.model.heads import HEADS
-from src.model.tokenizer_checks import check_tokenizer, find_unknown, is_byte_level, require_files, switch_off_dropout
+from src.model.tokenizer_checks import (
+    check_tokenizer,
+    find_unknown,
+    is_byte_level,
+    require_files,
+    switch_off_dropout,
+)
 from src.settings.schema import Settings
 
 logger = logging.getLogger(__name__)
@@ -77,7 +83,7 @@ def _load_tokenizer(
     with files.loading("tokenizer"):
         tokenizer = load(files.folder, files.settings) if load else _auto_tokenizer(files, texts.word_level, casing)
         switch_off_dropout(tokenizer, files.name)
-        check_tokenizer(tokenizer, config, files.name, texts.korean)
+        check_tokenizer(tokenizer, config, files.name, texts.korean, saved=loaders is SAVED)
     return tokenizer
 
 

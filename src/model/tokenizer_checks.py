@@ -47,31 +47,41 @@ def _needed_files(found: set[str], tokenizer_class: Any | None) -> list[str]:
     return ["vocab.json", "merges.txt"] if found & {"vocab.json", "merges.txt"} else ["tokenizer.json"]
 
 
-def check_tokenizer(tokenizer: Any, config: PreTrainedConfig, name: str, korean: bool = True) -> None:
+def check_tokenizer(tokenizer: Any, config: PreTrainedConfig, name: str, korean: bool, saved: bool) -> None:
     """Raise ModelError if the tokenizer cannot encode rows for the model.
 
-    That is, if its files lack special tokens, it fails at what it does not know, it does not mark where a text starts and ends,
-    it encodes the same text in several ways, or its ids exceed the model's embeddings. korean: whether the texts are known to be
-    Korean; then it must not lose Hangul. The texts of other tasks are looked at in processor.quality.
+    That is, if its files lack special tokens, it does not mark texts, or its ids exceed the model's embeddings. korean: whether
+    the texts are known to be Korean; then it must not lose Hangul. The texts of other tasks are looked at in processor.quality.
+    saved: whether it is that of a checkpoint, which can predict even if it fails at what it does not know, or draws lots.
     """
     own = _tokens_of_files(tokenizer)
     names = [tokenizer.cls_token, tokenizer.sep_token, tokenizer.pad_token]
     if tokenizer.unk_token not in own and not is_byte_level(tokenizer):  # byte-level pieces spell any text
         names.append(tokenizer.unk_token)
     _require_tokens([token for token in names if token is not None], own, name)
-    find_unknown(tokenizer, name)
+    if not saved:
+        find_unknown(tokenizer, name)
     if korean:
         _require_hangul(tokenizer, name)
     _require_tokens(_frame_tokens(tokenizer, name), own, name)
-    text = " ".join([HANGUL_PROBE, *sorted(tokenizer.get_vocab())[:PIECES_TO_REPEAT]])
-    if tokenizer(text)["input_ids"] != tokenizer(text)["input_ids"]:
-        raise ModelError(f"{name}: its tokenizer encodes the same text differently each time, so no result could be repeated.")
+    if not saved:
+        _require_both_ends(tokenizer, name)
     highest, embeddings = max(tokenizer.get_vocab().values()), getattr(config, "vocab_size", None)
     if embeddings is not None and highest >= embeddings:
         raise ModelError(
             f"{name}: its tokenizer has ids up to {highest:,}, but config.json only {embeddings:,} embeddings. Check that the "
             "files belong to the same model, and that its vocabulary has no line twice."
         )
+
+
+def _require_both_ends(tokenizer: Any, name: str) -> None:
+    """Raise ModelError if a row does not begin and end with a special token, or a text has several encodings."""
+    rows = [tokenizer(*[HANGUL_PROBE] * texts).sequence_ids() for texts in (1, 2)]
+    if any(row[place] is not None for row in rows for place in (0, -1)):
+        raise _no_special_tokens(name, "around a text")
+    text = " ".join([HANGUL_PROBE, *sorted(tokenizer.get_vocab())[:PIECES_TO_REPEAT]])
+    if tokenizer(text)["input_ids"] != tokenizer(text)["input_ids"]:
+        raise ModelError(f"{name}: its tokenizer encodes the same text differently each time, so no result could be repeated.")
 
 
 def switch_off_dropout(tokenizer: Any, name: str) -> None:
@@ -150,16 +160,19 @@ def _require_hangul(tokenizer: Any, name: str) -> None:
 
 
 def _frame_tokens(tokenizer: Any, name: str) -> list[str]:
-    """Return the special tokens around two texts. Raises ModelError if any is missing: first, between the texts, or last."""
-    row, pair = tokenizer(HANGUL_PROBE), tokenizer(HANGUL_PROBE, HANGUL_PROBE)
+    """Return the special tokens around two texts. Raises ModelError if there are none around a text or between two."""
+    pair = tokenizer(HANGUL_PROBE, HANGUL_PROBE)
     texts = pair.sequence_ids()  # of each token: 0, 1 or, if it is special, None
-    between = None in texts[texts.index(0) : texts.index(1)]
-    around = not any(0 in (ids[0], ids[-1]) or 1 in (ids[0], ids[-1]) for ids in (row.sequence_ids(), texts))
-    if not around or not between:
-        where = "around a text" if between else "between two texts"
-        raise ModelError(
-            f"{name}: its tokenizer puts no special tokens {where}, as it has no post-processor for them. Copy the original "
-            "tokenizer.json, or add one to it with TemplateProcessing of the tokenizers library."
-        )
+    if None not in texts[texts.index(0) : texts.index(1)]:
+        raise _no_special_tokens(name, "between two texts")
+    if None not in tokenizer(HANGUL_PROBE).sequence_ids():
+        raise _no_special_tokens(name, "around a text")
     special = [token for token, text in zip(pair["input_ids"], texts, strict=True) if text is None]
     return [str(tokenizer.convert_ids_to_tokens(token)) for token in special]
+
+
+def _no_special_tokens(name: str, where: str) -> ModelError:
+    return ModelError(
+        f"{name}: its tokenizer puts no special tokens {where}, as it has no post-processor for them. Copy the original "
+        "tokenizer.json, or add one to it with TemplateProcessing of the tokenizers library."
+    )

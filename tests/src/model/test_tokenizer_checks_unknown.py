@@ -126,6 +126,12 @@ def test_rejects_a_tokenizer_that_draws_lots_in_another_way(load, tmp_path, monk
         load()
 
 
+def test_a_checkpoint_of_such_a_tokenizer_can_still_predict(tmp_path, settings):
+    """Version 1.0 has trained with it."""
+    save(tmp_path, models.Unigram(UNIGRAM), single="[CLS] $A")
+    assert load_checkpoint_tokenizer(tmp_path, settings())("한국어")["input_ids"] == [2, 5, 6, 7]
+
+
 @pytest.mark.parametrize("single", ["[CLS] $A", "$A [SEP]", "$A"])
 def test_a_row_begins_and_ends_with_a_special_token(load, tmp_path, single):
     """It is not enough that something is added."""
