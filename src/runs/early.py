@@ -22,8 +22,8 @@ def check_early(run: RunFolder, kind: str) -> None:
         if settings.doc_stride > room:
             raise ConfigError(
                 f"doc_stride = {settings.doc_stride} would skip tokens: max_seq_len = {settings.max_seq_len} less "
-                f"max_query_length = {settings.max_query_length} less special tokens leaves room for at most {room} tokens of "
-                "the context. Use a smaller --doc_stride or --max_query_length, or a larger --max_seq_len."
+                f"max_query_length = {settings.max_query_length} less at least {LEAST_SPECIAL} special tokens leaves room for "
+                f"{room} tokens of the context. Use a smaller --doc_stride or --max_query_length, or a larger --max_seq_len."
             )
     if not run.has_checkpoints:
         limit = _positions(Path(settings.model_name_or_path))
