@@ -37,7 +37,7 @@ def test_the_version_is_the_same_everywhere():
     assert load("CITATION.cff")["version"] == VERSION
     changes = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
     headings = re.findall(r"^## (\S+)", changes, re.MULTILINE)
-    assert [heading for heading in headings if heading != "Unreleased"][0] == VERSION and "Unreleased" not in headings[1:]
+    assert next(heading for heading in headings if heading != "Unreleased") == VERSION and "Unreleased" not in headings[1:]
 
 
 def test_the_citation_has_what_the_format_requires():
