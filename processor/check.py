@@ -3,6 +3,11 @@
 python3 -m processor.check [TASK | SUITE | FILE.json ...] [--config_dir DIR] [--data_dir DIR]
 """
 
+if __name__ == "__main__":
+    from src.common import start
+
+    start.begin()
+
 import argparse
 import itertools
 import math

@@ -250,7 +250,7 @@ class Split(ABC):
 
     def check_contents(self) -> None:
         """Log what the examples are. Raises DataError, see processor.quality."""
-        require_content(self.name, self.file.path, self.features, self.figures)
+        require_content(self.name, self.file.path, self.features, self.figures, self.tokenizer)
         self.log_contents()
 
     @abstractmethod

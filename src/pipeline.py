@@ -13,6 +13,7 @@ from processor.labels import complete_task
 from processor.own_task import read_run
 from processor.split import warn_of_quality
 from src.data.task import DataFile, Split, Task
+from src.runs.early import check_early
 from src.runs.folder import RunFolder
 from src.runs.status import find_run
 from src.settings.schema import Settings
@@ -68,6 +69,7 @@ def run_task(settings: Settings, task: Task, files: Mapping[str, DataFile], load
 
 def _complete(run: RunFolder, task: Task, files: Mapping[str, DataFile], load_split: LoadSplit) -> None:
     """Do what is left to do of a run."""
+    check_early(run, task.kind)
     # Imported here, so that errors in arguments and files are reported at once: importing torch takes seconds.
     from src.training.finetune import prepare, train_and_score
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from safetensors import SafetensorError
 
-from src.common.errors import MAX_QUOTED, CheckpointError, EnvironmentFailure, shorten
+from src.common.errors import MACHINE_ERRORS, MAX_QUOTED, CheckpointError, EnvironmentFailure, shorten
 from src.common.strict_json import load_json
 
 logger = logging.getLogger(__name__)
@@ -103,6 +103,7 @@ def atomic_write(path: Path, shared: bool = False) -> Iterator[Path]:
     temporary = path.with_name(f".{path.name}.{os.getpid()}{PARTIAL}" if shared else f".{path.name}{PARTIAL}")
     try:
         yield temporary
+        set_usual_mode(temporary)
         sync(temporary)
         temporary.replace(path)
         sync(path.parent)
@@ -120,8 +121,9 @@ def writing(path: Path) -> Iterator[None]:
         yield
     except (OSError, SafetensorError) as error:
         reason = " ".join(str(error).split())
+        advice = MACHINE_ERRORS.get(getattr(error, "errno", None) or 0, "Check the disk.")
         raise EnvironmentFailure(
-            f"{path} cannot be written: {reason}. Earlier files are intact; free some space and rerun the same command."
+            f"{path} cannot be written: {reason}. {advice} Earlier files are intact: rerun the same command."
         ) from error
 
 
@@ -140,6 +142,17 @@ def write_lines(path: Path, lines: Iterable[str], shared: bool = False) -> None:
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write an object as indented JSON, atomically."""
     write_lines(path, [json.dumps(content, ensure_ascii=False, indent=2)])
+
+
+def set_usual_mode(path: Path) -> None:
+    """Give a file the mode 0666 less the umask: safetensors lets only the owner read the files that it creates.
+
+    A file system that does not allow that costs nothing: the file is as good as it can be there.
+    """
+    mask = os.umask(0o022)  # which can only be read by setting it
+    os.umask(mask)
+    with suppress(OSError):
+        path.chmod(0o666 & ~mask)
 
 
 def sync(path: Path) -> None:
@@ -217,7 +230,7 @@ def hold(lock: Path, what: str) -> int:
 
     Raises CheckpointError, naming the process, if another process uses `what`.
     """
-    descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o644)
+    descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:

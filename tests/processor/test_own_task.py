@@ -41,7 +41,7 @@ def test_flags_become_a_definition(config):
     assert command.content == {"definition": {"kind": "span"}}
     assert command.tasks["내-점수"].text == ("question", "context")
     assert list(command.argv[:4]) == ["--task", "내-점수", "--train_file", "t.json"]
-    assert set(command.tasks) == {"내-점수", "korquad"}
+    assert set(command.tasks) == {"내-점수", "korquad", "klue-mrc"}
 
 
 def test_flags_replace_the_fields_of_a_file(config):

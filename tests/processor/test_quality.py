@@ -123,7 +123,28 @@ def test_a_file_that_nothing_can_be_learned_from(load, again):
 def test_rows_of_the_same_length_need_not_be_equal():
     frame_tokens = {"input_ids": np.array([2, 5, 3, 2, 5, 3, 2, 6, 3]), "offsets": np.array([0, 3, 6, 9])}
     figures = {"rows": 3, "tokens": 3, "unknown_tokens": 0}
-    require_content("train", Path("f"), Features(frame_tokens), figures)
+    require_content("train", Path("f"), Features(frame_tokens), figures, SimpleNamespace(get_vocab=dict))
+
+
+@pytest.mark.parametrize("share", [0.49, 0.5])
+@pytest.mark.parametrize("what", ["unknown to the tokenizer", "letters of Hangul"])
+def test_a_training_file_in_another_language_than_the_tokenizer_s(share, what):
+    """A hundred tokens: of an English encoder, Korean words are unknown or, with its accents stripped, taken apart."""
+    number = round(100 * share)
+    ids = np.array([1] * number + [7] * (100 - number))
+    figures = {"rows": 2, "tokens": 100, "unknown_tokens": number * (what.startswith("unknown"))}
+    vocabulary = {"[UNK]": 1, "the": 7} if what.startswith("unknown") else {"##\u1161": 1, "the": 7}
+    features = Features({"input_ids": ids, "offsets": np.array([0, 30, 100])})
+
+    def check(split):
+        require_content(split, Path("f.tsv"), features, figures, SimpleNamespace(get_vocab=lambda: vocabulary))
+
+    check("test")  # its scores say so
+    if share < 0.5:
+        check("train")
+    else:
+        with pytest.raises(DataError, match=rf"train: f\.tsv: 50 of 100 tokens \(50%\) are {what}"):
+            check("train")
 
 
 def test_records_each_part_that_is_held_out_and_warns_once(load, caplog):
