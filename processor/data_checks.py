@@ -103,7 +103,7 @@ def describe_rows(path: Path, rows: Sequence[DataRow], task: Task) -> Rows:
 
 
 def _digest(text: str) -> int:
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest())
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")
 
 
 def _require_shares(train: DataFile, settings: Settings, task: Task) -> None:

@@ -9,10 +9,10 @@ from time import time
 from typing import Any, TypeVar
 
 from src.common.errors import DataError, list_problems
+from src.common.strict_json import UTF_16_MARKS
 
 UTF_8 = "utf-8"
 JUST_WRITTEN = 2  # seconds in which a file may change again without another time of change
-UTF_16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 Parsed = TypeVar("Parsed")
 

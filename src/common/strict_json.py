@@ -1,11 +1,14 @@
 """The one reader of JSON that others have written: settings, tasks, weights, records of a run, rows of data."""
 
+import codecs
 import json
 from collections import Counter
 from pathlib import Path
 from typing import Any, NoReturn
 
 from src.common.errors import quote
+
+UTF_16_MARKS = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 
 
 def parse_json(text: str) -> Any:
@@ -21,8 +24,12 @@ def parse_json(text: str) -> Any:
 
 
 def load_json(path: Path) -> Any:
-    """Return the value in a JSON file in UTF-8. Raises OSError, and ValueError, see `parse_json`."""
-    return parse_json(path.read_text(encoding="utf-8"))
+    """Return the value in a JSON file in UTF-8, or in UTF-16 as PowerShell writes it.
+
+    Raises OSError, and ValueError, see `parse_json`.
+    """
+    content = path.read_bytes()
+    return parse_json(content.decode("utf-16" if content.startswith(UTF_16_MARKS) else "utf-8"))
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

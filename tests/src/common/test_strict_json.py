@@ -60,6 +60,8 @@ def test_every_file_that_a_user_writes_is_read_in_this_way(settings, tmp_path):
         for read in functions:
             path.write_text(MARK + content % "", encoding="utf-8")
             assert read(path) is not None
+            path.write_text(content % "", encoding="utf-16")
+            assert read(path) is not None
             comma = ", " if ":" in content else ""
             path.write_text(content % f'{comma}"seed": 1, "seed": 2', encoding="utf-8")
             with pytest.raises((BenchmarkError, ValueError), match=r"'seed' occurs 2 times"):
