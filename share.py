@@ -6,6 +6,7 @@ from processor.definition import find_task
 from src.common.cli import Parser, run_command
 from src.runs.files import SETTINGS, read_definition, read_settings
 from src.runs.share import announce, check_name, staged, upload
+from src.settings.aliases import refuse_unknown
 
 EPILOG = """
 The repository is created if there is none. The token is the one that `hf auth login` has saved, or that of HF_TOKEN.
@@ -18,7 +19,8 @@ def main() -> None:
     parser.add_argument("--to", metavar="USER/NAME", required=True, help="repository on the hub")
     parser.add_argument("--private", action="store_true", help="create a private repository")
     parser.add_argument("--dry_run", action="store_true", help="list the files and their sizes, and upload nothing")
-    given = parser.parse_args()
+    given, rest = parser.parse_known_args()
+    refuse_unknown(rest, vars(given))
     name, definition = read_settings(given.checkpoint).task, read_definition(given.checkpoint)
     task = find_task(name, definition, str(given.checkpoint / SETTINGS))
     check_name(given.to)

@@ -22,6 +22,7 @@ from src.common.errors import MAX_LINE, ConfigError, DataError, list_problems, s
 from src.common.files import find_archive, find_stand_in
 from src.data.hangul import compose
 from src.data.task import Task
+from src.settings.aliases import refuse_unknown
 from src.settings.command_line import find_tasks
 from src.settings.schema import default_of
 
@@ -146,7 +147,8 @@ def main() -> None:
     parser.add_argument("tasks", metavar="TASK", nargs="*", help="names of tasks or suites; default: all tasks")
     parser.add_argument("--config_dir", type=Path, default=Path(default_of("config_dir")), help="folder with tasks/<task>.json")
     parser.add_argument("--data_dir", type=Path, default=Path(default_of("data_dir")), help="folder of the tasks' folders")
-    given = parser.parse_args()
+    given, rest = parser.parse_known_args()
+    refuse_unknown(rest, vars(given))
     tasks = read_tasks(given.config_dir)
     problems: list[str] = []
     chosen = find_tasks(given.tasks or list(tasks), tasks, "TASK", problems)

@@ -8,18 +8,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from processor.inputs import Inputs
 from src.common.errors import DataError
 from src.predict import lines as module
-from src.predict.lines import open_lines, open_output, parse_lines, predict_rows, write_json
+from src.predict.lines import open_lines, open_output, predict_rows, write_json
+from src.predict.parse import LineParser
 
 
 class Upper:
     """Inputs whose result is their text in upper case; "bad" is invalid."""
 
-    keys = ("text", "pair")
+    values_of, pick = Inputs.values_of, Inputs.pick
 
-    def __init__(self, keys=("text",)):
-        self.keys = keys
+    def __init__(self, keys=("text",), forms=()):
+        self.keys, self.forms = keys, (*forms, keys)
 
     def example(self, values):
         if "bad" in values:
@@ -39,8 +41,10 @@ def results_of(*lines, keys=("text",), size=2, strict=False):
     data = [line if isinstance(line, bytes) else (line + "\n").encode() for line in lines]
     chunks = [data[start : start + size] for start in range(0, len(data), size)]
     try:
-        rows = parse_lines(chunks, keys)
-        predict_rows(rows, Upper(keys), lambda features: np.zeros(len(features)), write_json(written.append), strict)
+        inputs = Upper(keys)
+        predict_rows(
+            LineParser(inputs).rows(chunks), inputs, lambda features: np.zeros(len(features)), write_json(written.append), strict
+        )
     except DataError as error:
         return [json.loads(line) for line in written], str(error)
     return [json.loads(line) for line in written]
