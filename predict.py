@@ -1,6 +1,5 @@
 """Predict with a checkpoint: read JSON lines, TSV or CSV, write JSON lines or CSV."""
 
-import codecs
 import math
 import sys
 from argparse import ArgumentTypeError, Namespace, RawDescriptionHelpFormatter
@@ -12,13 +11,12 @@ import numpy as np
 from processor.definition import find_task
 from processor.inputs import Inputs
 from processor.kinds import KINDS
-from processor.readers.text_files import UTF_8
 from src.common.cli import Parser, run_command
 from src.common.errors import ConfigError, NumbersError, quote
 from src.common.log import is_terminal
 from src.data.task import Features
 from src.predict.csv import LINE, CsvInput, is_csv, open_csv, open_csv_output
-from src.predict.lines import STANDARD, open_lines, open_output, predict_rows, splits_at_bytes, write_json
+from src.predict.lines import STANDARD, encoding_of_lines, open_lines, open_output, predict_rows, write_json
 from src.predict.overwrite import refuse_overwriting
 from src.predict.parse import LineParser
 from src.predict.progress import RowProgress, count_lines
@@ -53,18 +51,16 @@ def _open_input(given: Namespace, inputs: Inputs, stack: ExitStack) -> CsvInput:
         return stack.enter_context(open_csv(given.input, named, given.encoding, others))
     lines = stack.enter_context(open_lines(given.input, given.encoding))
     is_table = given.input is not None and given.input.suffix.lower() == ".tsv"
-    parser = LineParser(
-        inputs, given.encoding if splits_at_bytes(given.encoding) else UTF_8, tuple(named.values()) if is_named else (), is_table
-    )
+    names = tuple(named.values()) if is_named else ()
+    parser = LineParser(inputs, encoding_of_lines(given.encoding), names, is_table)
     return CsvInput(LINE, parser.rows(lines), False)
 
 
 def _encoding(name: str) -> str:
     """Return the name of an encoding. Raises ArgumentTypeError if Python has none of this name for texts."""
     try:
-        b"".decode(name)
-        codecs.lookup(name)
-    except (LookupError, ValueError):  # ValueError: a NUL in the name
+        "\n".encode(name)
+    except (LookupError, ValueError):  # ValueError: a NUL in the name, or a line end that cannot be written
         raise ArgumentTypeError(f"unknown encoding {quote(name)}") from None
     return name
 

@@ -1,5 +1,6 @@
 """The protocol of predict.py: each input line gives one JSON line with its result or its error, in the same order."""
 
+import codecs
 import contextlib
 import json
 import logging
@@ -24,6 +25,7 @@ from src.data.task import Features
 
 logger = logging.getLogger(__name__)
 
+UTF_8_WITH_MARK = "utf-8-sig"
 STANDARD = Path("-")  # as --input or --output: the standard stream
 NOT_OF_A_ROW = (BenchmarkError, MemoryError)  # errors in encoding that no other row would avoid
 CHUNK = 1024  # lines that are predicted together, sorted by length
@@ -115,9 +117,13 @@ def write_json(write: Callable[[str], object]) -> Callable[[Row, dict[str, Any]]
     return lambda row, result: write(json.dumps(result, ensure_ascii=False) + "\n")
 
 
-def splits_at_bytes(encoding: str) -> bool:
-    """Return whether a text in this encoding has its line ends where its bytes have them, unlike UTF-16."""
-    return "\n".encode(encoding) == b"\n"
+def encoding_of_lines(encoding: str) -> str:
+    """Return the encoding of the lines that open_lines yields for a file in this encoding, without a byte order mark in it.
+
+    It is the same, but UTF-8 for one like UTF-16, whose texts do not have their line ends where their bytes have them.
+    """
+    splits = "\n".encode(encoding).endswith(b"\n") and b"\n".decode(encoding, "ignore") == "\n"
+    return encoding if splits and codecs.lookup(encoding).name != UTF_8_WITH_MARK else UTF_8
 
 
 @contextlib.contextmanager
@@ -127,7 +133,7 @@ def open_lines(path: Path | None, encoding: str = UTF_8) -> Iterator[Iterator[li
     Those of a file whose encoding does not split at bytes are in UTF-8. Raises DataError if the input cannot be read.
     """
     if path is None or path == STANDARD:
-        if not splits_at_bytes(encoding):
+        if _is_converted(encoding):
             raise DataError(f"standard input cannot be read line by line in {encoding}. Pass --input FILE.")
         try:
             descriptor = sys.stdin.fileno()
@@ -142,17 +148,22 @@ def open_lines(path: Path | None, encoding: str = UTF_8) -> Iterator[Iterator[li
     except OSError as error:
         raise DataError(f"--input {path} cannot be read: {error.strerror}.") from None
     with stream:
-        lines = iter(stream) if splits_at_bytes(encoding) else _in_utf_8(stream, path, encoding)
+        lines = _in_utf_8(stream, path, encoding) if _is_converted(encoding) else iter(stream)
         yield iter(lambda: list(islice(lines, CHUNK)), [])
+
+
+def _is_converted(encoding: str) -> bool:
+    return encoding_of_lines(encoding) == UTF_8 and codecs.lookup(encoding).name not in (UTF_8, UTF_8_WITH_MARK)
 
 
 def _in_utf_8(stream: IO[bytes], path: Path, encoding: str) -> Iterator[bytes]:
     """Yield the lines of a file in UTF-8."""
     number = 0
     try:
-        for line in TextIOWrapper(stream, encoding, newline="\n"):
-            yield line.encode()
-            number += 1
+        with TextIOWrapper(stream, encoding, newline="\n") as texts:
+            for line in texts:
+                yield line.encode()
+                number += 1
     except UnicodeError:
         raise DataError(f"--input {path}: not {encoding}, near line {number + 1}. Pass another --encoding.") from None
 

@@ -116,6 +116,41 @@ def test_errors_are_short_however_long_the_line_is(line):
     assert "CR" in results[1]["error"] or "\r" not in line
 
 
+class Picky(Upper):
+    """Inputs whose tokenizer refuses emoji, as one without an unknown token does."""
+
+    def encode(self, examples):
+        if any("😀" in text for example in examples for text in example):
+            raise Exception("the unknown token is missing")
+        return examples
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_a_line_that_cannot_be_encoded_never_costs_the_others(monkeypatch, strict):
+    monkeypatch.setattr(f"{__name__}.Upper", Picky)
+    reason = "the tokenizer cannot encode it: the unknown token is missing"
+    lines = ["a", "b", "😀", "c", "bad", "d", "e😀", "f"]
+    results = results_of(*lines, size=8, strict=strict)
+    if strict:
+        assert results[0] == [{"out": "A"}, {"out": "B"}] and f"line 3: {reason}" in results[1]
+        return
+    expected = [{"out": line.upper()} for line in lines]
+    expected[2], expected[4], expected[6] = ({"line": line, "error": error} for line, error in
+                                             ((3, reason), (5, "text: is bad"), (7, reason)))  # fmt: skip
+    assert results == expected
+    assert reason in results_of("😀", "😀")[1]
+
+
+def test_errors_of_the_command_are_not_those_of_a_line(monkeypatch):
+    class Failing(Upper):
+        def encode(self, examples):
+            raise MemoryError
+
+    monkeypatch.setattr(f"{__name__}.Upper", Failing)
+    with pytest.raises(MemoryError):
+        results_of("a", "b")
+
+
 def test_an_input_without_a_valid_line_is_an_error():
     _, error = results_of("a\tb", "c\td")
     assert "2 lines" in error and "found 2 columns, expected 1 (text)" in error
