@@ -11,6 +11,9 @@ from safetensors.torch import load_file, save_file
 
 from processor.definition import TASKS
 from processor.ner import _parse_sentence
+from src.common import log
+from src.common import progress as bars
+from src.predict import lines as lines_module
 from tests.commands import ROOT, Forked, run_script
 
 
@@ -242,6 +245,35 @@ def test_lines_in_another_encoding(trained, tmp_path):
     done = predict(checkpoint, "--input", str(path), "--encoding", "cp949")
     assert ["error" in json.loads(line) for line in done.stdout.splitlines()] == [False, True, False]
     assert "CP949" in done.stdout
+
+
+def on_terminal(monkeypatch, *names):
+    """Make standard streams look like a terminal's."""
+    for module in (log, bars, lines_module):
+        monkeypatch.setattr(module, "is_terminal", lambda stream: stream in [getattr(sys, name) for name in names])
+
+
+def test_a_long_input_shows_a_bar_on_a_terminal(trained, tmp_path, monkeypatch):
+    given, written = tmp_path / "in.txt", tmp_path / "out.jsonl"
+    given.write_text("좋다\n" * 3000)
+    monkeypatch.setattr(bars, "SECONDS_BETWEEN_BARS", 0)
+    files = ["--input", str(given), "--output", str(written)]
+    for streams, is_shown in (["stderr"], True), (["stderr", "stdout"], True), ([], False):
+        on_terminal(monkeypatch, *streams)
+        done = predict(trained("nsmc") if streams == ["stderr"] else tmp_path / "trained/nsmc/checkpoint-100", *files)
+        assert len(written.read_text().splitlines()) == 3000
+        assert ("/3001" in done.stderr) is is_shown, done.stderr[-500:]
+    on_terminal(monkeypatch, "stderr", "stdout")  # results would break the bar
+    assert "/3001" not in predict(tmp_path / "trained/nsmc/checkpoint-100", *files[:2]).stderr
+
+
+def test_says_that_it_reads_from_the_terminal(trained, monkeypatch):
+    checkpoint = trained("nsmc")
+    assert "--input" not in predict(checkpoint, lines=["좋다"]).stderr
+    on_terminal(monkeypatch, "stdin")
+    for flags in ([], ["--input", "-"]):
+        done = predict(checkpoint, *flags, lines=["좋다"])
+        assert (done.returncode, "--input" in done.stderr) == (0, True)
 
 
 def test_rejects_damaged_weights(trained):
