@@ -23,8 +23,8 @@ def find_run(
 ) -> RunFolder:
     """Return the run's folder with its status, without changing anything on disk. `digest`: that of a local model folder.
 
-    Raises CheckpointError if the folder holds files but no run, if its records are damaged, if the run in it is to be replaced and
-    holds what this one reads, and if --do_train false finds no checkpoint, or checkpoints of a run with other settings or data.
+    Raises CheckpointError if the folder holds files but no run, if its records are damaged, if it is to be replaced and holds
+    what the new run reads, and if --do_train false finds no checkpoint, or checkpoints of a run with other settings or data.
     Raises ConfigError if class_weights names an invalid file.
     """
     if settings.do_train and settings.weights_file:
