@@ -51,7 +51,8 @@ class Inputs(ABC):
             with suppress(KeyError):
                 return [(name, reach(record, name)) for name in form]
         missing = next(name for name in expected if name not in record)
-        raise ValueError(f"{missing!r} is missing; an input has {', '.join(expected)}")
+        others = [] if names else [f", or {', '.join(form)}" for form in dict.fromkeys(self.forms) if form != self.keys]
+        raise ValueError(f"{missing!r} is missing; an input has {', '.join(expected)}{''.join(others)}")
 
     @abstractmethod
     def example(self, values: Sequence[Any]) -> Any:

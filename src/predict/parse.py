@@ -3,6 +3,7 @@
 import json
 import logging
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from itertools import count
 from typing import Any
 
@@ -13,6 +14,8 @@ from src.common.errors import MAX_REASON, DataError, quote, shorten
 from src.predict.lines import Row
 
 logger = logging.getLogger(__name__)
+
+KOREAN_EXCEL = "cp949"  # the encoding in which it writes
 
 
 class LineParser:
@@ -26,6 +29,7 @@ class LineParser:
         self.inputs, self.encoding, self.names, self.is_table = inputs, encoding, names, is_table
         self.as_json: bool | None = None
         self.header: list[str] = []
+        self.has_advised = False
 
     def rows(self, chunks: Iterable[Sequence[bytes]]) -> Iterator[list[Row]]:
         """Yield the rows of lines, in the same chunks. Raises DataError if `names` cannot be in lines like the first one."""
@@ -45,9 +49,20 @@ class LineParser:
                 raise ValueError("found CR inside the line; lines must end with LF or CR LF, not with CR alone")
             values = self._values(text)
         except (ValueError, RecursionError) as error:
-            reason = f"not {self.encoding.upper()}" if isinstance(error, UnicodeError) else str(error)
+            if isinstance(error, UnicodeError):
+                error = ValueError(f"not {self.encoding.upper()}")
+                self._advise(number, line)
+            reason = str(error)
             return Row(number, [], reason, [text])
         return None if values is None else Row(number, values, "", [text])
+
+    def _advise(self, number: int, line: bytes) -> None:
+        """Log, once, the encoding that a line seems to have."""
+        with suppress(UnicodeError):
+            line.decode(KOREAN_EXCEL)
+            if not self.has_advised and self.encoding != KOREAN_EXCEL:
+                logger.warning("line %d is not %s, but may be %s. Pass --encoding.", number, self.encoding.upper(), KOREAN_EXCEL)
+                self.has_advised = True
 
     def _values(self, line: str) -> list[Any] | None:
         """Return the values of a line: those of a JSON object or, unless lines are JSON, fields between tabs; None for a header.

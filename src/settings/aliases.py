@@ -95,7 +95,8 @@ def refuse_unknown(arguments: Sequence[str], names: Iterable[str]) -> None:
     flags = [word.removeprefix("--").split("=")[0] for word in arguments if word.startswith("--")]
     known = [*names]
     advice = [f"--{shorten(flag, MAX_QUOTED)}{advise(flag, known, '--')}" for flag in flags[:MAX_PROBLEMS_SHOWN]]
-    raise ConfigError(f"unrecognized arguments: {shorten(' '.join(advice or arguments), MAX_REASON)} See --help.")
+    shown = " ".join(advice) if advice else f"{' '.join(arguments)}."
+    raise ConfigError(f"unrecognized arguments: {shorten(shown, MAX_REASON)} See --help.")
 
 
 def replace_switches(layer: Mapping[str, Any], source: str, from_string: bool, problems: list[str]) -> dict[str, Any]:

@@ -42,7 +42,7 @@ def test_the_names_of_training_come_before_the_keys():
         ((("message",),), {"text": "a", "message": "b"}, ["b"]),
         ((("body.text",),), {"body": {"text": "a"}, "text": "b"}, ["a"]),
         ((("body.text",),), {"body.text": "a"}, ["a"]),
-        ((("message",),), {"body": "a"}, "'text' is missing; an input has text"),
+        ((("message",),), {"body": "a"}, "'text' is missing; an input has text, or message"),
     ]:
         assert parse(json.dumps(line), forms=forms) == [expected]
 
@@ -51,7 +51,7 @@ def test_texts_of_a_pair_are_named_by_one_set_of_names():
     forms = [("pair", "text")]  # trained with the columns exchanged
     assert parse('{"text": "a", "pair": "b"}', keys=("text", "pair"), forms=forms) == [["b", "a"]]
     mixed = parse('{"first": "a", "pair": "b"}', keys=("text", "pair"), forms=[("first", "second")])
-    assert mixed == ["'text' is missing; an input has text, pair"]
+    assert mixed == ["'text' is missing; an input has text, pair, or first, second"]
 
 
 def test_the_first_line_of_fields_may_name_the_columns():
@@ -82,6 +82,15 @@ def test_names_of_the_command_line_alone_count():
 def test_an_encoding_holds_line_by_line():
     lines = ["가\n".encode("cp949"), b"\xff\n", '{"text": "나"}\n'.encode("cp949")]
     assert parse(*lines, encoding="cp949") == [["가"], "not CP949", ["나"]]
+
+
+def test_names_the_likely_encoding_once(caplog):
+    lines = ["가\n".encode("cp949"), "나\n".encode("cp949"), b"ok\n"]
+    assert parse(*lines) == ["not UTF-8", "not UTF-8", ["ok"]]
+    assert [record.getMessage().count("cp949") for record in caplog.records] == [1]
+    caplog.clear()
+    parse(b"\xff\n", b"ok\n")
+    assert not caplog.records
 
 
 def test_inputs_of_any_kind_have_the_names_of_training():
