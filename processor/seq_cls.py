@@ -9,7 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from processor.features import SpecialTokens
 from processor.inputs import Inputs, one_of, require_content, require_label, require_text
+from processor.quality import lack_a_text
 from processor.readers.tables import DataRow, read_records
 from processor.readers.text_files import parse_rows
 from processor.seq_features import Labels, SequenceExample, encode, read_label_set
@@ -133,7 +135,12 @@ class SequenceInputs(Inputs):
         return SequenceExample(texts, next(iter(self.task.labels)) if self.task.labels else 0.0)
 
     def encode(self, examples: Sequence[SequenceExample]) -> Features:
-        return Features(encode(examples, self.task, self.tokenizer, self.settings.max_seq_len))
+        """Return the features of examples. Raises ValueError if the tokenizer drops all of a text, as it does with U+200B."""
+        tensors = encode(examples, self.task, self.tokenizer, self.settings.max_seq_len)
+        special = SpecialTokens.of(self.tokenizer, len(self.task.text))
+        if np.any(lack_a_text(tensors["input_ids"], tensors["offsets"], special) & (tensors["cut"] == 0)):
+            raise ValueError(f"{' or '.join(self.keys)} has no character that it keeps")
+        return Features(tensors)
 
     def results(self, examples: Sequence[SequenceExample], features: Features, outputs: np.ndarray) -> Iterator[dict[str, Any]]:
         """Yield the score, or the label, its readable name if that differs, and the probability of every label."""

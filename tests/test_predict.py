@@ -207,6 +207,12 @@ def test_an_empty_text_is_an_error(trained, tmp_path, task, good, empty):
         assert [bool(row["error"]) for row in rows] == [False, True]
 
 
+def test_a_text_that_the_tokenizer_drops_is_an_error(trained):
+    """Invisible characters: the model would see nothing but special tokens."""
+    done = predict(trained("nsmc"), lines=["좋다", "\u200b", "가\u200b", "\x00\x01"])
+    assert ["error" in json.loads(line) for line in done.stdout.splitlines()] == [False, True, False, True]
+
+
 def test_tags_words_as_training_splits_them(trained):
     """Only at spaces: U+00A0 is a character of a word. Two spaces have an empty word between them."""
     checkpoint = trained("naver-ner")
