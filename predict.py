@@ -18,7 +18,7 @@ from src.data.task import Features
 from src.predict.csv import LINE, CsvInput, is_csv, open_csv, open_csv_output
 from src.predict.lines import STANDARD, encoding_of_lines, open_lines, open_output, predict_rows, write_json
 from src.predict.overwrite import refuse_overwriting
-from src.predict.parse import LineParser
+from src.predict.parse import LineParser, refuse_other_formats
 from src.predict.progress import RowProgress, count_lines
 from src.runs.files import SETTINGS, find_checkpoint, read_definition, read_settings
 from src.settings.aliases import refuse_unknown
@@ -46,6 +46,8 @@ def _open_input(given: Namespace, inputs: Inputs, stack: ExitStack) -> CsvInput:
         raise ConfigError("--text_pair_column: the checkpoint's task has one text.")
     named = {flag: column or default for (flag, column), default in zip(flags.items(), inputs.task.text, strict=False)}
     is_named = any(flags.values())
+    if given.input:
+        refuse_other_formats(given.input)
     if is_csv(given.input):
         others = () if is_named else inputs.forms
         return stack.enter_context(open_csv(given.input, named, given.encoding, others))

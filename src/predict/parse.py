@@ -2,20 +2,40 @@
 
 import json
 import logging
+from codecs import BOM_UTF8
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 from processor.inputs import Inputs
 from processor.readers.records import DECODER
 from processor.readers.text_files import UTF_8, without_mark
 from src.common.errors import MAX_REASON, DataError, quote, shorten
+from src.common.files import find_archive, find_stand_in
 from src.predict.lines import Row
 
 logger = logging.getLogger(__name__)
 
+HEAD = 1000  # bytes that show the format of a file
+PARQUET = b"PAR1"
 KOREAN_EXCEL = "cp949"  # the encoding in which it writes
+
+
+def refuse_other_formats(path: Path) -> None:
+    """Raise DataError for a file that has no lines of inputs, though some of its lines might look like texts."""
+    if not path.is_file():
+        return  # a pipe cannot be read twice
+    with suppress(OSError), open(path, "rb") as stream:
+        start = stream.read(HEAD)
+        meaning = find_stand_in(start) or find_archive(start)
+        if start.startswith(PARQUET):
+            meaning = "is a Parquet file. Save it as CSV or as JSON lines."
+        if path.suffix.lower() == ".json" and start.removeprefix(BOM_UTF8).lstrip().startswith(b"["):
+            meaning = "is a JSON list. Write an object on each line, for example by `jq -c '.[]' OLD > NEW`."
+        if meaning:
+            raise DataError(f"--input {path} {meaning}")
 
 
 class LineParser:

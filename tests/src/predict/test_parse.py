@@ -5,7 +5,7 @@ import pytest
 
 from processor.inputs import Inputs
 from src.common.errors import DataError
-from src.predict.parse import LineParser
+from src.predict.parse import LineParser, refuse_other_formats
 from tests.src.predict.test_lines import Upper
 
 
@@ -82,6 +82,31 @@ def test_names_of_the_command_line_alone_count():
 def test_an_encoding_holds_line_by_line():
     lines = ["가\n".encode("cp949"), b"\xff\n", '{"text": "나"}\n'.encode("cp949")]
     assert parse(*lines, encoding="cp949") == [["가"], "not CP949", ["나"]]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "expected"),
+    [
+        ("a.json", b'\xef\xbb\xbf [\n{"text": "a"},\n{"text": "b"}\n]', "is a JSON list"),
+        ("a.parquet", b"PAR1\x15\x04\ntext\nPAR1", "is a Parquet file"),
+        ("a.txt", b"PK\x03\x04\ntext\n", "zip"),
+        ("a.csv", b"version https://git-lfs.github.com/spec/v1\noid sha256:1\n", "git lfs pull"),
+        ("a.txt", b"<!DOCTYPE html>\n<p>text\n", "web page"),
+    ],
+)
+def test_refuses_files_without_lines_of_inputs(tmp_path, name, content, expected):
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(DataError, match=f"--input .*{name} .*{expected}"):
+        refuse_other_formats(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    ("name", "content"), [("a.txt", b"[notice] a\n"), ("a.json", b'{"text": "a"}\n'), ("a", b""), ("a", None)]
+)
+def test_accepts_files_of_lines(tmp_path, name, content):
+    if content is not None:
+        (tmp_path / name).write_bytes(content)
+    refuse_other_formats(tmp_path / name)
 
 
 def test_names_the_likely_encoding_once(caplog):
