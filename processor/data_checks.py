@@ -52,7 +52,8 @@ def check_files(files: Mapping[str, DataFile], settings: Settings, task: Task) -
 def _known_rows(name: str, file: DataFile, settings: Settings, task: Task) -> Rows:
     """Return what was kept about the rows of a file or, the first time, what reading them shows."""
     fields = {field: getattr(task, field) for field in (*FEATURE_FIELDS, "group")}
-    content = [VERSION, file.sha256, format_of(file.path, task), fields, settings.strict_data, name == "train"]
+    read_as = [settings.strict_data, settings.version_2_with_negative, name == "train"]
+    content = [VERSION, file.sha256, format_of(file.path, task), fields, *read_as]
     digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
     path = Path(settings.feature_cache_dir) / FOLDER / f"{settings.task}-{name}-{digest}.safetensors"
     with suppress(*DAMAGE), safe_open(path, framework="numpy") as stored:

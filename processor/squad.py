@@ -14,7 +14,7 @@ from processor.hold_out import Parts, whole_groups
 from processor.inputs import Inputs, require_content, require_text
 from processor.split import NO_SCORES, Split, softmax
 from processor.squad_legacy import SpanText, legacy_text
-from processor.squad_reader import SquadQuestion, read_questions, usable
+from processor.squad_reader import SquadQuestion, read_used
 from processor.squad_windows import SquadExample, encode, require_overlap
 from src.data.task import MAX_CONTEXT, DataFile, Features, Scores, Task, Tensors
 from src.metrics.analysis import Analysis, of_answers
@@ -45,7 +45,7 @@ class Candidate:
 class SquadSplit(Split):
     """One data file of a reading task. Its decoded outputs are the candidates for every question, best first."""
 
-    feature_settings = ("max_seq_len", "doc_stride", "max_query_length", "strict_data")
+    feature_settings = ("max_seq_len", "doc_stride", "max_query_length", "strict_data", "version_2_with_negative")
     feature_unit = "window"
 
     @classmethod
@@ -56,11 +56,11 @@ class SquadSplit(Split):
 
     @classmethod
     def build(cls, name: str, path: Path, settings: Settings, task: Task, tokenizer: Any) -> Features:
-        questions = usable(read_questions(path, settings.strict_data, task.encoding), name)
+        questions = read_used(name, path, settings, task)
         return Features(encode([question.example for question in questions], tokenizer, settings))
 
     def read(self) -> list[SquadQuestion]:
-        return usable(read_questions(self.file.path, self.settings.strict_data, self.task.encoding), self.source)
+        return read_used(self.source, self.file.path, self.settings, self.task)
 
     @property
     def facts(self) -> dict[str, Any]:

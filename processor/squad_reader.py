@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, ValidationError
 
 from processor.readers.records import load_json
 from processor.readers.tables import DataRow
@@ -30,10 +30,15 @@ class _Answer(_Level):
 
 
 class _Question(_Level):
-    id: str
+    id: str = Field(validation_alias=AliasChoices("id", "guid"))
     question: str
     answers: list[_Answer]
     is_impossible: bool = False  # SQuAD 2
+
+    @property
+    def accepted(self) -> list[_Answer]:
+        """The right answers; none if the question has no answer, whatever the file gives as a plausible one."""
+        return [] if self.is_impossible else self.answers
 
 
 class _Paragraph(_Level):
@@ -55,16 +60,16 @@ class SquadQuestion:
 
     id: str
     example: SquadExample
-    answers: list[str]
+    answers: list[str]  # that are right; none if the question has no answer
     article: int  # number of its article in the file
 
 
-def read_questions(path: Path, strict: bool, encoding: str = UTF_8) -> list[SquadQuestion]:
-    """Return the questions of a SQuAD 1 file.
+def read_questions(path: Path, strict: bool, encoding: str = UTF_8, may_lack_answers: bool = False) -> list[SquadQuestion]:
+    """Return the questions of a file of SQuAD 1, SQuAD 2 or KLUE-MRC, whose ids are called `guid`.
 
-    Raises DataError naming every place with a missing key or a wrong type, and every question without an answer. If `strict`,
-    duplicate ids and answers that are not at their answer_start are errors too; else they are logged, the first question of an id
-    counts, and the position of such an answer is unknown.
+    Raises DataError naming every place with a missing key or a wrong type and, unless `may_lack_answers`, every question without
+    an answer. If `strict`, duplicate ids and answers that are not at their answer_start are errors too; else they are logged, the
+    first question of an id counts, and the position of such an answer is unknown.
     """
     text = read_text(path, encoding)
     load_json(path, text)  # refuses a key that occurs twice: pydantic would take the last one
@@ -73,7 +78,8 @@ def read_questions(path: Path, strict: bool, encoding: str = UTF_8) -> list[Squa
     except ValidationError as error:
         problems = [f"{_place(detail['loc'])}: {detail['msg']}" for detail in error.errors(include_url=False)]
         raise DataError(list_problems(f"{path}: not a file in the format of SQuAD 1:", problems)) from None
-    _require_answers(path, corpus)
+    if not may_lack_answers:
+        _require_answers(path, corpus)
     questions: dict[str, SquadQuestion] = {}
     problems = []
     for number, article in enumerate(corpus.data):
@@ -82,13 +88,13 @@ def read_questions(path: Path, strict: bool, encoding: str = UTF_8) -> list[Squa
                 if question.id in questions:
                     problems.append(f"question {quote(question.id)}: duplicate id")
                     continue
-                placed = [answer for answer in question.answers if _is_at_its_place(answer, paragraph.context)]
-                for answer in question.answers:
+                placed = [answer for answer in question.accepted if _is_at_its_place(answer, paragraph.context)]
+                for answer in question.accepted:
                     if answer not in placed:
                         problems.append(f"question {quote(question.id)}: {quote(answer.text)} is not at {answer.answer_start}")
                 first = (placed[0].text, placed[0].answer_start) if placed else None
                 example = SquadExample(question.question, paragraph.context, first)
-                texts = [answer.text for answer in question.answers]
+                texts = [answer.text for answer in question.accepted]
                 questions[question.id] = SquadQuestion(question.id, example, texts, number)
     if problems:
         _report(path, problems, strict)
@@ -100,21 +106,27 @@ def read_questions(path: Path, strict: bool, encoding: str = UTF_8) -> list[Squa
 def _require_answers(path: Path, corpus: _Corpus) -> None:
     """Raise DataError for questions without an answer, as in SQuAD 2: they would be trained and scored as any other."""
     questions = (question for article in corpus.data for paragraph in article.paragraphs for question in paragraph.qas)
-    without = [question for question in questions if question.is_impossible or not question.answers]
+    without = [question for question in questions if not question.accepted]
     if without:
         problems = [
             f"question {quote(question.id)}: {'is_impossible is true' if question.is_impossible else 'it has no answers'}"
             for question in without
         ]
-        title = f"{path}: questions without an answer are not supported; remove these {len(without):,} of the file:"
+        title = (
+            f"{path}: {len(without):,} questions have no answer. Pass --version_2_with_negative, so that a model may give none, "
+            "or remove them:"
+        )
         raise DataError(list_problems(title, problems))
 
 
 def usable(questions: Sequence[SquadQuestion], split: str) -> list[SquadQuestion]:
-    """Return the questions that a split can use: training needs the position of an answer. Raises DataError if there are none."""
+    """Return the questions that a split can use: training needs the position of an answer, or that there is none.
+
+    Raises DataError if no question can be used.
+    """
     if split != "train":
         return list(questions)
-    with_answer = [question for question in questions if question.example.answer]
+    with_answer = [question for question in questions if question.example.answer or not question.answers]
     if not with_answer:
         raise DataError(f"{split}: no answer is at its answer_start. Fetch the file again.")
     return with_answer
@@ -122,12 +134,18 @@ def usable(questions: Sequence[SquadQuestion], split: str) -> list[SquadQuestion
 
 def read_rows(path: Path, task: Task) -> list[DataRow]:
     """Return the questions of a task's file for the data check. Raises DataError, see `read_questions`."""
-    return _rows_of(read_questions(path, strict=True, encoding=task.encoding))
+    return _rows_of(read_questions(path, strict=True, encoding=task.encoding, may_lack_answers=True))
 
 
 def read_used_rows(split: str, path: Path, settings: Settings, task: Task) -> list[DataRow]:
     """Return the questions that a split uses, see `usable`."""
-    return _rows_of(usable(read_questions(path, settings.strict_data, task.encoding), split))
+    return _rows_of(read_used(split, path, settings, task))
+
+
+def read_used(split: str, path: Path, settings: Settings, task: Task) -> list[SquadQuestion]:
+    """Return the questions of a file that a split uses. Raises DataError, see `read_questions` and `usable`."""
+    questions = read_questions(path, settings.strict_data, task.encoding, settings.version_2_with_negative)
+    return usable(questions, split)
 
 
 def _rows_of(questions: Sequence[SquadQuestion]) -> list[DataRow]:
@@ -136,7 +154,7 @@ def _rows_of(questions: Sequence[SquadQuestion]) -> list[DataRow]:
         DataRow(
             f"question {question.id}",
             (question.example.question, question.example.context),
-            (question.answers[0],),
+            tuple(question.answers[:1]),
             (f"article {question.article}", question.example.context),
         )
         for question in questions

@@ -77,7 +77,7 @@ def test_refuses_questions_without_an_answer(path):
         with pytest.raises(DataError) as caught:
             read_questions(write(path, content), strict)
         title, *listed = str(caught.value).split("\n")
-        assert str(path) in title and "without an answer" in title
+        assert str(path) in title and "--version_2_with_negative" in title
         assert [line.split(":")[0] for line in listed] == ["  - question 'q2'", "  - question 'q3'"]
     assert len(read_questions(write(path, corpus(question(is_impossible=False))), strict=True)) == 1
 
