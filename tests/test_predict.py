@@ -10,7 +10,7 @@ import pytest
 from safetensors.torch import load_file, save_file
 
 from processor.definition import TASKS
-from processor.ner import _parse_sentence
+from processor.ner import parse_sentence
 from src.common import log
 from src.common import progress as bars
 from src.predict import lines as lines_module
@@ -225,7 +225,7 @@ def test_tags_words_as_training_splits_them(trained):
 
 def read_words(text):
     """Return the words of a training row that has them as a text."""
-    return _parse_sentence(TASKS["naver-ner"], [text, " ".join("O" for _ in text.split(" "))]).words
+    return parse_sentence(TASKS["naver-ner"], [text, " ".join("O" for _ in text.split(" "))]).words
 
 
 def test_the_result_of_a_text_has_words_and_entities(trained):
