@@ -1,4 +1,4 @@
-"""Fine-tune and evaluate an encoder on a tagging task: naver-ner."""
+"""Fine-tune and evaluate an encoder on a tagging task: naver-ner, klue-ner."""
 
 import sys
 

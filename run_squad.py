@@ -1,4 +1,4 @@
-"""Fine-tune and evaluate an encoder on a reading task: korquad."""
+"""Fine-tune and evaluate an encoder on a reading task: korquad, klue-mrc."""
 
 import sys
 

@@ -3,9 +3,11 @@
 import argparse
 import logging
 import os
+import re
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from types import FrameType
 from typing import Any, NoReturn
@@ -98,7 +100,7 @@ def _refuse_ranks(main: Callable[[], None]) -> None:
 
 def _run_alone(main: Callable[[], None], timestamps: bool) -> None:
     """Run `main` in this process; see run_command."""
-    with usable_streams(), logging_to_screen(timestamps), handling(SIGNALS, _raise_interrupted):
+    with usable_streams(), logging_to_screen(timestamps), handling(SIGNALS, _raise_interrupted), _home_in_arguments():
         try:
             main()
             sys.stdout.flush()
@@ -117,6 +119,17 @@ def _run_alone(main: Callable[[], None], timestamps: bool) -> None:
             _exit(f"error: {error.strerror}: {path}. {advice}", 1)
         except MemoryError:
             _exit("error: memory is full. Close other programs, or use a smaller model or file.", 1)
+
+
+@contextmanager
+def _home_in_arguments() -> Iterator[None]:
+    """Inside the block, --ckpt_dir=~/runs is the folder in the home: shells only expand the ~ of --ckpt_dir ~/runs."""
+    before, home = sys.argv, os.path.expanduser("~/")
+    sys.argv = [re.sub(r"^(--\w+=)~/", lambda flag: flag[1] + home, argument) for argument in before]
+    try:
+        yield
+    finally:
+        sys.argv = before
 
 
 def _raise_interrupted(number: int, frame: FrameType | None) -> NoReturn:

@@ -1,12 +1,24 @@
 import errno
 import os
 import signal
+import sys
 from pathlib import Path
 
 import pytest
 
 from src.common.cli import SPINS, WAITING, Parser, run_command
 from src.common.errors import ConfigError, EnvironmentFailure, Interrupted
+
+
+def test_the_home_in_a_flag_is_the_folder(monkeypatch):
+    """The shell leaves --ckpt_dir=~/runs as it is, and expands --ckpt_dir ~/runs."""
+    given = ["run.py", "--ckpt_dir=~/runs", "~/x", "--label_separator=~", "--text=a~/b"]
+    monkeypatch.setenv("HOME", "/home/me")
+    monkeypatch.setattr(sys, "argv", given)
+    seen = []
+    run_command(lambda: seen.extend(sys.argv))
+    assert seen == ["run.py", "--ckpt_dir=/home/me/runs", *given[2:]]
+    assert sys.argv == given
 
 
 def test_a_wrong_command_line_is_a_config_error():
