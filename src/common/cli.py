@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -124,8 +125,8 @@ def _run_alone(main: Callable[[], None], timestamps: bool) -> None:
 @contextmanager
 def _home_in_arguments() -> Iterator[None]:
     """Inside the block, --ckpt_dir=~/runs is the folder in the home: shells only expand the ~ of --ckpt_dir ~/runs."""
-    before, home = sys.argv, os.path.expanduser("~/")
-    sys.argv = [re.sub(r"^(--\w+=)~/", lambda flag: flag[1] + home, argument) for argument in before]
+    before = sys.argv
+    sys.argv = [re.sub(r"^(--\w+=)~/", lambda flag: f"{flag[1]}{Path.home()}/", argument) for argument in before]
     try:
         yield
     finally:
