@@ -2,13 +2,13 @@
 
 import math
 from argparse import Namespace, RawDescriptionHelpFormatter
-from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
 
 from processor.definition import find_task
+from processor.inputs import Inputs
 from processor.kinds import KINDS
 from src.common.cli import Parser, run_command
 from src.common.errors import ConfigError, NumbersError
@@ -23,6 +23,7 @@ An input is a line; its keys depend on the task of the checkpoint:
   {"text": ..., "pair": ...}         paws, kornli, korsts, question-pair
   {"words": [...]}                   naver-ner
   {"question": ..., "context": ...}  korquad
+  {"text": ..., "choices": [...]}    own data to choose from; copa and others with two text columns also have "pair"
 or the same values separated by tabs, words by spaces. The first line decides the format. A file that ends with .csv has a header
 instead; --text_column and --text_pair_column name the columns, by default those of the training data.
 
@@ -32,17 +33,23 @@ with .csv, results are columns after those of the input.
 """
 
 
-def _open_input(given: Namespace, task: Task, keys: Sequence[str], stack: ExitStack) -> CsvInput:
-    """Open the input of a command line; keys: those of the values of a row, one for each text column of the task."""
+def _open_input(given: Namespace, task: Task, inputs: Inputs, stack: ExitStack) -> CsvInput:
+    """Open the input of a command line."""
     columns = {"--text_column": given.text_column, "--text_pair_column": given.text_pair_column}
+    choices = given.choice_columns.split(",") if given.choice_columns else task.choices
     if is_csv(given.input):
-        if len(keys) == 1 and given.text_pair_column:
+        if len(task.text) == 1 and given.text_pair_column:
             raise ConfigError("--text_pair_column: the checkpoint's task has one text.")
+        if len(choices) != len(task.choices):
+            raise ConfigError(
+                f"--choice_columns: found {len(choices)}, expected {len(task.choices)} as the checkpoint's task has."
+            )
         named = {flag: column or default for (flag, column), default in zip(columns.items(), task.text, strict=False)}
+        named |= {f"--choice_columns ({number})": column for number, column in enumerate(choices, start=1)}
         return stack.enter_context(open_csv(given.input, named, given.encoding))
-    if any(columns.values()):
+    if any(columns.values()) or given.choice_columns:
         raise ConfigError("--text_column names a column of a CSV file; --input does not end with .csv.")
-    return CsvInput(LINE, parse_lines(stack.enter_context(open_lines(given.input)), keys), False)
+    return CsvInput(LINE, parse_lines(stack.enter_context(open_lines(given.input)), inputs.keys, inputs.columns), False)
 
 
 def main() -> None:
@@ -51,6 +58,7 @@ def main() -> None:
     parser.add_argument("--input", type=Path, help="file to read; standard input if not given or -")
     parser.add_argument("--text_column", help="column of a CSV input with the text, the words or the question")
     parser.add_argument("--text_pair_column", help="column of a CSV input with the second text or the context")
+    parser.add_argument("--choice_columns", help="columns of a CSV input with the choices, as a,b,c")
     parser.add_argument("--encoding", default="utf-8", help="encoding of a CSV input, such as cp949; default: %(default)s")
     parser.add_argument("--output", type=Path, help="file to write; standard output if not given or -")
     parser.add_argument("--strict", action="store_true", help="stop at the first invalid line")
@@ -63,7 +71,7 @@ def main() -> None:
 
     code = KINDS[task.kind]
     with ExitStack() as stack:
-        header, rows, for_excel = _open_input(given, task, code.inputs(task, None, settings).keys, stack)
+        header, rows, for_excel = _open_input(given, task, code.inputs(task, None, settings), stack)
         if is_csv(given.output):
             write = stack.enter_context(open_csv_output(given.output, header, for_excel))
         else:

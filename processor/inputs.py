@@ -30,9 +30,17 @@ class Inputs(ABC):
     def keys(self) -> tuple[str, ...]:
         """Names of an input's values."""
 
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of an input's values where each is a text, such as a cell of a table."""
+        return self.keys
+
     @abstractmethod
     def example(self, values: Sequence[Any]) -> Any:
-        """Return an input as an example, from its values in the order of `keys`. Raises ValueError for unusable values."""
+        """Return an input as an example, from its values in the order of `keys` or of `columns`.
+
+        Raises ValueError for unusable values.
+        """
 
     @abstractmethod
     def encode(self, examples: Sequence[Any]) -> Features:

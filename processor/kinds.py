@@ -1,23 +1,30 @@
 """The kinds of task: the one table that says which command runs a kind, what its tasks are by default, and which code is its."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from processor import multi_label, ner, seq_cls, squad_reader
+from processor import multi_label, multiple_choice, ner, seq_cls, squad_reader
 from processor.inputs import Inputs
 from processor.multi_label import MultiLabelInputs, MultiLabelSplit
+from processor.multiple_choice import ChoiceInputs, ChoiceSplit
 from processor.ner import NerInputs, NerSplit
 from processor.readers import conll
 from processor.readers.tables import DataRow
 from processor.seq_cls import SequenceInputs, SequenceSplit
+from processor.seq_features import sort_labels
 from processor.split import Split
 from processor.squad import SquadInputs, SquadSplit
 from src.data.task import DataFile, Task
 from src.settings.schema import Settings
 
 TABLES = ("tsv", "csv", "jsonl", "json", "parquet")  # the formats of rows with fields
+
+
+def in_order(path: Path, found: Iterable[str], task: Task) -> dict[str, str]:
+    """Return the labels of a file in their order, see sort_labels."""
+    return {label: label for label in sort_labels(found)}
 
 
 @dataclass(frozen=True)
@@ -31,8 +38,11 @@ class Kind:
     inputs: type[Inputs]  # what predict.py reads
     read_rows: Callable[[Path, Task], list[DataRow]]  # the file as the data check sees it, and where its labels are found
     formats: tuple[str, ...] = TABLES  # of its files
-    max_columns: Mapping[str, int] = field(default_factory=lambda: {"label": 1})  # that a field of a definition may name
+    # that a field of a definition may name
+    max_columns: Mapping[str, int] = field(default_factory=lambda: {"label": 1, "choices": 0})
     problems_of: Callable[[Task], list[str]] = lambda task: []  # what is wrong with the labels of a definition
+    # file, the labels in it, task -> label -> its name, in the order of ids, for a definition without labels
+    labels_of: Callable[[Path, Iterable[str], Task], dict[str, str]] = in_order
 
 
 TAGGING = {"metric": "entity_f1", "text": ["sentence"], "label": "tags"}
@@ -48,10 +58,21 @@ KINDS: dict[str, Kind] = {
         MultiLabelSplit,
         MultiLabelInputs,
         seq_cls.read_rows,
-        max_columns={},
+        max_columns={"choices": 0},
         problems_of=multi_label.problems_of,
     ),
     "regression": Kind("run_seq_cls.py", {"metric": "correlation"}, False, SequenceSplit, SequenceInputs, seq_cls.read_rows),
+    "multiple_choice": Kind(
+        "run_seq_cls.py",
+        {"metric": "choice_f1"},
+        True,
+        ChoiceSplit,
+        ChoiceInputs,
+        seq_cls.read_rows,
+        max_columns={"label": 1},
+        problems_of=multiple_choice.problems_of,
+        labels_of=multiple_choice.labels_of,
+    ),
     "tagging": Kind(
         "run_ner.py",
         TAGGING,
@@ -60,8 +81,9 @@ KINDS: dict[str, Kind] = {
         NerInputs,
         ner.read_rows,
         formats=(*TABLES, "conll"),
-        max_columns={"text": 1, "label": 1},
+        max_columns={"text": 1, "label": 1, "choices": 0},
         problems_of=conll.problems_of,
+        labels_of=conll.readable_tags,
     ),
     "span": Kind("run_squad.py", SPAN, False, SquadSplit, SquadInputs, squad_reader.read_rows, formats=("squad",)),
 }

@@ -1,7 +1,6 @@
 """The labels of a task whose definition leaves them out: they are taken from its training file."""
 
 import logging
-import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from itertools import chain
@@ -9,11 +8,11 @@ from pathlib import Path
 
 from processor.definition import RECORD, make_task
 from processor.kinds import KINDS
-from processor.readers.conll import OUTSIDE, TAG_RULE, find_wrong_tags
-from src.common.errors import MAX_LINE, DataError, list_problems, quote, shorten
+from processor.seq_features import as_number
+from src.common.errors import MAX_LINE, DataError, quote, shorten
 from src.common.files import read_json
 from src.data.hangul import compose
-from src.data.task import DataFile, Task, ends_with_position
+from src.data.task import DataFile, Task
 
 logger = logging.getLogger(__name__)
 
@@ -35,7 +34,7 @@ def complete_task(task: Task, files: Mapping[str, DataFile], run_folder: Path | 
     else:
         path = files["train"].path
         counts = Counter(chain.from_iterable(row.labels for row in kind.read_rows(path, task)))
-        labels = readable_tags(path, counts) if task.kind == "tagging" else {label: label for label in sort_labels(counts)}
+        labels = kind.labels_of(path, counts, task)
         if len(labels) < 2:
             found = f"only the label {quote(next(iter(labels)))}" if labels else "no label"
             raise DataError(
@@ -46,32 +45,6 @@ def complete_task(task: Task, files: Mapping[str, DataFile], run_folder: Path | 
         for line in [*_rare(counts), *_look_alikes(labels)]:
             logger.warning("%s: %s", path, line)
     return task.model_copy(update={"labels": labels})
-
-
-def sort_labels(labels: Iterable[str]) -> list[str]:
-    """Return labels in their order: that of the numbers if all are numbers, else that of their characters."""
-    numbers = {label: _number(label) for label in labels}
-    return sorted(numbers) if None in numbers.values() else sorted(numbers, key=lambda label: (numbers[label], label))
-
-
-def readable_tags(path: Path, tags: Iterable[str]) -> dict[str, str]:
-    """Return tag -> tag in the form B-PER, "O" first. Tags of the file are all in this form, or all in the form PER-B.
-
-    Raises DataError for tags that break TAG_RULE.
-    """
-    tags = sorted(tags, key=lambda tag: (tag != OUTSIDE, tag))
-    if wrong := find_wrong_tags(tags):
-        raise DataError(list_problems(f"{path}: {TAG_RULE}", wrong))
-    at_end = ends_with_position(tags)
-    return {tag: f"{tag[-1]}-{tag[:-2]}" if at_end and tag != OUTSIDE else tag for tag in tags}
-
-
-def _number(label: str) -> float | None:
-    try:
-        number = float(label)
-    except ValueError:
-        return None
-    return number if math.isfinite(number) else None
 
 
 def _rare(counts: Mapping[str, int]) -> list[str]:
@@ -88,7 +61,7 @@ def _look_alikes(labels: Iterable[str]) -> list[str]:
     alike = defaultdict(list)
     for label in labels:
         plain = "".join(compose(label).casefold().split())
-        number = _number(plain)
+        number = as_number(plain)
         alike[plain if number is None else number].append(label)
     groups = [group for group in alike.values() if len(group) > 1]
     return [f"the labels {', '.join(map(quote, group))} look alike, but count as different ones" for group in groups[:5]]

@@ -34,13 +34,15 @@ FLAGS = {
     "kind": f"{', '.join(KINDS)}; default: classification, tagging or span, as the script",
     "text_column": "the column of the text, or of the first of two texts",
     "text_pair_column": "the column of the second text",
+    "choice_columns": "multiple_choice: the columns of the answers to choose from, as a,b,c",
     "label_column": "the column of the label; several 0/1 columns as a,b,c",
     "label_separator": "what separates the labels in one column",
     "metric": f"{', '.join(METRICS)}; default: that of the kind",
     "format": "format of the files; default: by their suffix",
+    "delimiter": "what separates the values of a csv file; default: a comma",
     "encoding": "encoding of the files, such as cp949; default: UTF-8",
 }
-FIELDS = {"text_column": "text", "text_pair_column": "text", "label_column": "label"}
+FIELDS = {"text_column": "text", "text_pair_column": "text", "choice_columns": "choices", "label_column": "label"}
 FLAG_OF = {FIELDS.get(name, name): f"--{name}" for name in reversed(FLAGS)}  # text: --text_column
 
 # Settings that belong to one command or one model. A task's file has none of them.
@@ -125,8 +127,9 @@ def _definition(given: Mapping[str, str], base: Mapping[str, Any], script: str) 
         if columns[0] is None:
             raise ConfigError(f"{COMMAND_LINE}: --text_pair_column needs --text_column.")
         definition["text"] = [column for column in columns if column is not None]
-    if "label_column" in given:
-        definition["label"] = given["label_column"].split(",")
+    for name in ("choice_columns", "label_column"):
+        if name in given:
+            definition[FIELDS[name]] = given[name].split(",")
     return definition
 
 

@@ -1,4 +1,4 @@
-"""Sequence tasks: rows of one or two texts with a class or a score. Rows become features, logits become predictions."""
+"""Sequence tasks: rows of texts with a class or a score. Rows become features, logits become predictions."""
 
 import logging
 import math
@@ -57,7 +57,7 @@ class SequenceSplit(Split):
 
     def log_contents(self) -> None:
         if skipped := self.features.counts.get("skipped"):
-            logger.info("%s: %d rows with an empty %s left out", self.name, skipped, " or ".join(self.task.text))
+            logger.info("%s: %d rows with an empty %s left out", self.name, skipped, " or ".join(self.task.texts))
         if counts := self.label_counts():
             self.log_counts("labels", counts)
 
@@ -106,7 +106,7 @@ class SequenceSplit(Split):
     def prediction_lines(self, decoded: SequencePredictions) -> Iterator[str]:
         """Yield one line per row: index, text columns, label, prediction and, for classes, prob_<label>."""
         labels = list(self.task.labels or ())
-        yield tsv_line(["index", *self.task.text, "label", "prediction", *(f"prob_{label}" for label in labels)])
+        yield tsv_line(["index", *self.task.texts, "label", "prediction", *(f"prob_{label}" for label in labels)])
         for index, (example, _) in enumerate(zip(self.examples, decoded.values, strict=True)):
             yield tsv_line([str(index), *example.texts, *self.result_fields(decoded, index, example)])
 
@@ -154,7 +154,7 @@ def read_examples(path: Path, task: Task) -> tuple[list[SequenceExample], int]:
     rows = [example for _, (_, example) in _examples_by_line(path, task)]
     examples = [example for example in rows if example]
     if not examples:
-        raise DataError(f"{path}: every row has an empty {' or '.join(task.text)}; nothing is left.")
+        raise DataError(f"{path}: every row has an empty {' or '.join(task.of_file(path).texts)}; nothing is left.")
     return examples, len(rows) - len(examples)
 
 
@@ -172,10 +172,11 @@ def _written(example: SequenceExample | None) -> tuple[str, ...]:
 
 def _examples_by_line(path: Path, task: Task) -> Iterator[tuple[int, tuple[tuple[str, ...], SequenceExample | None]]]:
     """Yield (line, (texts, example)) of every row; None for a row that is left out. Raises DataError, see parse_rows."""
-    count = len(task.text)
+    task = task.of_file(path)
+    count = len(task.texts)
 
     def parse(values: Sequence[Any]) -> tuple[tuple[str, ...], SequenceExample | None]:
-        texts = tuple(map(require_text, task.text, values[:count]))
+        texts = tuple(map(require_text, task.texts, values[:count]))
         left_out = task.skip_empty_text and not all(texts)
         return texts, None if left_out else SequenceExample(texts, _parse_label(task, values[count:]))
 
@@ -192,6 +193,7 @@ def _parse_label(task: Task, values: Sequence[Any]) -> str | float | Labels:
     label = require_label(name, value)
     if task.labels is None and not label.strip():
         raise ValueError(f"{name}: found {quote(label)}, expected a label")
+    label = task.spellings.get(label, label)
     if task.labels is not None and label not in task.labels:
         raise ValueError(f"{name}: found {quote(label)}, expected {one_of(task.labels)}")
     return label

@@ -7,7 +7,7 @@ from pathlib import Path
 from processor.readers.text_files import read_lines
 from src.common.errors import MAX_PROBLEMS_SHOWN, DataError, list_problems, quote
 from src.common.log import log_once
-from src.data.task import Task
+from src.data.task import Task, ends_with_position
 
 DOCUMENT = "-DOCSTART-"  # the first word of a line between two documents
 SPACES = re.compile(" +")  # no other white space: a word may contain U+00A0
@@ -64,6 +64,18 @@ def problems_of(task: Task) -> list[str]:
     """Return what is wrong with the tags of a definition."""
     wrong = find_wrong_tags(task.labels or ())
     return [f"labels: {TAG_RULE} {', '.join(wrong[:MAX_PROBLEMS_SHOWN])}"] if wrong else []
+
+
+def readable_tags(path: Path, tags: Iterable[str], task: Task) -> dict[str, str]:
+    """Return tag -> tag in the form B-PER, "O" first. Tags of the file are all in this form, or all in the form PER-B.
+
+    Raises DataError for tags that break TAG_RULE.
+    """
+    tags = sorted(tags, key=lambda tag: (tag != OUTSIDE, tag))
+    if wrong := find_wrong_tags(tags):
+        raise DataError(list_problems(f"{path}: {TAG_RULE}", wrong))
+    at_end = ends_with_position(tags)
+    return {tag: f"{tag[-1]}-{tag[:-2]}" if at_end and tag != OUTSIDE else tag for tag in tags}
 
 
 def find_wrong_tags(tags: Iterable[str]) -> list[str]:

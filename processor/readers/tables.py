@@ -18,6 +18,8 @@ from src.data.task import Format, Task
 
 LARGEST_FIELD = 2**31 - 1  # characters of a value in a csv file; Python's own limit is 131,072
 
+SEPARATORS = {",": "commas", "\t": "tabs"}  # delimiter -> what messages call it
+
 MOST_NAMES = 1000  # columns among which a similar name is looked for
 
 Rows = Iterator[tuple[int, list[Any]]]  # line where a row begins, from 1 (parquet: number of the row); its values
@@ -37,19 +39,24 @@ class DataRow:
 
 
 def read_records(path: Path, task: Task) -> Rows:
-    """Yield (line, values) of every row of a task's file: the values of the columns (*task.text, *task.label), in this order.
+    """Yield (line, values) of every row of a task's file: the values of the columns (*task.texts, *task.label), in this order.
 
     Values are strings in tsv and csv files, JSON values in jsonl and json files, the same and decimal.Decimal in parquet files; a
     conll file has a list of words and a list of tags. Raises DataError for a file that cannot be read or lacks a column, and at
     its end for an empty one or for malformed rows, with all of them.
     """
-    return FORMATS[format_of(path, task)](path, task)
+    task, name = task.of_file(path), format_of(path, task)
+    if name != "csv" and task.delimiter != Task.model_fields["delimiter"].default:
+        raise DataError(
+            f"{path}: delimiter = {task.delimiter!r} is for csv files, and this one is read as {name}. Set the format."
+        )
+    return FORMATS[name](path, task)
 
 
 def format_of(path: Path, task: Task) -> Format:
     """Return the format of a task's file: that of the definition, or by the file's suffix. Raises DataError if it is unknown."""
-    if task.format:
-        return task.format
+    if given := task.of_file(path).format:
+        return given
     if path.suffix.lower() not in SUFFIXES:
         raise DataError(
             f'{path}: the suffix {path.suffix!r} does not tell the format. Set "format" in the task\'s definition: '
@@ -65,14 +72,15 @@ def read_tsv(path: Path, task: Task) -> Rows:
 
 
 def read_csv(path: Path, task: Task) -> Rows:
-    """Yield the rows of a comma-separated file as in RFC 4180; see `read_records`. Empty lines are left out."""
-    return _read_table(path, task, _csv_rows(path, task.encoding), "commas")
+    """Yield the rows of a file as in RFC 4180, with the delimiter of the task; see `read_records`. Empty lines are left out."""
+    separator = SEPARATORS.get(task.delimiter, repr(task.delimiter))
+    return _read_table(path, task, _csv_rows(path, task.encoding, task.delimiter), separator)
 
 
-def csv_rows(stream: TextIO) -> Iterator[tuple[int, list[str], str]]:
+def csv_rows(stream: TextIO, delimiter: str = ",") -> Iterator[tuple[int, list[str], str]]:
     """Yield the first line, the values and what is wrong with each row of a CSV file as in RFC 4180."""
     csv.field_size_limit(LARGEST_FIELD)
-    reader = csv.reader(stream, strict=True)
+    reader = csv.reader(stream, strict=True, delimiter=delimiter)
     while True:
         line = reader.line_num + 1
         try:
@@ -83,10 +91,10 @@ def csv_rows(stream: TextIO) -> Iterator[tuple[int, list[str], str]]:
             yield line, [], str(error)
 
 
-def _csv_rows(path: Path, encoding: str) -> Iterator[tuple[int, list[str]]]:
+def _csv_rows(path: Path, encoding: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
     try:
         with TextIOWrapper(BytesIO(read_content(path)), without_mark(encoding), newline="\n") as stream:
-            for line, fields, problem in csv_rows(stream):
+            for line, fields, problem in csv_rows(stream, delimiter):
                 if problem:
                     require_newlines(path, read_text(path, encoding))
                     raise DataError(
@@ -111,7 +119,7 @@ def _read_table(path: Path, task: Task, rows: Iterator[tuple[int, list[str]]], s
                 "The first line must name the columns."
             )
         columns = header
-    wanted = (*task.text, *task.label)
+    wanted = (*task.texts, *task.label)
     _require_columns(path, columns, wanted, separator)
     positions = itemgetter(*map(columns.index, wanted))
 

@@ -82,8 +82,13 @@ def write_json(write: Callable[[str], object]) -> Callable[[Row, dict[str, Any]]
     return lambda row, result: write(json.dumps(result, ensure_ascii=False) + "\n")
 
 
-def parse_lines(chunks: Iterable[Sequence[bytes]], keys: Sequence[str]) -> Iterator[list[Row]]:
-    """Yield the rows of lines, in the same chunks. The first line with text decides whether they are JSON or TSV."""
+def parse_lines(
+    chunks: Iterable[Sequence[bytes]], keys: Sequence[str], columns: Sequence[str] | None = None
+) -> Iterator[list[Row]]:
+    """Yield the rows of lines, in the same chunks. The first line with text decides whether they are JSON or TSV.
+
+    keys: those of a JSON object; columns: names of the fields between tabs, if they are others.
+    """
     as_json: bool | None = None
     numbers = count(1)
     for chunk in chunks:
@@ -98,14 +103,14 @@ def parse_lines(chunks: Iterable[Sequence[bytes]], keys: Sequence[str]) -> Itera
                     raise ValueError("found CR inside the line; lines must end with LF or CR LF, not with CR alone")
                 if as_json is None:
                     as_json = text.lstrip().startswith("{")
-                rows.append(Row(number, _parse(text, keys, as_json), "", [text]))
+                rows.append(Row(number, _parse(text, keys, columns or keys, as_json), "", [text]))
             except (ValueError, RecursionError) as error:
                 reason = "not UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)
                 rows.append(Row(number, [], reason, [text]))
         yield rows
 
 
-def _parse(line: str, keys: Sequence[str], as_json: bool) -> list[Any]:
+def _parse(line: str, keys: Sequence[str], columns: Sequence[str], as_json: bool) -> list[Any]:
     """Return the values of a line: those of a JSON object, or, unless `as_json`, fields between tabs. Raises ValueError."""
     record = None
     if as_json or line.lstrip().startswith("{"):
@@ -121,8 +126,8 @@ def _parse(line: str, keys: Sequence[str], as_json: bool) -> list[Any]:
     if as_json:
         raise ValueError(f"found a JSON {type(record).__name__}, expected an object with {', '.join(keys)}")
     fields = line.split("\t")
-    if len(fields) != len(keys):
-        raise ValueError(f"found {len(fields)} columns, expected {len(keys)} ({', '.join(keys)})")
+    if len(fields) != len(columns):
+        raise ValueError(f"found {len(fields)} columns, expected {len(columns)} ({', '.join(columns)})")
     return fields
 
 
