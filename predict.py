@@ -41,9 +41,7 @@ def _open_input(given: Namespace, task: Task, inputs: Inputs, stack: ExitStack) 
         if len(task.text) == 1 and given.text_pair_column:
             raise ConfigError("--text_pair_column: the checkpoint's task has one text.")
         if len(choices) != len(task.choices):
-            raise ConfigError(
-                f"--choice_columns: found {len(choices)}, expected {len(task.choices)} as the checkpoint's task has."
-            )
+            raise ConfigError(f"--choice_columns: found {len(choices)} columns, expected {len(task.choices)}.")
         named = {flag: column or default for (flag, column), default in zip(columns.items(), task.text, strict=False)}
         named |= {f"--choice_columns ({number})": column for number, column in enumerate(choices, start=1)}
         return stack.enter_context(open_csv(given.input, named, given.encoding))

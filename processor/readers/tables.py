@@ -48,7 +48,8 @@ def read_records(path: Path, task: Task) -> Rows:
     task, name = task.of_file(path), format_of(path, task)
     if name != "csv" and task.delimiter != Task.model_fields["delimiter"].default:
         raise DataError(
-            f"{path}: delimiter = {task.delimiter!r} is for csv files, and this one is read as {name}. Set the format."
+            f"{path}: delimiter = {task.delimiter!r} is for files in the format csv, and this one is read as {name}. "
+            'Set "format": "csv" in the task\'s definition, or pass --format csv.'
         )
     return FORMATS[name](path, task)
 
