@@ -127,7 +127,7 @@ def suspicions(task: Task) -> dict[str, Callable[[DataRow], bool]]:
         "the replacement character U+FFFD": lambda row: any("\ufffd" in text for text in row.texts),
         "decomposed Hangul (NFD)": lambda row: any(compose(text) != text for text in row.texts),
         "a control character": lambda row: any(CONTROL.search(text) for text in row.texts),
-        "the same text twice": lambda row: len(row.texts) == 2 and row.texts[0] == row.texts[1] and bool(row.texts[0]),
+        "the same text twice": lambda row: max(Counter(filter(None, row.texts)).values(), default=1) > 1,
         f"more than {MAX_CHARACTERS:,} characters": lambda row: any(len(text) > MAX_CHARACTERS for text in row.texts[short]),
     }
 

@@ -39,7 +39,7 @@ FLAGS = {
     "label_separator": "what separates the labels in one column",
     "metric": f"{', '.join(METRICS)}; default: that of the kind",
     "format": "format of the files; default: by their suffix",
-    "delimiter": "what separates the values of a csv file; default: a comma",
+    "delimiter": "what separates the values of a csv file; default: a comma; \\t is a tab",
     "encoding": "encoding of the files, such as cp949; default: UTF-8",
 }
 FIELDS = {"text_column": "text", "text_pair_column": "text", "choice_columns": "choices", "label_column": "label"}
@@ -118,6 +118,8 @@ def _definition(given: Mapping[str, str], base: Mapping[str, Any], script: str) 
     """Return a definition with the fields that the flags set in place of those of `base`."""
     definition = {"kind": next(name for name, kind in KINDS.items() if kind.script == script), **base}
     definition |= {name: value for name, value in given.items() if name not in FIELDS}
+    if given.get("delimiter") == r"\t":  # a tab is hard to type in a shell
+        definition["delimiter"] = "\t"
     if "metric" in given:
         definition = {field: value for field, value in definition.items() if field not in ("headline", "reported")}
     if "text_column" in given or "text_pair_column" in given:

@@ -51,11 +51,12 @@ class SquadSplit(Split):
 
     @classmethod
     def build(cls, name: str, path: Path, settings: Settings, task: Task, tokenizer: Any) -> Features:
-        questions = usable(read_questions(path, settings.strict_data, task.encoding), name)
+        questions = usable(read_questions(path, settings.strict_data, task.of_file(path).encoding), name)
         return Features(encode([question.example for question in questions], tokenizer, settings))
 
     def read(self) -> list[SquadQuestion]:
-        return usable(read_questions(self.file.path, self.settings.strict_data, self.task.encoding), self.source)
+        encoding = self.task.of_file(self.file.path).encoding
+        return usable(read_questions(self.file.path, self.settings.strict_data, encoding), self.source)
 
     @property
     def facts(self) -> dict[str, Any]:

@@ -108,7 +108,7 @@ def read_rows(path: Path, task: Task) -> list[DataRow]:
     """Return the questions of a task's file for the data check. Raises DataError, see `read_questions`."""
     return [
         DataRow(f"question {question.id}", (question.example.question, question.example.context), (question.answers[0],))
-        for question in read_questions(path, strict=True, encoding=task.encoding)
+        for question in read_questions(path, strict=True, encoding=task.of_file(path).encoding)
     ]
 
 

@@ -13,6 +13,8 @@ from src.training.evaluate import predict
 from src.training.finetune import load_checkpoint
 from tests.commands import run_script
 from tests.conftest import SAMPLE
+from tests.families import FAMILIES, make_family
+from tests.test_families import require_gcc
 
 WORDS = ["음악", "선수", "영화", "배우", "결말", "화면"]
 STEPS = {"max_seq_len": 16, "max_steps": 150, "learning_rate": 0.003, "save_steps": 150, "logging_steps": 150}
@@ -102,6 +104,36 @@ def test_wrong_inputs_of_predict(trained_run, tmp_path):
         command = ["--checkpoint", str(trained_run / "checkpoint-150"), "--input", str(tmp_path / "new.csv"), *flags]
         done = run_script("predict.py", *command)
         assert (done.returncode, "--choice_columns" in done.stderr, expected in done.stderr) == (2, True, True), done.stderr
+
+
+@pytest.mark.parametrize(
+    "family",
+    [family if family in ("roberta", "modernbert") else pytest.param(family, marks=pytest.mark.long) for family in FAMILIES],
+)
+def test_every_family_has_the_head(tmp_path, family):
+    """And a checkpoint predicts what its run has written."""
+    require_gcc(family)
+    given = make_family(family, tmp_path / "model") | {
+        "output_dir": "run",
+        "train_batch_size": 4,
+        "max_seq_len": 64,
+        "max_steps": 2,
+    }
+    model = [word for name, value in given.items() for word in (f"--{name}", str(value))]
+    columns = ["--text_column", "context", "--choice_columns", "endings.a,endings.b,endings.c", "--label_column", "label"]
+    file = str(SAMPLE / "own" / "endings.jsonl")
+    own = ["--task", "own", "--kind", "multiple_choice", "--train_file", file, "--test_file", file, *columns]
+    done = run_script("run_seq_cls.py", *own, *places_in(tmp_path), *model)
+    assert done.returncode == 0, done.stderr
+    folder = tmp_path / "ckpt" / "run"
+    rows = [line.split("\t") for line in (folder / "test" / "predictions-2.tsv").read_text("utf-8").splitlines()[1:]]
+    trust = ["--trust_native_code"] if family == "hanbert" else []
+    stdin = "\n".join("\t".join(row[1:5]) for row in rows)
+    done = run_script("predict.py", "--checkpoint", str(folder / "checkpoint-2"), *trust, stdin=stdin)
+    assert done.returncode == 0, done.stderr
+    for line, row in zip(done.stdout.splitlines(), rows, strict=True):
+        probabilities = json.loads(line)["probabilities"].values()
+        assert list(probabilities) == pytest.approx([float(value) for value in row[7:]], abs=2e-6)
 
 
 @pytest.mark.parametrize("changes", [{"padding": "longest"}, {"padding": "max_length"}, {"eval_batch_size": 1}])
