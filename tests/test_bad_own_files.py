@@ -41,7 +41,7 @@ TASKS = {
     "endings.jsonl": {
         "kind": "multiple_choice",
         "text": "context",
-        "choices": ["endings.a", "endings.b", "endings.c"],
+        "choices": ["endings.0", "endings.1", "endings.2"],
         "label": "label",
     },
     "quoted.txt": {"kind": "classification", "text": "text", "label": "y", "format": "csv", "delimiter": "\t"},

@@ -120,7 +120,7 @@ def test_every_family_has_the_head(tmp_path, family):
         "max_steps": 2,
     }
     model = [word for name, value in given.items() for word in (f"--{name}", str(value))]
-    columns = ["--text_column", "context", "--choice_columns", "endings.a,endings.b,endings.c", "--label_column", "label"]
+    columns = ["--text_column", "context", "--choice_columns", "endings.0,endings.1,endings.2", "--label_column", "label"]
     file = str(SAMPLE / "own" / "endings.jsonl")
     own = ["--task", "own", "--kind", "multiple_choice", "--train_file", file, "--test_file", file, *columns]
     done = run_script("run_seq_cls.py", *own, *places_in(tmp_path), *model)
@@ -163,7 +163,7 @@ def test_scores_do_not_depend_on_batches_and_padding(trained_run, settings, chan
         ),
         (
             "endings.jsonl",
-            ["--text_column", "context", "--choice_columns", "endings.a,endings.b,endings.c", "--label_column", "label"],
+            ["--text_column", "context", "--choice_columns", "endings.0,endings.1,endings.2", "--label_column", "label"],
         ),
     ],
 )

@@ -15,6 +15,8 @@ from src.data.task import Task
 LISTS = ("rows", "data")  # keys of the list of records in a json file
 BETWEEN = re.compile(r"[\s,]*")  # what is between two records of a list
 
+LIST_PLACE = re.compile("[0-9]{1,6}")  # on a path
+
 MOST_NAMES = 1000  # of a record, in messages
 
 Records = Iterator[tuple[int, Any]]  # line where a record begins, from 1; the record
@@ -49,16 +51,27 @@ def pick_values(path: Path, task: Task, records: Records) -> Iterator[tuple[int,
 
 
 def _reach(record: Any, column: str) -> Any:
-    """Return the value of a column: of the key of this name, or at this dotted path. Raises KeyError for a missing one."""
+    """Return the value of a column: of the key of this name, or at this dotted path, on which a number counts items of a list.
+
+    Raises KeyError for a missing one.
+    """
     if isinstance(record, dict):
         if column in record:
             return record[column]
         value, *keys = record, *column.split(".")
-        while isinstance(value, dict) and keys and keys[0] in value:
-            value = value[keys.pop(0)]
+        while keys and (place := _place(value, keys[0])) is not None:
+            value = value[place]
+            keys.pop(0)
         if not keys:
             return value
     raise KeyError(column)
+
+
+def _place(value: Any, key: str) -> str | int | None:
+    """Return what is to be looked up in a value for a part of a path; None if it is not there."""
+    if isinstance(value, list):
+        return int(key) if LIST_PLACE.fullmatch(key) and int(key) < len(value) else None
+    return key if isinstance(value, dict) and key in value else None
 
 
 def _paths(record: Any) -> list[str]:
