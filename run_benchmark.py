@@ -21,7 +21,7 @@ from src.report.read_runs import folders_to_read
 from src.report.record import VIEWS
 from src.report.report import Request, write_report
 from src.runs.grid_folder import FOLDER, GRID
-from src.settings.command_line import find_tasks, parse_command_line
+from src.settings.command_line import config_dir_of, find_tasks, parse_command_line
 from src.settings.schema import Settings, default_of, is_task_file
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def request_of(arguments: argparse.Namespace, rest: list[str], seeds: str, tuned
             f"{', '.join(flags)}: write a task file for --tasks; python3 run_seq_cls.py ... --print_task prints it."
         )
     given, problems = parse_command_line(rest, vars(arguments).keys() - {"action"})
-    tasks = dict(read_tasks(Path(given.get("config_dir", default_of("config_dir")))))
+    tasks = dict(read_tasks(config_dir_of(given)))
     for path in (entry for entry in split_list(arguments.tasks) if is_task_file(entry)):
         tasks |= read_task_file(Path(path))
     return GridRequest(

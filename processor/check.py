@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from processor.data_files import describe_files, is_published
-from processor.definition import PROJECT, named_files, read_tasks
+from processor.definition import named_files, read_tasks
 from processor.kinds import KINDS
 from processor.labels import complete_task
 from processor.readers.tables import DataRow
@@ -22,7 +22,7 @@ from src.common.errors import MAX_LINE, ConfigError, DataError, list_problems, s
 from src.common.files import find_archive, find_stand_in
 from src.data.hangul import compose
 from src.data.task import Task
-from src.settings.command_line import find_tasks
+from src.settings.command_line import PROJECT, config_dir_of, find_tasks
 from src.settings.schema import default_of
 
 OWN_DATA = "Your own data needs a task file: add --print_task to the command that trains on it."
@@ -164,7 +164,7 @@ def main() -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(prog="python3 -m processor.check", description="Check data files and list suspicious rows.")
     parser.add_argument("tasks", metavar="TASK", nargs="*", help="names of tasks or suites; default: all tasks")
-    parser.add_argument("--config_dir", type=Path, default=Path(default_of("config_dir")), help="folder with tasks/<task>.json")
+    parser.add_argument("--config_dir", type=Path, default=config_dir_of({}), help="folder with tasks/<task>.json")
     parser.add_argument("--data_dir", type=Path, default=Path(default_of("data_dir")), help="folder of the tasks' folders")
     given = parser.parse_args()
     tasks = read_tasks(given.config_dir)

@@ -25,10 +25,10 @@ from src.common.files import read_json
 from src.data.task import FileFields, Task, Tasks
 from src.metrics.metrics import METRICS
 from src.settings.aliases import ALIASES
+from src.settings.command_line import PROJECT
 
 logger = logging.getLogger(__name__)
 
-PROJECT = Path(__file__).resolve().parent.parent / "config"  # the config folder of this project
 FIELD_NAMES: Mapping[str, str] = {}  # the fields are called as in src.data.task.Task
 RECORD = "settings.json"  # of a run, with the definition of its task
 
@@ -114,9 +114,10 @@ def _misfits_of_columns(task: Task, kind: Kind) -> list[str]:
         ]
     elif not task.header:
         problems.append("columns is missing: the names of the file's columns, in their order, as no line of the file names them")
-    for field, most in kind.max_columns.items():
+    for field, most in {"choices": 0, **kind.max_columns}.items():
         if len(getattr(task, field)) > most:
-            problems.append(f"{field}: a {task.kind} task has {'one column' if most else 'none'}")
+            allowed = {0: "none", 1: "one column"}.get(most, f"at most {most} columns")
+            problems.append(f"{field}: a {task.kind} task has {allowed}")
     return problems
 
 

@@ -20,8 +20,7 @@ from src.common.cli import run_command
 from src.common.errors import ConfigError, EnvironmentFailure, list_problems
 from src.common.files import write_bytes
 from src.data.task import PublishedFile, Task, Tasks
-from src.settings.command_line import ALL, find_tasks
-from src.settings.schema import default_of
+from src.settings.command_line import ALL, config_dir_of, find_tasks
 
 logger = logging.getLogger("processor.download")  # __name__ is "__main__" if this file is the command
 
@@ -113,7 +112,7 @@ def main() -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(prog="python3 -m processor.download", description="Download, list or check the data files.")
     parser.add_argument("tasks", metavar="TASK", nargs="*", help="names of tasks or suites; default: all, the suite koelectra")
-    parser.add_argument("--config_dir", type=Path, default=Path(default_of("config_dir")), help="folder with tasks/<task>.json")
+    parser.add_argument("--config_dir", type=Path, default=config_dir_of({}), help="folder with tasks/<task>.json")
     parser.add_argument("--data_dir", type=Path, default=Path(DATA_DIR), help="folder that contains the tasks' folders")
     parser.add_argument("--data_url", help="address or folder to download from instead of the original repository")
     parser.add_argument("--list", action="store_true", help="list the files without downloading")

@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from processor import multi_label, multiple_choice, ner, seq_cls, squad_reader
+from processor import character_tagging, multi_label, multiple_choice, ner, seq_cls, squad_reader
+from processor.character_tagging import CharacterInputs, CharacterSplit
 from processor.inputs import Inputs
 from processor.multi_label import MultiLabelInputs, MultiLabelSplit
 from processor.multiple_choice import ChoiceInputs, ChoiceSplit
@@ -38,8 +39,7 @@ class Kind:
     inputs: type[Inputs]  # what predict.py reads
     read_rows: Callable[[Path, Task], list[DataRow]]  # the file as the data check sees it, and where its labels are found
     formats: tuple[str, ...] = TABLES  # of its files
-    # that a field of a definition may name
-    max_columns: Mapping[str, int] = field(default_factory=lambda: {"label": 1, "choices": 0})
+    max_columns: Mapping[str, int] = field(default_factory=lambda: {"label": 1})  # that a field of a definition may name
     problems_of: Callable[[Task], list[str]] = lambda task: []  # what is wrong with the labels of a definition
     # file, the labels in it, task -> label -> its name, in the order of ids, for a definition without labels
     labels_of: Callable[[Path, Iterable[str], Task], dict[str, str]] = in_order
@@ -58,7 +58,7 @@ KINDS: dict[str, Kind] = {
         MultiLabelSplit,
         MultiLabelInputs,
         seq_cls.read_rows,
-        max_columns={"choices": 0},
+        max_columns={},
         problems_of=multi_label.problems_of,
     ),
     "regression": Kind("run_seq_cls.py", {"metric": "correlation"}, False, SequenceSplit, SequenceInputs, seq_cls.read_rows),
@@ -69,7 +69,7 @@ KINDS: dict[str, Kind] = {
         ChoiceSplit,
         ChoiceInputs,
         seq_cls.read_rows,
-        max_columns={"label": 1},
+        max_columns={"label": 1, "choices": multiple_choice.MOST_CHOICES},
         problems_of=multiple_choice.problems_of,
         labels_of=multiple_choice.labels_of,
     ),
@@ -81,8 +81,20 @@ KINDS: dict[str, Kind] = {
         NerInputs,
         ner.read_rows,
         formats=(*TABLES, "conll"),
-        max_columns={"text": 1, "label": 1, "choices": 0},
+        max_columns={"text": 1, "label": 1},
         problems_of=conll.problems_of,
+        labels_of=conll.readable_tags,
+    ),
+    "character_tagging": Kind(
+        "run_ner.py",
+        {**TAGGING, "metric": "character_f1"},
+        True,
+        CharacterSplit,
+        CharacterInputs,
+        character_tagging.read_rows,
+        formats=(*TABLES, "conll"),
+        max_columns={"text": 1, "label": 1},
+        problems_of=character_tagging.problems_of,
         labels_of=conll.readable_tags,
     ),
     "span": Kind("run_squad.py", SPAN, False, SquadSplit, SquadInputs, squad_reader.read_rows, formats=("squad",)),

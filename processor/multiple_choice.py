@@ -14,6 +14,8 @@ from src.common.errors import DataError, quote, quote_json
 from src.data.task import Features, Task, Tensors
 from src.settings.schema import Settings
 
+MOST_CHOICES = len(ascii_lowercase)
+
 
 def problems_of(task: Task) -> list[str]:
     """Return what is wrong with the choices and the labels of a definition."""

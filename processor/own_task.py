@@ -9,18 +9,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from processor.definition import PROJECT, make_task, read_content, read_task_file, read_tasks
+from processor.definition import make_task, read_content, read_task_file, read_tasks
 from processor.kinds import KINDS
 from src.common.cli import Parser
 from src.common.errors import ConfigError, list_problems, quote
 from src.data.task import Task, Tasks
 from src.metrics.metrics import METRICS
+from src.settings.command_line import PROJECT, config_dir_of
 from src.settings.layers import load_settings
 from src.settings.schema import (
     COMMAND_LINE,
     DATA_FILES,
     Settings,
-    default_of,
     is_task_file,
     settings_of,
     task_name,
@@ -85,7 +85,7 @@ def read_command(argv: Sequence[str], script: str, default_task: str = "") -> Co
     for name in ("task", "train_file", "config_dir"):
         parser.add_argument(f"--{name}", nargs="?")
     settings = vars(parser.parse_known_args(rest)[0])
-    entry, config_dir = settings.get("task") or default_task, Path(settings.get("config_dir") or default_of("config_dir"))
+    entry, config_dir = settings.get("task") or default_task, config_dir_of(settings)
 
     tasks = dict(read_tasks(config_dir))
     if is_task_file(entry):
@@ -93,10 +93,14 @@ def read_command(argv: Sequence[str], script: str, default_task: str = "") -> Co
     task = task_name(entry)
     content = _read_content(entry, config_dir)
     is_own = given or (settings.get("train_file") and task not in tasks)
-    if task and is_own and not {"-h", "--help"} & set(rest):
+    if {"-h", "--help"} & set(rest):
+        pass  # help needs no valid task
+    elif task and is_own:
         _check(task, given.get("kind"), script)
         content = {**content, "definition": _definition(given, content["definition"], script)}
         tasks[task] = make_task(task, content["definition"], COMMAND_LINE, FLAG_OF)
+    elif task in tasks and tasks[task].script != script:
+        raise ConfigError(f"{script} cannot run the task {task!r}. Use {tasks[task].script}.")
     return Command(rest, {name: each for name, each in tasks.items() if each.script == script}, content, print_task)
 
 
@@ -151,6 +155,8 @@ def _check(task: str, kind: str | None, script: str) -> None:
     problems = []
     if "/" in task or "\0" in task or task in (".", ".."):
         problems.append(f"--task {quote(task)} cannot be the name of a folder")
+    elif task[0] in ".-":
+        problems.append(f"--task {quote(task)} begins with {task[0]!r}, as hidden files and flags do; use another name")
     if len(task.encode("utf-8", "surrogatepass")) > MAX_NAME:
         problems.append(f"--task {quote(task)} has more than {MAX_NAME} bytes")
     if kind in KINDS and KINDS[kind].script != script:

@@ -2,6 +2,7 @@
 
 import logging
 import math
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,10 @@ from src.settings.schema import Settings
 logger = logging.getLogger(__name__)
 
 LARGEST_SCORE = float(np.finfo(np.float32).max)
+
+
+# The columns of predictions.tsv that are not texts. A text column of such a name is written as text_<name>.
+OWN_COLUMN = re.compile(r"(index|label)$|prediction|prob_")
 
 
 @dataclass(frozen=True)
@@ -88,6 +93,8 @@ class SequenceSplit(Split):
         labels, preds = self.features.tensors["labels"], decoded.values
         metric, headline = METRICS[self.task.metric].compute, self.task.headline
         scores = metric(labels, preds)
+        if further := METRICS[self.task.metric].of_probabilities:
+            scores |= further(labels, decoded.probabilities)
         if self.task.placeholder:
             clean = np.array([self.task.placeholder not in example.texts for example in self.examples])
             scores[f"{headline}_clean"] = metric(labels[clean], preds[clean])[headline] if clean.any() else 0.0
@@ -106,15 +113,19 @@ class SequenceSplit(Split):
     def prediction_lines(self, decoded: SequencePredictions) -> Iterator[str]:
         """Yield one line per row: index, text columns, label, prediction and, for classes, prob_<label>."""
         labels = list(self.task.labels or ())
-        yield tsv_line(["index", *self.task.texts, "label", "prediction", *(f"prob_{label}" for label in labels)])
+        texts = [f"text_{column}" if OWN_COLUMN.match(column) else column for column in self.task.texts]
+        yield tsv_line(["index", *texts, "label", "prediction", *(f"prob_{label}" for label in labels)])
         for index, (example, _) in enumerate(zip(self.examples, decoded.values, strict=True)):
             yield tsv_line([str(index), *example.texts, *self.result_fields(decoded, index, example)])
 
     def result_fields(self, decoded: SequencePredictions, index: int, example: SequenceExample) -> list[str]:
-        """Return label, prediction and, for classes, the probability of every label, as predictions.tsv holds them."""
+        """Return label, prediction and, for classes, the probability of every label, as predictions.tsv holds them.
+
+        A score has all its digits: `compare` computes metrics from them.
+        """
         value = decoded.values[index]
         if decoded.probabilities is None:
-            return [str(example.label), f"{value:.6f}"]
+            return [str(example.label), str(value)]
         probabilities = [f"{probability:.6f}" for probability in decoded.probabilities[index]]
         return [str(example.label), list(self.task.labels or ())[value], *probabilities]
 

@@ -23,6 +23,8 @@ from src.settings.schema import Settings
 
 logger = logging.getLogger(__name__)
 
+NONE = "(no answer)"  # as the right answer, in the error analysis
+
 SpanText = Callable[[str, int, int, Sequence[int]], str]  # context, start, end, token ids of a span -> answer
 
 
@@ -35,6 +37,11 @@ class Candidate:
     end: int
     start_logit: float
     end_logit: float
+
+    @property
+    def score(self) -> float:
+        """The sum of the logits."""
+        return self.start_logit + self.end_logit
 
 
 class SquadSplit(Split):
@@ -73,6 +80,10 @@ class SquadSplit(Split):
         can_be_predicted = (first > 0) & (last - first < limit) & (marks == MAX_CONTEXT)
         logits = np.where(can_be_predicted, 0.0, -np.inf)
         spans = np.stack([first, last, logits, logits], axis=1)[:, None].astype(np.float32)
+        if self.settings.version_2_with_negative:
+            answerable = np.array([bool(question.answers) for question in self.examples])[tensors["example_index"]]
+            none = np.where(answerable, -np.inf, 0.0)
+            spans = np.append(spans, np.stack([first * 0, last * 0, none, none], axis=1)[:, None], axis=1).astype(np.float32)
         return self.score(self.decode(spans))
 
     @property
@@ -113,7 +124,7 @@ class SquadSplit(Split):
     def decode(self, outputs: np.ndarray, dev: Scores = NO_SCORES) -> list[list[Candidate]]:
         """Return the candidates for every question, best first. outputs: float32 [n, k, 4], see src.model.heads.best_spans."""
         contexts = [question.example.context for question in self.examples]
-        return find_answers(contexts, self.features.tensors, outputs, self.settings.n_best_size, self.span_text)
+        return find_answers(contexts, self.features.tensors, outputs, self.settings, self.span_text)
 
     def predicted_values(self, decoded: Sequence[Sequence[Candidate]]) -> set[str]:
         return {best_text(candidates) for candidates in decoded}
@@ -141,7 +152,7 @@ class SquadSplit(Split):
 
         def describe(row: int) -> tuple[str, str, str, str]:
             question = self.examples[row]
-            return question.id, question.example.question, " / ".join(dict.fromkeys(question.answers)), texts[row]
+            return question.id, question.example.question, " / ".join(dict.fromkeys(question.answers)) or NONE, texts[row]
 
         return of_answers(certain, np.array([values["exact_match"] > 0 for values in scores]), describe)
 
@@ -189,7 +200,7 @@ class SquadInputs(Inputs):
     def results(self, examples: Sequence[SquadExample], features: Features, outputs: np.ndarray) -> Iterator[dict[str, Any]]:
         """Yield the best answer, its characters in the context, and its probability among the n_best_size best."""
         contexts = [example.context for example in examples]
-        for candidates in find_answers(contexts, features.tensors, outputs, self.settings.n_best_size):
+        for candidates in find_answers(contexts, features.tensors, outputs, self.settings):
             if candidates:
                 best, score = candidates[0], round(probabilities(candidates)[0], 6)
                 yield {"answer": best.text, "start": best.start, "end": best.end, "score": score}
@@ -198,13 +209,20 @@ class SquadInputs(Inputs):
 
 
 def find_answers(
-    contexts: Sequence[str], tensors: Tensors, spans: np.ndarray, n_best: int, span_text: SpanText | None = None
+    contexts: Sequence[str], tensors: Tensors, spans: np.ndarray, settings: Settings, span_text: SpanText | None = None
 ) -> list[list[Candidate]]:
-    """Return for every question at most `n_best` candidates with different texts, best first, from the spans of its windows.
+    """Return for every question its candidates, the answer first: with different texts, from the spans of its windows.
+
+    There are at most n_best_size, best first. If questions may have no answer, "" is one more: the first one if its score, the
+    lowest of the windows, is above that of the best by more than null_score_diff_threshold, else the last one.
 
     contexts: one per question. tensors: those of the windows, see Features. spans: float32 [n, k, 4], the first and last token
     in the window and their logits, -inf for no span; see src.model.heads.best_spans. span_text: None for the span's characters.
     """
+    may_lack_answers, n_best = settings.version_2_with_negative, settings.n_best_size
+    nothing = spans[:, -1, 2:]
+    if may_lack_answers:
+        spans = spans[:, :-1]
     first_windows = np.searchsorted(tensors["example_index"], np.arange(len(contexts) + 1))
     answers = []
     for number, context in enumerate(contexts):
@@ -224,6 +242,12 @@ def find_answers(
             if text and text not in candidates:
                 candidates[text] = Candidate(text, start, end, float(start_logit[span]), float(end_logit[span]))
         answers.append(list(candidates.values()))
+        if may_lack_answers:
+            lowest = windows[nothing[windows].sum(axis=1).argmin()]
+            none = Candidate("", 0, 0, *map(float, nothing[lowest]))
+            best = answers[-1][0].score if answers[-1] else -np.inf
+            is_answer = none.score - best > settings.null_score_diff_threshold
+            answers[-1].insert(0 if is_answer else len(answers[-1]), none)
     return answers
 
 
@@ -231,7 +255,7 @@ def probabilities(candidates: Sequence[Candidate]) -> list[float]:
     """Return the softmax of the candidates' scores, the sums of their logits."""
     if not candidates:
         return []
-    return softmax(np.array([candidate.start_logit + candidate.end_logit for candidate in candidates])).tolist()
+    return softmax(np.array([candidate.score for candidate in candidates])).tolist()
 
 
 def legacy_text(tokenizer: Any, do_lower_case: bool) -> SpanText:

@@ -1,5 +1,6 @@
 """One run, whatever the task: find out what is left to do in its folder, do it, print the scores. Imports nothing heavy."""
 
+import logging
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -13,6 +14,8 @@ from src.data.task import DataFile, Split, Task
 from src.runs.folder import RunFolder
 from src.runs.status import find_run
 from src.settings.schema import Settings
+
+logger = logging.getLogger(__name__)
 
 LoadSplit = Callable[[str, DataFile, Settings, Task, Any], Split]
 
@@ -47,6 +50,7 @@ def run_task(settings: Settings, task: Task, files: Mapping[str, DataFile], load
     try:
         if run.complete:
             run.remove_state()
+            logger.info("%s: finished on %s; nothing was trained (--resume false trains again)", run.folder, run.finished_on)
         else:
             _complete(run, task, files, load_split)
     finally:

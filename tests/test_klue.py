@@ -1,4 +1,4 @@
-"""The three sentence tasks of KLUE, which are nothing but files in config/tasks."""
+"""The tasks of KLUE, which are nothing but files in config/tasks."""
 
 import json
 
@@ -20,9 +20,9 @@ KLUE = {
 }
 
 
-def settings_of(task, model):
+def settings_of(task, model, script="run_seq_cls.py"):
     return load_settings(
-        ["--task", task, "--config_file", model, "--config_dir", str(ROOT / "config")], script="run_seq_cls.py", tasks=TASKS
+        ["--task", task, "--config_file", model, "--config_dir", str(ROOT / "config")], script=script, tasks=TASKS
     )
 
 
@@ -59,6 +59,25 @@ def test_recipes_of_klue_baseline(name):
     assert recipe("klue-roberta-large.json") == ((2e-5, 0.1) if name == "klue-sts" else (5e-5, 0.2))
 
 
+def test_the_recipe_and_the_labels_of_named_entities():
+    task = TASKS["klue-ner"]
+    assert list(task.labels) == [f"{mark}-{kind}" for kind in ["PS", "LC", "OG", "DT", "TI", "QT"] for mark in "BI"] + ["O"]
+    assert (task.kind, task.format, task.scores, task.scored_on) == (
+        "character_tagging",
+        "conll",
+        ("entity_f1", "char_f1"),
+        "dev",
+    )
+    assert {file: facts.rows for file, facts in task.files.items()} == {
+        "klue-ner-v1.1_train.tsv": 21008,
+        "klue-ner-v1.1_dev.tsv": 5000,
+    }
+    for model, recipe in {"klue-bert-base.json": (32, 5e-5, 0.0), "klue-roberta-large.json": (8, 1e-5, 0.0)}.items():
+        chosen = settings_of("klue-ner", model, "run_ner.py")
+        assert (chosen.train_batch_size, chosen.learning_rate, chosen.warmup_proportion) == recipe
+        assert (chosen.max_seq_len, chosen.num_train_epochs) == (256, 3)
+
+
 def test_the_classes_of_sentence_similarity(shared):
     """Scores from 3 on are KLUE's own binary labels."""
     rows = [
@@ -73,12 +92,13 @@ def test_the_classes_of_sentence_similarity(shared):
     assert scores["f1"] == 1.0
 
 
-@pytest.mark.parametrize("name", ["klue-sts", "klue-nli"])
+@pytest.mark.parametrize("name", ["klue-sts", "klue-nli", "klue-ner"])
 def test_real_rows(shared, tmp_path, name):
     folders = {"data_dir": shared / "data" / "klue", "ckpt_dir": tmp_path / "ckpt", "feature_cache_dir": tmp_path / "cache"}
     flags = [word for flag, folder in folders.items() for word in (f"--{flag}", str(folder))]
-    done = run_script("run_seq_cls.py", "--task", name, "--config_file", "tiny.json", "--max_steps", "4", *flags)
+    flags += ["--max_seq_len", "128", "--max_steps", "4"]
+    done = run_script(TASKS[name].script, "--task", name, "--config_file", "tiny.json", *flags)
     assert done.returncode == 0, done.stderr
     results = json.loads((tmp_path / "ckpt" / f"tiny-{name}-ckpt" / "eval_results.json").read_text())
-    assert results["data"]["test"]["rows"] == {"klue-sts": 119, "klue-nli": 1000}[name]
+    assert results["data"]["test"]["rows"] == {"klue-sts": 119, "klue-nli": 1000, "klue-ner": 800}[name]
     assert set(TASKS[name].scores) <= results["selected"]["test"].keys()

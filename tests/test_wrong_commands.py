@@ -29,7 +29,7 @@ MISTAKES = [
     ("run_ner.py", ["--task", "nsmc"], "run_ner.py.*nsmc.*naver-ner"),
     ("run_squad.py", ["--task", "nsmc"], "run_squad.py.*nsmc.*korquad"),
     ("run_squad.py", [*TINY, "--max_seq_len", "128"], "doc_stride = 128 .*max_seq_len = 128 .*max_query_length = 64 .*3 special"),
-    ("run_squad.py", [*TINY, "--version_2_with_negative", "true"], "version_2_with_negative"),
+    ("run_squad.py", [*TINY, "--version_2_with_negative", "maybe"], "version_2_with_negative"),
     ("run_squad.py", [*TINY, "--answer_text", "old"], "answer_text"),
 ]
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from safetensors import SafetensorError
 
-from src.common.errors import CheckpointError, EnvironmentFailure
+from src.common.errors import MAX_QUOTED, CheckpointError, EnvironmentFailure, shorten
 
 logger = logging.getLogger(__name__)
 
@@ -34,6 +34,23 @@ STAND_INS = {
     b"<html": "is a web page, not the file itself. Download it again: the address of the file, not of its page.",
 }
 ARCHIVES = {b"pk\x03\x04": "is a zip archive. Unpack it.", b"\x1f\x8b": "is compressed by gzip. Unpack it."}
+
+
+def is_file(path: Path) -> bool:
+    """Return whether there is a file at `path`, whatever is wrong with the path."""
+    with suppress(OSError):  # the name is too long
+        return path.is_file()
+    return False
+
+
+def absence(*paths: Path) -> str:
+    """Return why none of the paths is a file."""
+    for path in paths:
+        with suppress(OSError):
+            if path.is_dir():
+                return f"{path} is a folder; name a file. If the folder holds parts of one, join them first"
+    places = " and ".join(dict.fromkeys(shorten(str(path), MAX_QUOTED) for path in paths))
+    return f"no such file; looked for {places}"
 
 
 def read_json(path: Path) -> dict[str, Any]:

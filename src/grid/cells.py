@@ -17,9 +17,9 @@ from src.runs.files import digest_model
 from src.runs.folder import State
 from src.runs.grid_folder import GRID, REPORTS, TUNED, is_tuned, output_file, tuned_file, tuned_problems
 from src.runs.status import find_run
-from src.settings.command_line import config_files, find_tasks
+from src.settings.command_line import config_dir_of, config_files, find_tasks
 from src.settings.layers import convert, load_settings
-from src.settings.schema import Settings, default_of
+from src.settings.schema import Settings
 
 ANY_MODEL = "auto.json"  # the config file for models that have none
 # Settings that differ between cells, and what to use instead.
@@ -65,7 +65,7 @@ class GridRequest:
 
     @property
     def config_dir(self) -> Path:
-        return Path(self.given.get("config_dir", default_of("config_dir")))
+        return config_dir_of(self.given)
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from itertools import chain
 from typing import Any
 
@@ -204,17 +205,28 @@ def of_scores(gold: np.ndarray, predicted: np.ndarray, texts: TextsOf) -> Analys
 Entity = tuple[str, int, int]  # type, first and last word
 
 
-def of_entities(gold_tags: Sequence[list[str]], predicted_tags: Sequence[list[str]], words: Sequence[list[str]]) -> Analysis:
-    """Analyse the entities of sentences: for each, its words, and the tags of all of them."""
-    from seqeval.metrics.sequence_labeling import get_entities
+def of_entities(
+    gold_tags: Sequence[list[str]],
+    predicted_tags: Sequence[list[str]],
+    words: Sequence[list[str]],
+    find_entities: Callable[[list[str]], Iterable[Entity]] | None = None,
+    separator: str = " ",
+) -> Analysis:
+    """Analyse the entities of sentences: for each, the tags and the words of all of them.
 
-    suffix = ends_with_position(chain(*gold_tags, *predicted_tags))
-    gold, predicted = ([set(get_entities(tags, suffix=suffix)) for tags in of] for of in (gold_tags, predicted_tags))
+    find_entities: those in the tags of a sentence; by default as seqeval finds them. separator: what stands between two words;
+    nothing if they are characters.
+    """
+    if find_entities is None:
+        from seqeval.metrics.sequence_labeling import get_entities
+
+        find_entities = partial(get_entities, suffix=ends_with_position(chain(*gold_tags, *predicted_tags)))
+    gold, predicted = ([set(find_entities(tags)) for tags in of] for of in (gold_tags, predicted_tags))
     sizes = np.array([len(right ^ found) for right, found in zip(gold, predicted, strict=True)], float)
 
     def describe(row: int) -> Error:
-        answers, hidden = ([_write(of[row], shown) for of in (gold, predicted)] for shown in (words[row], ()))
-        error = _error(str(row), [" ".join(words[row])], (answers[0], answers[1]), sizes[row])
+        answers, hidden = ([_write(of[row], shown, separator) for of in (gold, predicted)] for shown in (words[row], ()))
+        error = _error(str(row), [separator.join(words[row])], (answers[0], answers[1]), sizes[row])
         return error.model_copy(update={"without_texts": tuple(map(_cut, hidden))})
 
     both = [right & found for right, found in zip(gold, predicted, strict=True)]
@@ -223,11 +235,11 @@ def of_entities(gold_tags: Sequence[list[str]], predicted_tags: Sequence[list[st
     return _analysis("wrong entities", sizes, sizes > 0, describe, label_scores=scores)
 
 
-def _write(entities: Iterable[Entity], words: Sequence[str]) -> str:
+def _write(entities: Iterable[Entity], words: Sequence[str], separator: str) -> str:
     """Return `PER 0-1 (홍 길동)` for each entity: its type, the numbers of its words, and the words if they may be shown."""
     written = []
     for kind, first, last in sorted(entities, key=lambda entity: entity[1:]):
-        text = f" ({' '.join(words[first : last + 1])})" if words else ""
+        text = f" ({separator.join(words[first : last + 1])})" if words else ""
         written.append(f"{kind} {first}{f'-{last}' if last > first else ''}{text}")
     return ", ".join(written) or "none"
 

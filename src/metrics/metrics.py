@@ -5,9 +5,7 @@ does not need them.
 """
 
 import logging
-import string
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
@@ -15,8 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from src.data.hangul import compose
 from src.data.task import Scores, Task, ends_with_position
+from src.metrics.answers import answer_f1, answer_rouge
+from src.metrics.characters import character_f1, weighted_character_f1, weighted_entity_macro_f1
 from src.metrics.weighted import (
     SIMILAR,
     Columns,
@@ -27,6 +26,7 @@ from src.metrics.weighted import (
     weighted_label_f1,
     weighted_macro_f1,
     weighted_pearson,
+    weighted_relation_f1,
     weighted_similar_f1,
     weighted_spearman,
 )
@@ -70,6 +70,35 @@ def multi_label_f1(labels: np.ndarray, preds: np.ndarray) -> Scores:
         f"{average}_f1": float(f1_score(labels.astype(int), preds.astype(int), average=average, zero_division=value))
         for average, value in zero_division.items()
     }
+
+
+def relation_f1(labels: np.ndarray, preds: np.ndarray) -> Scores:
+    """Return `micro_f1` (0..1) over all labels but the first one, which says that there is no relation. Both int [n].
+
+    As KLUE-RE is scored (klue_baseline/metrics/functional.py, klue_re_micro_f1).
+    """
+    from sklearn.metrics import f1_score
+
+    relations = np.union1d(labels, preds)
+    relations = relations[relations != 0]
+    if not len(relations):
+        return {"micro_f1": 0.0}
+    return {"micro_f1": float(f1_score(labels, preds, labels=relations, average="micro", zero_division=0.0))}
+
+
+def area_under_precision_recall(labels: np.ndarray, probabilities: np.ndarray) -> Scores:
+    """Return `auprc` (0..1): the mean over labels of the area under the curve of precision and recall, by the trapezoidal rule.
+
+    labels int [n], probabilities float [n, labels]. As KLUE-RE is scored (klue_re_auprc), but for labels that no row has: they
+    are left out, where the baseline's mean is undefined.
+    """
+    from sklearn.metrics import auc, precision_recall_curve
+
+    areas = []
+    for label in np.unique(labels):
+        precision, recall, _ = precision_recall_curve(labels == label, probabilities[:, label])
+        areas.append(auc(recall, precision))
+    return {"auprc": float(np.mean(areas))}
 
 
 def correlation(labels: np.ndarray, preds: np.ndarray) -> Scores:
@@ -124,38 +153,6 @@ def entity_report(gold: Tags, preds: Tags) -> str:
     return str(classification_report(gold, preds, suffix=suffix, zero_division=0, digits=4))
 
 
-# Characters that the official KorQuAD 1.0 script replaces by spaces; other ASCII punctuation is removed.
-ANSWER_SPACES = "'\"《》<>〈〉()‘’"
-ANSWER_SIGNS = str.maketrans(dict.fromkeys(string.punctuation, "") | dict.fromkeys(ANSWER_SPACES, " "))
-
-
-def normalize_answer(text: str) -> str:
-    """Normalize an answer as KorQuAD 1.0 does: lower case, no punctuation, single spaces between words.
-
-    Hangul is composed first: F1 counts syllables, not jamo.
-    """
-    return " ".join(compose(text).lower().translate(ANSWER_SIGNS).split())
-
-
-def answer_f1(gold: Sequence[Sequence[str]], preds: Sequence[str]) -> Scores:
-    """Return `exact_match` and `f1` (0..100) by the official rules of KorQuAD 1.0: means over questions, F1 by character.
-
-    gold: the accepted answers to each question, of which the best match counts. An answer of punctuation alone has F1 0 even
-    if it matches.
-    """
-    exact, overlap = 0, 0.0
-    for answers, pred in zip(gold, preds, strict=True):
-        exact += max(normalize_answer(answer) == normalize_answer(pred) for answer in answers)
-        overlap += max(_character_f1(answer, pred) for answer in answers)
-    return {"exact_match": 100 * exact / len(preds), "f1": 100 * overlap / len(preds)}
-
-
-def _character_f1(gold: str, pred: str) -> float:
-    gold_counts, pred_counts = (Counter(normalize_answer(text).replace(" ", "")) for text in (gold, pred))
-    shared = (gold_counts & pred_counts).total()
-    return 2 * shared / (gold_counts.total() + pred_counts.total()) if shared else 0.0
-
-
 @dataclass(frozen=True)
 class Metric:
     """How a metric is computed, displayed and resampled. A new metric needs one row of METRICS and nothing else."""
@@ -167,7 +164,10 @@ class Metric:
     weighted: Mapping[str, Callable[[Columns], WeightedScore]] = field(default_factory=dict)
     scale: float = 1.0  # a perfect score
     signed: tuple[str, ...] = ()  # scores that can be as low as -scale; all others begin at 0
-    rounding: float = 1e-9  # tolerance of the weighted form, as a share of `scale`: predictions.tsv holds rounded numbers
+    rounding: float = 1e-9  # tolerance of the weighted form, as a share of `scale`: it adds numbers in another order
+    # Further scores, from labels and the probability of every label. They have no weighted form.
+    of_probabilities: Callable[[np.ndarray, np.ndarray], Scores] | None = None
+    numbered_by: str = ""  # the column of predictions.tsv with the row's number, if a row has several lines
     kind: str = "classification"  # of the tasks that it scores
 
 
@@ -180,6 +180,13 @@ METRICS: Mapping[str, Metric] = {
         {"f1": "F1", "acc": "accuracy"},
         {"f1": weighted_macro_f1, "acc": weighted_accuracy},
         kind="multiple_choice",
+    ),
+    "relation_f1": Metric(
+        relation_f1,
+        "micro_f1",
+        {"micro_f1": "micro F1", "auprc": "AUPRC"},
+        {"micro_f1": weighted_relation_f1},
+        of_probabilities=area_under_precision_recall,
     ),
     "multi_label_f1": Metric(
         multi_label_f1,
@@ -194,7 +201,7 @@ METRICS: Mapping[str, Metric] = {
         {"spearmanr": "spearman"},
         {"spearmanr": weighted_spearman},
         signed=("pearson", "spearmanr", "corr"),
-        rounding=1e-3,  # predictions are written with six digits, which creates ties
+        rounding=1e-6,
         kind="regression",
     ),
     "similarity": Metric(
@@ -203,7 +210,7 @@ METRICS: Mapping[str, Metric] = {
         {"pearson": "Pearson", "f1": "F1"},
         {"pearson": weighted_pearson, "f1": weighted_similar_f1},
         signed=("pearson",),
-        rounding=1e-3,
+        rounding=1e-6,
         kind="regression",
     ),
     # Compared by the score over all words: which words `f1` leaves out depends on the model's tokenizer.
@@ -212,13 +219,34 @@ METRICS: Mapping[str, Metric] = {
         "f1",
         {"f1": "F1", "f1_full": "F1 (all words)"},
         {"f1_full": weighted_entity_f1},
+        numbered_by="sentence",
         kind="tagging",
+    ),
+    "character_f1": Metric(
+        character_f1,
+        "entity_f1",
+        {"entity_f1": "entity F1", "char_f1": "character F1", "char_f1_no_o": "character F1 without O"},
+        {
+            "entity_f1": weighted_entity_macro_f1,
+            "char_f1": partial(weighted_character_f1, with_outside=True),
+            "char_f1_no_o": partial(weighted_character_f1, with_outside=False),
+        },
+        numbered_by="sentence",
+        kind="character_tagging",
     ),
     "answer_f1": Metric(
         answer_f1,
         "f1",
         {"exact_match": "EM", "f1": "F1"},
         {name: partial(weighted_column, name=name) for name in ("exact_match", "f1")},
+        scale=100.0,
+        kind="span",
+    ),
+    "answer_rouge": Metric(
+        answer_rouge,
+        "rouge",
+        {"exact_match": "EM", "rouge": "ROUGE"},
+        {name: partial(weighted_column, name=name) for name in ("exact_match", "rouge")},
         scale=100.0,
         kind="span",
     ),

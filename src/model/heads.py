@@ -81,6 +81,8 @@ def best_labels(logits: Tensor, batch: Batch, settings: Settings) -> Tensor:
 def best_spans(logits: Tensor, batch: Batch, settings: Settings) -> Tensor:
     """Return the `n_best_size` best spans of each row, best first: float32 [B, n_best_size, 4].
 
+    If questions may have no answer, one more follows: the first token, which stands for none, [B, n_best_size + 1, 4].
+
     The four values are first token, last token, and their logits, whose sum is the score of the span. logits float [B, L, 2].
     Spans start at a token marked MAX_CONTEXT, end in the context and have at most `max_answer_length` tokens. If there are fewer
     than `n_best_size`, the logits of the remaining ones are -inf.
@@ -100,7 +102,11 @@ def best_spans(logits: Tensor, batch: Batch, settings: Settings) -> Tensor:
     first_logits, last_logits = (
         values.gather(1, tokens).masked_fill(~is_span, -torch.inf) for values, tokens in ((start, first), (end, last))
     )
-    return torch.stack([first, last, first_logits, last_logits], dim=-1).float()
+    spans = torch.stack([first, last, first_logits, last_logits], dim=-1).float()
+    if settings.version_2_with_negative:
+        none = functional.pad(logits[:, 0].float(), (2, 0))  # tokens 0 and 0, and their logits
+        spans = torch.cat([spans, none.unsqueeze(1)], dim=1)
+    return spans
 
 
 # Keyed by src.data.task.Task.kind.
@@ -111,6 +117,7 @@ HEADS: Mapping[str, Head] = {
     "regression": Head(ROW_CLASS, squared_error, problem_type="regression", outputs=("score",)),
     "multiple_choice": Head(ROW_CLASS, cross_entropy, choice_logits, outputs=("score",)),
     "tagging": Head(TOKEN_CLASS, cross_entropy, postprocess=best_labels, labels="tokens", word_level=True),
+    "character_tagging": Head(TOKEN_CLASS, cross_entropy, postprocess=best_labels, labels="tokens", word_level=True),
     "span": Head(
         "AutoModelForQuestionAnswering",
         span_cross_entropy,

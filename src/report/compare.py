@@ -96,7 +96,8 @@ def _compare_on_task(name: str, task: Task, pair: Pair, view: str) -> Iterator[C
     metric = METRICS[task.metric]
     logger.info("%s: %d and %d runs", name, len(pair[0]), len(pair[1]))
     predictions = {record.name: read_predictions(record, view) for runs in pair for record in runs}
-    rows = _require_same_rows([*pair[0], *pair[1]], predictions, view)
+    _require_same_rows([*pair[0], *pair[1]], predictions, view)
+    rows = _count_rows(predictions[pair[0][0].name], metric.numbered_by)
     # Compare the scores of the tables. If none of them has a weighted form (as in NER), compare those that have one.
     for score in [score for score in task.scores if score in metric.weighted] or metric.weighted:
         make = metric.weighted[score]
@@ -112,8 +113,8 @@ def _compare_on_task(name: str, task: Task, pair: Pair, view: str) -> Iterator[C
         yield Comparison(name, score, (first, second), low, high, p_value(differences), rows, runs)
 
 
-def _require_same_rows(records: Sequence[Record], predictions: Mapping[str, Columns], view: str) -> int:
-    """Return the number of test rows (sentences if words are tagged). Raises CheckpointError if runs have other rows."""
+def _require_same_rows(records: Sequence[Record], predictions: Mapping[str, Columns], view: str) -> None:
+    """Raise CheckpointError if runs were scored on other rows."""
     first, scores = records[0], records[0].choice(view).test
 
     def inputs(record: Record) -> Columns:
@@ -123,8 +124,11 @@ def _require_same_rows(records: Sequence[Record], predictions: Mapping[str, Colu
     for record in records:
         if inputs(record) != inputs(first):
             raise CheckpointError(f"{record.folder} and {first.folder} were not scored on the same rows.")
-    columns = predictions[first.name]
-    return len(set(columns["sentence"])) if "sentence" in columns else len(next(iter(columns.values())))
+
+
+def _count_rows(columns: Columns, numbered_by: str) -> int:
+    """Return the number of test rows: of sentences if words are tagged, see Metric.numbered_by."""
+    return len(set(columns[numbered_by])) if numbered_by else len(next(iter(columns.values())))
 
 
 def _weighted_score(make: Callable[[Columns], WeightedScore], record: Record, columns: Columns, view: str) -> WeightedScore:

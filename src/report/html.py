@@ -16,8 +16,8 @@ from src.common.files import DAMAGE, damaged, read_json, write_lines
 from src.data.task import Task
 from src.metrics.metrics import display_name
 from src.report.history import read_histories
-from src.report.page import Page, cautions, page_of_run, page_of_table
-from src.report.record import VIEWS, Cost, Origin, Record, Results
+from src.report.page import Page, page_of_run, page_of_table
+from src.report.record import VIEWS, Cost, Origin, Record, Results, cautions
 from src.report.table import Table
 from src.runs.files import COST, RESULTS, SETTINGS, stage_of
 from src.runs.grid_folder import model_name

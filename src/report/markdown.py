@@ -10,8 +10,8 @@ from src.data.task import Task
 from src.metrics.metrics import display_name
 from src.report.published import PublishedRow
 from src.report.read_runs import NotReportedKind
-from src.report.record import VIEWS, Record, group, shorten_digest
-from src.report.table import COSTS, FLAG, Row, Table, Value, mean_cost
+from src.report.record import VIEWS, Record, cautions, group, shorten_digest
+from src.report.table import COSTS, DOUBT, FLAG, Row, Table, Value, mean_cost
 
 TITLES = {"base": "Base models", "small": "Small models", "unknown": "Models without saved weights", "tuned": "Tuned models"}
 ABOUT_TUNED = (
@@ -38,6 +38,7 @@ ABOUT_ROWS = (
     "never bold."
 )
 ABOUT_FLAG = f"{FLAG}: differs from the other runs of its column in more than the model, see below; never bold."
+ABOUT_DOUBT = f"{DOUBT}: there are reasons to doubt the score, see Cautions."
 KINDS = get_args(NotReportedKind)
 MAX_NAMED_RUNS = 6  # more are counted instead
 
@@ -51,6 +52,8 @@ def format_report(table: Table) -> Iterator[str]:
         yield ABOUT_ROWS
     if table.flagged:
         yield ABOUT_FLAG
+    if any(cautions(table.records)):
+        yield ABOUT_DOUBT
     for view in VIEWS:
         beside = [BESIDE_PUBLISHED[view]] if table.has_published or table.published_rows else []
         yield from ["", f"## `{view}`", "", ABOUT[view], *beside]
@@ -71,6 +74,7 @@ def format_report(table: Table) -> Iterator[str]:
 def notes(table: Table) -> Iterator[tuple[str, list[str]]]:
     """Yield the titles and the lines of the notes below the tables, without those that have no line."""
     sections: dict[str, Iterable[str]] = {
+        f"{DOUBT} Cautions": _cautions(table),
         "Not in the tables": _not_reported(table),
         f"{FLAG} Differences between runs": (f"{', '.join(tasks)}: {text}" for text, tasks in table.differences.items()),
         "Not compared with the published scores": _not_comparable(table),
@@ -98,17 +102,18 @@ def _heading(task: Task) -> str:
 
 def _score_table(table: Table, rows: Sequence[Row | PublishedRow], view: str) -> Iterator[str]:
     best = table.best(view)
-    yield _line(["model", "size", *map(_heading, table.tasks.values())])
-    yield _line([":---", "---:", *[":---:"] * len(table.tasks)])
+    yield _line(["model", "size", *map(_heading, table.columns.values())])
+    yield _line([":---", "---:", *[":---:"] * len(table.columns)])
     for row in rows:
         if isinstance(row, PublishedRow):
-            yield _line([_published_title(row, table), row.size, *(_published_cell(row, name) for name in table.tasks)])
+            yield _line([_published_title(row, table), row.size, *(_published_cell(row, name) for name in table.columns)])
             continue
         texts = []
-        for name in table.tasks:
+        for name in table.columns:
             values = table.values(row, name, view)
             bold = {score for score in values if (row.model, name, score) in best}
-            texts.append(_score_cell(values, bold, table.flag(row.model, name)) if values else "-")
+            marks = table.flag(row.model, name) + table.doubt(row, name) if values else ""
+            texts.append(_score_cell(values, bold, marks) if values else "-")
         yield _line([row.title, row.size, *texts])
 
 
@@ -142,9 +147,9 @@ def _published_cell(row: PublishedRow, task: str) -> str:
     return f"*{' / '.join(score.with_sd for score in scores)}{n}*"
 
 
-def _score_cell(values: Mapping[str, Value], bold: set[str], flag: str) -> str:
+def _score_cell(values: Mapping[str, Value], bold: set[str], marks: str) -> str:
     means = [f"**{value.with_sd}**" if score in bold else value.with_sd for score, value in values.items()]
-    text = f"{' / '.join(means)} ({next(iter(values.values())).runs}){flag}"
+    text = f"{' / '.join(means)} ({next(iter(values.values())).runs}){marks}"
     published = [value.published.text for value in values.values() if value.published]
     if not published:
         return text
@@ -153,11 +158,13 @@ def _score_cell(values: Mapping[str, Value], bold: set[str], flag: str) -> str:
 
 
 def _cost_table(table: Table) -> Iterator[str]:
-    yield _line(["model", *(f"**{task.title}**" for task in table.tasks.values()), "total time per seed, peak memory"])
-    yield _line([":---", *[":---:"] * (len(table.tasks) + 1)])
+    used = {name for row in table.rows for name in row.records}
+    tasks = {name: task for name, task in table.columns.items() if name in used}
+    yield _line(["model", *(f"**{task.title}**" for task in tasks.values()), "total time per seed, peak memory"])
+    yield _line([":---", *[":---:"] * (len(tasks) + 1)])
     for row in table.rows:
         costs = {name: [mean_cost(records, cost) for cost in COSTS] for name, records in row.records.items()}
-        cells = [_cost_cell(costs[name], table.flag(row.model, name)) if name in costs else "-" for name in table.tasks]
+        cells = [_cost_cell(costs[name], table.flag(row.model, name)) if name in costs else "-" for name in tasks]
         devices = {record.origin.device for records in row.records.values() for record in records}
         if len(devices) > 1:
             total = "on several devices"
@@ -180,7 +187,14 @@ def _gigabytes(count: float) -> str:
 
 
 def _line(cells: Iterable[str]) -> str:
-    return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
+    return "| " + " | ".join(" ".join(cell.split()).replace("|", "\\|") for cell in cells) + " |"  # a title may have line breaks
+
+
+def _cautions(table: Table) -> Iterator[str]:
+    for row in table.rows:
+        for task, records in row.records.items():
+            if reasons := cautions(records):
+                yield f"`{row.model}/{task}`: {'; '.join(reasons)}"
 
 
 def _not_reported(table: Table) -> Iterator[str]:

@@ -8,7 +8,7 @@ from src.common.files import DAMAGE
 from src.common.progress import format_seconds
 from src.data.task import Task
 from src.metrics.analysis import Analysis
-from src.metrics.metrics import display_name, in_percent
+from src.metrics.metrics import METRICS, display_name, in_percent
 from src.report.history import History
 from src.report.markdown import ABOUT, ABOUT_FLAG, ABOUT_PUBLISHED, ABOUT_TUNED, BESIDE_PUBLISHED, notes
 from src.report.published import NOTHING_PUBLISHED, PrintedScore, PublishedRow
@@ -60,9 +60,7 @@ class Page:
     @property
     def columns(self) -> list[tuple[str, Task, str]]:
         """The columns of the score table: every score of the tasks with runs or published scores, as (name, task, score)."""
-        used = [row.scores if isinstance(row, PublishedRow) else row.records for row in self.table.rows_with_published]
-        tasks = [(name, task) for name, task in self.table.tasks.items() if any(name in scores for scores in used)]
-        return [(name, task, score) for name, task in tasks for score in task.scores]
+        return [(name, task, score) for name, task in self.table.columns.items() for score in task.scores]
 
     @property
     def tasks(self) -> dict[str, Task]:
@@ -116,18 +114,6 @@ def page_of_run(record: Record, task: Task, with_texts: bool) -> Page:
     return Page(f"{task.title}: {record.model}", table, about, with_texts, how_to_show, run=record)
 
 
-def cautions(records: Sequence[Record]) -> list[str]:
-    """Return the reasons to doubt scores of the shown checkpoints of a model's runs."""
-    found = [
-        f"seed {record.seed}, {view}, {split}: {reason}"
-        for record in records
-        for view in VIEWS
-        for split, reasons in record.results.cautions.get(str(record.choice(view).step), {}).items()
-        for reason in reasons
-    ]
-    return list(dict.fromkeys(found))
-
-
 def _about_analysis(record: Record, task: Task, analysis: Analysis) -> Iterator[str]:
     test = record.choice(DETAILS_OF).test
     wrong = "" if analysis.points else f", {analysis.error_count:,} of them wrong"
@@ -135,7 +121,7 @@ def _about_analysis(record: Record, task: Task, analysis: Analysis) -> Iterator[
     if ceiling := record.results.data["test"].ceiling:
         bound = _write_scores(task, ceiling)
         yield f"Upper bound with this tokenizer, the scores of a model that finds every answer: {bound}."
-    if task.kind == "tagging":
+    if METRICS[task.metric].numbered_by:
         yield "Entities are counted over all words; words beyond max_seq_len count as predicted O. Tags have no probabilities."
 
 

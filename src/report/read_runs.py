@@ -115,7 +115,8 @@ def _find_runs(root: Path, tasks: Tasks) -> tuple[list[str], list[NotReported]]:
 
     def list_folder(folder: Path) -> list[Path]:
         try:
-            return sorted(path for path in folder.iterdir() if path.name not in REPORTS and path.name[0] != ".")
+            hidden = REPORTS if folder == root else ()
+            return sorted(path for path in folder.iterdir() if path.name not in hidden and path.name[0] != ".")
         except OSError as error:
             others.append(NotReported("damaged", str(folder.relative_to(root)), f"cannot be read: {error.strerror}"))
             return []

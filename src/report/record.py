@@ -3,7 +3,7 @@
 import hashlib
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -193,6 +193,18 @@ def group(pairs: Iterable[tuple[Key, Value]]) -> dict[Key, list[Value]]:
     for key, value in pairs:
         groups[key].append(value)
     return dict(groups)
+
+
+def cautions(records: Sequence[Record]) -> list[str]:
+    """Return the reasons to doubt scores of the shown checkpoints of a model's runs."""
+    found = [
+        f"seed {record.seed}, {view}, {split}: {reason}"
+        for record in records
+        for view in VIEWS
+        for split, reasons in record.results.cautions.get(str(record.choice(view).step), {}).items()
+        for reason in reasons
+    ]
+    return list(dict.fromkeys(found))
 
 
 def shorten_digest(digest: str | None) -> str:

@@ -14,7 +14,7 @@ from src.report.html import write_grid_page
 from src.report.markdown import format_report
 from src.report.published import SHOWN, Published, PublishedRow
 from src.report.read_runs import folders_to_read, missing_runs, read_grids
-from src.report.record import VIEWS, ModelAndTask, group
+from src.report.record import VIEWS, ModelAndTask, cautions, group
 from src.report.table import COSTS, Row, Table, make_rows, mean_cost
 from src.runs.grid_folder import GRID, REPORTS, is_tuned
 
@@ -23,6 +23,7 @@ logger = logging.getLogger(__name__)
 CSV_COLUMNS = (
     "model", "title", "table", "size", "task", "score", "view", "seeds", "mean", "sd", "n",
     "published", "difference", "tolerance", "verdict", "flagged", "not_compared", *COSTS, "source", "protocol", "trials",
+    "cautions",
 )  # fmt: skip
 
 
@@ -92,6 +93,7 @@ def _csv_rows(table: Table) -> Iterator[dict[str, object]]:
                 "task": task,
                 "seeds": " ".join(str(record.seed) for record in records),
                 "flagged": "yes" if table.flag(row.model, task) else None,
+                "cautions": "; ".join(cautions(records)),
                 "not_compared": "; ".join(dict.fromkeys(table.not_comparable.get((row.model, task), ()))),
             }
             for view in VIEWS:

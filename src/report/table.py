@@ -5,14 +5,15 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from src.data.task import Tasks
+from src.data.task import Task, Tasks
 from src.report.comparability import PublishedSettings
 from src.report.published import Published, PublishedRow, PublishedScore, with_sd
 from src.report.read_runs import NotReported
-from src.report.record import ModelAndTask, Record, group
+from src.report.record import ModelAndTask, Record, cautions, group
 from src.runs.grid_folder import is_tuned
 
 SMALL = 300 * 2**20  # bytes of weights; the published tables call models of up to 213M small and those from 351M on base
+DOUBT = "‡"  # marks scores that there are reasons to doubt
 FLAG = "†"  # marks runs that differ from the others of their column in more than the model
 COSTS = ("training_seconds", "peak_memory_bytes", "tokens_per_s")
 
@@ -92,6 +93,12 @@ class Table:
         """
         return sorted([*self.rows, *self.published_rows], key=lambda row: _order(row, self.published))
 
+    @property
+    def columns(self) -> dict[str, Task]:
+        """The tasks with runs or published scores that are shown."""
+        used = {name for row in self.rows for name in row.records} | {name for row in self.published_rows for name in row.scores}
+        return {name: task for name, task in self.tasks.items() if name in used}
+
     def rows_of(self, task: str) -> list[Row]:
         """Return the rows with runs of a task."""
         return [row for row in self.rows if task in row.records]
@@ -103,6 +110,10 @@ class Table:
     def flag(self, model: str, task: str) -> str:
         """Return FLAG if the runs of a model on a task are flagged, else nothing."""
         return FLAG if (model, task) in self.flagged else ""
+
+    def doubt(self, row: Row, task: str) -> str:
+        """Return DOUBT if there are reasons to doubt the scores of a cell, else nothing."""
+        return DOUBT if cautions(row.records[task]) else ""
 
     def best(self, view: str) -> set[tuple[str, str, str]]:
         """Return (model, task, score) of the best means, as they are displayed, among base, small and tuned models.

@@ -33,6 +33,7 @@ USES: Mapping[str, Use] = {
     "regression": Use("text-classification", ', function_to_apply="none"', TEXTS, TEXT_CALLS),
     "multiple_choice": Use("multiple-choice", NO_PIPELINE, CHOICE_TEXTS, ("", "")),
     "tagging": Use("token-classification", ', aggregation_strategy="first"', ('{"words": ["...", "..."]}',), ('"..."',)),
+    "character_tagging": Use("token-classification", ', aggregation_strategy="simple"', ('{"text": "..."}',), ('"..."',)),
     "span": Use("question-answering", NO_PIPELINE, ("", '{"question": "...", "context": "..."}'), ("", "")),
 }
 OTHER_USE = Use("other", NO_PIPELINE, TEXTS, TEXT_CALLS)  # of a kind without a row

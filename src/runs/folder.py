@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal
 
@@ -29,7 +30,7 @@ from src.common.files import (
 from src.data.task import Scores
 from src.runs import files
 from src.runs.card import write_card
-from src.runs.files import Contents, checkpoints_in, next_earlier, prediction_file, read_contents, step_of_line
+from src.runs.files import RESULTS, Contents, checkpoints_in, next_earlier, prediction_file, read_contents, step_of_line
 from src.runs.scores import ScoreHistory, report
 from src.settings.schema import Settings
 
@@ -68,6 +69,11 @@ class RunFolder:
     def complete(self) -> bool:
         """Whether nothing is left to do: training is finished, and all scores that the settings ask for are there."""
         return self.state == "trained" and not (self.settings.do_eval and self.unscored())
+
+    @property
+    def finished_on(self) -> str:
+        """When its results were written, in local time: 2026-12-01 14:05."""
+        return datetime.fromtimestamp((self.folder / RESULTS).stat().st_mtime).strftime("%Y-%m-%d %H:%M")
 
     # -- start and end ----------------------------------------------------------------------------------------------
 

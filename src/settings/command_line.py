@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import re
 import shlex
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -11,10 +12,13 @@ from src.common.cli import Parser
 from src.common.errors import MAX_QUOTED, did_you_mean, quote, shorten
 from src.data.task import Tasks
 from src.settings.aliases import ALIASES, PRECISIONS, advise
-from src.settings.schema import COMMAND_LINE, Settings, kinds_of, task_name
+from src.settings.schema import COMMAND_LINE, Settings, default_of, kinds_of, task_name
 
 ALL = "all"  # on a command line: the tasks of the published table
 PUBLISHED_SUITE = "koelectra"
+
+PROJECT = Path(__file__).resolve().parents[2] / "config"  # the config folder of this project
+NUMBER = re.compile(r"-\.?\d.*")  # a negative number, which argparse takes for a flag if it is written as -1e-4
 
 NAMES = [*Settings.model_fields, *ALIASES, *PRECISIONS]
 
@@ -30,7 +34,7 @@ def parse_command_line(argv: Sequence[str], other_flags: Collection[str] = ()) -
     for name in NAMES:
         is_bool = name in PRECISIONS or bool in types_of(ALIASES.get(name, name))
         parser.add_argument(f"--{name}", nargs="?", const="true" if is_bool else None)
-    parsed, unknown = parser.parse_known_args(argv)
+    parsed, unknown = parser.parse_known_args(_with_numbers(argv))
     given = {name: value for name, value in vars(parsed).items() if value is not None}
     problems = [f"{COMMAND_LINE}: --{name} needs a value" for name, value in vars(parsed).items() if value is None]
     known = [*NAMES, *other_flags]
@@ -45,6 +49,23 @@ def parse_command_line(argv: Sequence[str], other_flags: Collection[str] = ()) -
             flag = f"--name {shlex.quote(shown)}"
             problems.append(f"{COMMAND_LINE}: unexpected argument {shown!r}: write it as {flag}. See --help.")
     return given, problems
+
+
+def _with_numbers(argv: Sequence[str]) -> list[str]:
+    """Return arguments in which each flag has its negative number after an equals sign."""
+    joined: list[str] = []
+    for argument in argv:
+        if NUMBER.fullmatch(argument) and joined and joined[-1].startswith("--") and "=" not in joined[-1]:
+            joined[-1] += f"={argument}"
+        else:
+            joined.append(argument)
+    return joined
+
+
+def config_dir_of(given: Mapping[str, Any]) -> Path:
+    """Return the folder of config files of a command line: the one that it names, else config/ here, else that of the project."""
+    usual = Path(default_of("config_dir"))
+    return Path(given.get("config_dir") or (usual if usual.is_dir() else PROJECT))
 
 
 def types_of(name: str) -> tuple[Any, ...]:

@@ -9,7 +9,6 @@ import json
 import logging
 import sys
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -19,9 +18,10 @@ from pydantic.fields import FieldInfo
 
 from src.common import launcher
 from src.common.errors import MAX_QUOTED, ConfigError, brief, did_you_mean, list_problems, quote, quote_json, shorten
+from src.common.files import absence, is_file
 from src.data.task import Task, Tasks
 from src.settings.aliases import ALIASES, PRECISIONS, advise, replace_switches
-from src.settings.command_line import NAMES, config_files, help_text, parse_command_line, types_of
+from src.settings.command_line import NAMES, PROJECT, config_dir_of, config_files, help_text, parse_command_line, types_of
 from src.settings.schema import (
     COMMAND_LINE,
     COMMAND_LINE_ONLY,
@@ -58,7 +58,9 @@ def load_settings(
     Prints and exits with code 0 on --help and --print_settings. Raises ConfigError with all problems, each with its source.
     """
     given, problems = parse_command_line(argv, other_flags)
-    config_dir = Path(given.get("config_dir", default_of("config_dir")))
+    config_dir = config_dir_of(given)
+    if (name := given.get("config_file")) and (config_dir / f"{name}.json").is_file():
+        given["config_file"] += ".json"
     if "help" in given:
         print(help_text(script, list(tasks), config_dir, other_flags))
         sys.exit(0)
@@ -81,6 +83,7 @@ def load_settings(
     values, sources = _merge([defaults, *layers, Layer(COMMAND_LINE, given)], task, problems)
     if not problems:
         _derive(values, sources)
+        _locate_model(values, sources)
         _locate_files(values, sources, tasks[task], problems)
         problems += _check(values, sources)
     if problems:
@@ -203,6 +206,14 @@ def _derive(values: dict[str, Any], sources: dict[str, str]) -> None:
         values["output_dir"], sources["output_dir"] = f"{stem}-{values['task']}-ckpt", DERIVED
 
 
+def _locate_model(values: dict[str, Any], sources: Mapping[str, str]) -> None:
+    """Find the model folder of a file of this project from any working directory."""
+    given, source = values.get("model_name_or_path", ""), sources.get("model_name_or_path", "")
+    folder = PROJECT.parent / given
+    if PROJECT in Path(source).resolve().parents and folder.is_dir() and not Path(given).is_dir():
+        values["model_name_or_path"] = str(folder)
+
+
 def _locate_files(values: dict[str, Any], sources: Mapping[str, str], task: Task, problems: list[str]) -> None:
     """Replace data files of the command line that are outside the task's folder by their absolute paths.
 
@@ -215,31 +226,15 @@ def _locate_files(values: dict[str, Any], sources: Mapping[str, str], task: Task
             continue
         inside, outside = folder / value, Path(value)
         leaves_folder = ".." in outside.parts
-        if not _is_file(outside):
-            if not _is_file(inside) and value not in task.files and not unusable(name, value):
-                problems.append(f"{COMMAND_LINE}: {name} = {quote_json(value)}: {_absence(inside, outside.absolute())}")
-        elif leaves_folder or not _is_file(inside):
+        if not is_file(outside):
+            if not is_file(inside) and value not in task.files and not unusable(name, value):
+                problems.append(f"{COMMAND_LINE}: {name} = {quote_json(value)}: {absence(inside, outside.absolute())}")
+        elif leaves_folder or not is_file(inside):
             values[name] = str(outside.absolute())
         elif not inside.samefile(outside):
             problems.append(
                 f"{COMMAND_LINE}: {name} = {quote_json(value)}: found {inside} and {outside.absolute()}; give one's absolute path"
             )
-
-
-def _is_file(path: Path) -> bool:
-    with suppress(OSError):  # the name is too long
-        return path.is_file()
-    return False
-
-
-def _absence(*paths: Path) -> str:
-    """Return why none of the paths is a file."""
-    for path in paths:
-        with suppress(OSError):
-            if path.is_dir():
-                return f"{path} is a folder; name a file. If the folder holds parts of one, join them first"
-    places = " and ".join(dict.fromkeys(shorten(str(path), MAX_QUOTED) for path in paths))
-    return f"no such file; looked for {places}"
 
 
 def _check(values: dict[str, Any], sources: dict[str, str]) -> list[str]:
@@ -283,8 +278,6 @@ def unusable(name: str, value: Any) -> str:
         return f"should be at most {LARGEST:,}"
     if name == "max_steps" and value == 0:
         return "should be -1 (from num_train_epochs) or the number of updates"
-    if name == "version_2_with_negative" and value:
-        return "questions without an answer are not supported"
     if name == "threshold" and value != "dev" and not 0 < value < 1:
         return "should be a number between 0 and 1, or dev"
     if not isinstance(value, str):

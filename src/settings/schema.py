@@ -93,6 +93,16 @@ class Settings(BaseModel):
         "offsets: cut answers from the context; legacy: join word pieces, as for published scores",
         kinds=("span",),
     )
+    version_2_with_negative: bool = _plan(
+        "scores", False, "questions may have no answer, as in SQuAD 2 and KLUE-MRC", kinds=("span",)
+    )
+    null_score_diff_threshold: float = _setting(
+        "outputs",
+        0.0,
+        "no answer is given if its score is above that of the best answer by more than this",
+        kinds=("span",),
+        allow_inf_nan=False,
+    )
     strict_data: bool = _plan(
         "scores", True, "stop at duplicate ids and wrong answer positions; false: log them", kinds=("span",)
     )
@@ -187,8 +197,6 @@ class Settings(BaseModel):
     # Accepted because the original's files contain them; without effect
     threads: int = _setting("nothing", 4, "no effect: the Rust tokenizer builds the features")
     verbose_logging: bool = _setting("nothing", False, "no effect")
-    null_score_diff_threshold: float = _setting("nothing", 0.0, "no effect: every question has an answer")
-    version_2_with_negative: bool = _plan("scores", False, "must be false: every question has an answer")
 
     _layers: dict[str, str] = PrivateAttr(default_factory=dict)
 

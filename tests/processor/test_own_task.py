@@ -102,6 +102,8 @@ def test_a_task_file_by_its_path(config, tmp_path):
         ("--task reviews --text_column", ["--text_column"]),
         ("--task a/b --text_column a", ["'a/b'", "folder"]),
         ("--task .. --text_column a", ["'..'", "folder"]),
+        ("--task .mine --text_column a", ["'.mine'", "hidden"]),
+        ("--task naver-ner", ["'naver-ner'", "run_ner.py"]),
         (f"--task {'가' * 67} --text_column a", ["200 bytes"]),
     ],
 )
@@ -112,6 +114,7 @@ def test_errors_have_the_names_of_the_flags(config, line, expected):
 
 def test_help_does_not_need_a_valid_task(config):
     assert "mine" not in read(config, "--task mine --text_column a --help").tasks
+    assert "naver-ner" not in read(config, "--task naver-ner --help").tasks
 
 
 def test_offers_the_flags_of_the_fields_that_a_task_has():

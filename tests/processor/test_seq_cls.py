@@ -11,7 +11,7 @@ from processor.kinds import load_split
 from processor.seq_cls import SequenceSplit, read_examples, read_rows
 from processor.seq_features import SequenceExample
 from src.common.errors import ConfigError, DataError
-from src.data.task import DataFile, Features
+from src.data.task import DataFile, Features, Task
 from tests.conftest import SAMPLE
 
 HEADERS = {name: "\t".join(task.columns) for name, task in TASKS.items()}
@@ -126,11 +126,17 @@ def test_predictions_have_one_line_per_row(tmp_path, tokenizer, settings):
 
 def split_of(task, labels, examples=()):
     features = Features({"offsets": np.arange(len(labels) + 1), "labels": np.array(labels)})
-    split = SequenceSplit(
-        "test", TASKS[task], DataFile(None, "", "other"), features, settings=None, tokenizer=None, source="test"
-    )
+    task = task if isinstance(task, Task) else TASKS[task]
+    split = SequenceSplit("test", task, DataFile(None, "", "other"), features, settings=None, tokenizer=None, source="test")
     split.__dict__["examples"] = list(examples)
     return split
+
+
+def test_a_text_column_of_predictions_never_has_the_name_of_another_column():
+    columns = {"kind": "classification", "text": ["prediction", "labels"], "label": "y", "labels": {"0": "0", "1": "1"}}
+    split = split_of(make_task("own", columns, "f"), [0], [SequenceExample(("가", "나"), "0")])
+    header, _ = split.prediction_lines(split.decode(np.zeros((1, 2), np.float32)))
+    assert header == "index\ttext_prediction\tlabels\tlabel\tprediction\tprob_0\tprob_1"
 
 
 def test_predicts_classes():
@@ -149,7 +155,7 @@ def test_predicts_scores():
     split = split_of("korsts", [1.0, 2.0, 3.0], [SequenceExample(("가", "나"), float(row - 1)) for row in (2, 3, 4)])
     decoded = split.decode(np.array([[0.1], [0.2], [0.3]], np.float32))
     lines = list(split.predictions(decoded)["predictions.tsv"])
-    assert lines[:2] == ["index\tsentence1\tsentence2\tlabel\tprediction", "0\t가\t나\t1.0\t0.100000"]
+    assert lines[:2] == ["index\tsentence1\tsentence2\tlabel\tprediction", "0\t가\t나\t1.0\t0.1"]
     assert split.score(decoded)["spearmanr"] == pytest.approx(1.0)
     assert split.analysis(decoded).points == [(1.0, 0.1), (2.0, 0.2), (3.0, 0.3)]
 

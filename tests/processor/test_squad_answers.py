@@ -15,7 +15,7 @@ def test_answers_are_characters_of_the_context(tokenizer, settings):
     tensors = encode([SquadExample("e", context)], tokenizer, settings("korquad"))
     starts = tensors["char_start"].tolist()
     first, last = starts.index(context.index("《")), starts.index(context.index(")"))
-    (candidates,) = find_answers([context], tensors, spans([(first, last, 1.0, 2.0)]), 20)
+    (candidates,) = find_answers([context], tensors, spans([(first, last, 1.0, 2.0)]), settings("korquad"))
     assert [(candidate.text, candidate.start, candidate.end) for candidate in candidates] == [("《ab》  (cd)", 0, 10)]
     assert (candidates[0].start_logit, candidates[0].end_logit) == (1.0, 2.0)
 
@@ -31,13 +31,35 @@ def test_merges_windows_and_keeps_each_text_once(tokenizer, settings):
         [(5, 5, 4.0, 1.0), (3, 4, 1.0, 0.0)],  # "a" again, better; "c d"
         [NONE, NONE],
     )
-    first, second = find_answers([example.context for example in examples], tensors, rows, 20)
+    first, second = find_answers([example.context for example in examples], tensors, rows, chosen)
     assert [(candidate.text, candidate.start) for candidate in first] == [("a", 8), ("b c", 2), ("c d", 4)]
     assert second == []
     assert probabilities(first) == pytest.approx([np.exp(5) / total for total in [np.exp(5) + np.exp(1.5) + np.e]] + [
         np.exp(1.5) / (np.exp(5) + np.exp(1.5) + np.e), np.e / (np.exp(5) + np.exp(1.5) + np.e),
     ])  # fmt: skip
-    assert len(find_answers([example.context for example in examples], tensors, rows, 2)[0]) == 2
+    fewer = settings("korquad", n_best_size=2)
+    assert len(find_answers([example.context for example in examples], tensors, rows, fewer)[0]) == 2
+
+
+@pytest.mark.parametrize(("threshold", "expected"), [(0.0, ["", "ab", ""]), (1.5, ["ab", "ab", ""]), (-3.0, ["", "", ""])])
+def test_no_answer_is_given_if_its_score_is_above_the_best(tokenizer, settings, threshold, expected):
+    """Scores of the best answer and of none: 2 and 3, the lower of two windows; 5 and 3; and none at all."""
+    chosen = settings("korquad", max_seq_len=8, doc_stride=2, max_query_length=1)
+    chosen = chosen.model_copy(update={"version_2_with_negative": True, "null_score_diff_threshold": threshold})
+    examples = [SquadExample("e", "ab ab cd"), SquadExample("e", "ab"), SquadExample("e", "cd")]
+    tensors = encode(examples, tokenizer, chosen)
+    windows = np.bincount(tensors["example_index"]).tolist()
+    assert windows[1:] == [1, 1] and windows[0] > 1
+    rows = spans(
+        *[[(3, 4, 1.0, 1.0), (0, 0, 4.0, 4.0)]] * (windows[0] - 1),
+        [NONE, (0, 0, 1.0, 2.0)],
+        [(3, 4, 4.0, 1.0), (0, 0, 2.0, 1.0)],
+        [NONE, (0, 0, 0.0, 0.0)],
+    )
+    found = find_answers([example.context for example in examples], tensors, rows, chosen)
+    assert [candidates[0].text for candidates in found] == expected
+    assert [sorted(candidate.text for candidate in candidates) for candidates in found] == [["", "ab"], ["", "ab"], [""]]
+    assert probabilities(found[1])[found[1][0].text == ""] == pytest.approx(np.exp(5) / (np.exp(5) + np.exp(3)))
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ Needs the packages of requirements-tune.txt.
 import json
 import os
 from collections.abc import Mapping
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -85,7 +86,8 @@ class Study:
         scratch.add_trials(self.trials)
         if not self.trials:
             scratch.enqueue_trial(self.usual)
-        values = scratch.ask(self.distributions).params
+        drawn = scratch.ask(self.distributions).params
+        values = {name: _on_grid(self.distributions[name], value) for name, value in drawn.items()}
         self._study.add_trial(create_trial(state=TrialState.RUNNING, params=values, distributions=self.distributions))
         return self.trials[-1]
 
@@ -145,9 +147,16 @@ def _remove_torn_line(journal: Path) -> None:
 
 def _contains(distribution: BaseDistribution, value: Any) -> bool:
     if isinstance(distribution, FloatDistribution | IntDistribution):
-        steps = (value - distribution.low) / (distribution.step or 1)
-        return distribution.low <= value <= distribution.high and (not distribution.step or steps == int(steps))
+        return distribution.low <= value <= distribution.high and _on_grid(distribution, value) == value
     return isinstance(distribution, CategoricalDistribution) and value in distribution.choices
+
+
+def _on_grid(distribution: BaseDistribution, value: Any) -> Any:
+    """Return a value of a range as low + k * step, computed in decimals: 0.9 rather than 0.8999999999999999."""
+    if not isinstance(distribution, FloatDistribution | IntDistribution) or distribution.step is None:
+        return value
+    low, step = Decimal(str(distribution.low)), Decimal(str(distribution.step))
+    return type(distribution.low)(low + round((Decimal(str(value)) - low) / step) * step)
 
 
 def _distribution(name: str, entry: Any) -> BaseDistribution:

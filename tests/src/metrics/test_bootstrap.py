@@ -49,9 +49,19 @@ def label_f1(rows, average):
     return class_f1(SETS[rows], GUESSED[rows], average=average, zero_division=average == "samples")
 
 
+def relation_columns():
+    return make_columns(CLASSES, GUESSES, prob_none=[], prob_offensive=[], prob_hate=[])
+
+
 @pytest.mark.parametrize(
     ("metric", "score", "columns", "score_of_rows"),
     [
+        (
+            "relation_f1",
+            "micro_f1",
+            relation_columns(),
+            lambda rows: class_f1(CLASSES[rows], GUESSES[rows], labels=["offensive", "hate"], average="micro", zero_division=0),
+        ),
         ("accuracy", "acc", make_columns(CLASSES, GUESSES), lambda rows: (CLASSES[rows] == GUESSES[rows]).mean()),
         (
             "macro_f1",

@@ -7,7 +7,7 @@ from processor.definition import TASKS
 from src.metrics.metrics import (
     METRICS,
     accuracy,
-    answer_f1,
+    area_under_precision_recall,
     correlation,
     display_name,
     entity_f1,
@@ -15,7 +15,7 @@ from src.metrics.metrics import (
     in_percent,
     macro_f1,
     multi_label_f1,
-    normalize_answer,
+    relation_f1,
     similarity,
 )
 
@@ -112,58 +112,34 @@ def test_entity_report_has_a_line_per_type():
     ]
 
 
+def test_relations_are_all_labels_but_the_first():
+    """Of 4 gold relations and 3 predicted ones, 2 are right."""
+    scores = relation_f1(np.array([0, 0, 1, 1, 2, 2]), np.array([0, 1, 1, 2, 2, 0]))
+    assert scores == {"micro_f1": pytest.approx(2 * 2 / (4 + 4))}
+    assert relation_f1(np.array([0, 0]), np.array([0, 0])) == {"micro_f1": 0.0}
+    assert relation_f1(np.array([0, 1]), np.array([0, 0])) == {"micro_f1": 0.0}
+
+
+def test_area_under_precision_and_recall_by_hand():
+    """Label 0 is ranked right: 1. Label 1 is ranked second: precision 1/2 at recall 1, so the trapezoid from (0, 1) and (0, 0)
+    to (1, 1/2) is 1/4. Label 2 has no row.
+    """
+    probabilities = np.array([[0.7, 0.3, 0.0], [0.6, 0.2, 0.2]])
+    scores = area_under_precision_recall(np.array([0, 1]), probabilities)
+    assert scores == {"auprc": pytest.approx((1 + 1 / 4) / 2)}
+
+
 def test_metrics_are_plain_floats():
     for name, metric in METRICS.items():
         other_inputs = {
             "entity_f1": ([["PER-B"]], [["PER-B"]]),
+            "character_f1": ([["B-PER"]], [["B-PER"]]),
             "answer_f1": ([["가"]], ["가"]),
+            "answer_rouge": ([["가"]], ["가"]),
             "multi_label_f1": (np.eye(2), np.eye(2)),
         }
         inputs = other_inputs.get(name, (np.array([0, 1, 1]), np.array([0, 1, 0])))
         assert {type(value) for value in metric.compute(*inputs).values()} == {float}
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        ("  두   칸 ", "두 칸"),
-        ("《토지》", "토지"),
-        ("〈아리랑〉(1926년)", "아리랑 1926년"),  # brackets are spaces
-        ("‘봄’과 'fall' \"<여름>\"", "봄 과 fall 여름"),
-        ("3.1 운동, 만세!", "31 운동 만세"),  # other ASCII punctuation is removed
-        ("U.S.A.", "usa"),
-        ("『무정』", "『무정』"),  # not among the official punctuation
-        ("“봄”", "“봄”"),
-        ("\u1107\u1169\u11b7.", "봄"),  # decomposed
-        ("()", ""),
-    ],
-)
-def test_normalize_answer(text, expected):
-    assert normalize_answer(text) == expected
-
-
-@pytest.mark.parametrize(
-    ("gold", "pred", "exact", "f1"),
-    [
-        ("서울", "서울", 100, 100),
-        ("서울", "서울에서", 0, 100 * 2 * 2 / (2 + 4)),  # a particle: precision 2/4, recall 2/2
-        ("1956년", "1956", 0, 100 * 2 * 4 / (5 + 4)),
-        ("가나", "나가", 0, 100),  # F1 ignores the order of characters
-        ("가가나", "가다", 0, 100 * 2 * 1 / (3 + 2)),  # repeated characters count as often as they occur
-        ("가 나", "가나", 0, 100),  # nor spaces; the exact match does
-        ("《토지》", "토지", 100, 100),
-        ("부산", "서울", 0, 0),
-        ("서울", "\u1109\u1165\u110b\u116e\u11af에서", 0, 100 * 2 * 2 / (2 + 4)),  # decomposed: syllables count, not jamo
-        ("서울", "", 0, 0),
-        ("()", "", 100, 0),  # punctuation alone: a match without common characters
-    ],
-)
-def test_answers_by_hand(gold, pred, exact, f1):
-    assert answer_f1([[gold]], [pred]) == pytest.approx({"exact_match": exact, "f1": f1})
-
-
-def test_best_of_several_answers_counts_and_questions_are_averaged():
-    assert answer_f1([["부산", "서울"], ["봄"]], ["서울", "여름"]) == {"exact_match": 50.0, "f1": 50.0}
 
 
 def test_choices_by_hand():

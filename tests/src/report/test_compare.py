@@ -82,6 +82,25 @@ def test_compares_entities_by_sentence(tmp_path):
     assert (comparison.score, comparison.rows, comparison.means) == ("f1_full", 2, (100, pytest.approx(200 / 3)))
 
 
+def test_only_tagging_has_sentences_of_several_lines(tmp_path):
+    """A text column may be called `sentence` and hold a text twice."""
+    for model in MODELS:
+        cell = finished(tmp_path, model=model, score=75.0)
+        predictions(cell, {"index": range(4), "sentence": "aabb", "label": "0101", "prediction": "0100"})
+    ((comparison,), _) = compare([tmp_path], MODELS, [], "selected", TASKS)
+    assert (comparison.rows, comparison.means) == (4, (75, 75))
+
+
+def test_scores_that_differ_in_their_last_digits_are_not_tied(tmp_path):
+    """The ranks of 1e-9, 2e-9, 3e-9 are those of the labels; with six decimals they would be one rank."""
+    for model in MODELS:
+        cell = finished(tmp_path, model=model, task="korsts", score=100.0)
+        columns = {"index": range(3), "label": [0.0, 4e-7, 8e-7], "prediction": ["1e-09", "2e-09", "3e-09"]}
+        predictions(cell, columns)
+    ((comparison,), _) = compare([tmp_path], MODELS, [], "selected", TASKS)
+    assert (comparison.score, comparison.means) == ("spearmanr", (pytest.approx(100), pytest.approx(100)))
+
+
 def test_rejects_runs_that_cannot_be_compared(tmp_path):
     predicted(tmp_path, "kcbert-base", "0101" * 25)
     with pytest.raises(ConfigError, match=r"'tiny' has no finished run.*kcbert-base\."):

@@ -112,5 +112,5 @@ def test_a_published_model_without_a_config_file(tmp_path):
     config.write_text('{"model_name_or_path": "x/y"}')
     finished(tmp_path, model=str(config))
     text = report(tmp_path, "none")
-    assert "| kocharelectra-base | - | **90.00** (n=1)<br/>published 90.18: not compared | " in text
+    assert "| kocharelectra-base | - | **90.00** (n=1)<br/>published 90.18: not compared |" in text
     assert "config file: `kocharelectra-base/nsmc`" in text

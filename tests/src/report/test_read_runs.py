@@ -100,6 +100,8 @@ def test_everything_else_is_ignored(tmp_path, folder):
         "koelectra-nsmc-ckpt": "model folder",
         "empty": "model folder",
     }
+    (root / "koelectra-base-v3" / "results.md").mkdir()  # a name of the report is that of a task elsewhere
+    expected["koelectra-base-v3/results.md"] = "not a task folder"
     for name in (".seed-1.lock", "seed-1.log"):  # not even mentioned
         (folder / name).touch()
     (root / "results.md").touch()

@@ -1,5 +1,8 @@
+from pathlib import Path
+
 from processor.definition import TASKS
-from src.settings.command_line import help_text, parse_command_line
+from src.settings.command_line import config_dir_of, help_text, parse_command_line
+from src.settings.layers import load_settings
 from src.settings.schema import Settings
 from tests.conftest import ROOT
 
@@ -7,6 +10,27 @@ from tests.conftest import ROOT
 def test_names_stay_as_written():
     given, problems = parse_command_line(["--max_seq_length", "64", "--no_cuda", "--bf16", "--seed=7"])
     assert (given, problems) == ({"max_seq_length": "64", "no_cuda": "true", "bf16": "true", "seed": "7"}, [])
+
+
+def test_a_negative_number_is_a_value():
+    given, problems = parse_command_line(["--learning_rate", "-1e-4", "--max_steps", "-1", "--weight_decay", "-.5", "-1"])
+    assert given == {"learning_rate": "-1e-4", "max_steps": "-1", "weight_decay": "-.5"}
+    assert len(problems) == 1 and "'-1'" in problems[0]
+
+
+def test_the_folder_of_config_files(tmp_path, monkeypatch):
+    assert config_dir_of({}) == Path("config")
+    monkeypatch.chdir(tmp_path)
+    assert config_dir_of({}) == ROOT / "config"
+    assert config_dir_of({"config_dir": "mine"}) == Path("mine")
+
+
+def test_files_of_this_project_are_found_from_anywhere(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("tiny", "tiny.json"):
+        settings = load_settings(["--task", "nsmc", "--config_file", name], script="run_seq_cls.py", tasks=TASKS)
+        assert (settings.config_file, settings.output_dir) == ("tiny.json", "tiny-nsmc-ckpt")
+        assert Path(settings.model_name_or_path) == ROOT / "data" / "sample" / "tiny-electra"
 
 
 def test_a_flag_of_the_script_may_be_meant():

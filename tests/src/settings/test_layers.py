@@ -135,7 +135,6 @@ def test_reports_all_errors_together_with_their_sources(folder):
         ("--task nsmc --dev_file d.txt --dev_ratio 0.1", "command line: dev_ratio = 0.1: conflicts with dev_file = d.txt"),
         ("--task nsmc --test_file ../f", 'test_file = "../f"'),
         ("--task nsmc --output_dir ..", 'output_dir = ".."'),
-        ("--task korquad --version_2_with_negative", "command line: version_2_with_negative = true"),
         ("--task nsmc --do_train false --overwrite_output_dir", "--overwrite_output_dir"),
     ],
 )

@@ -63,6 +63,17 @@ def test_the_first_trial_has_the_usual_values_that_the_space_contains(tmp_path):
     study.close()
 
 
+def test_values_of_a_range_with_steps_are_written_in_decimals(tmp_path):
+    """In binary, 0.7 + 3 * 0.1 is 0.9999999999999999."""
+    space = {"layer_decay": {"low": 0.7, "high": 1.0, "step": 0.1}}
+    study = Study(tmp_path, space, 1, CONDITIONS, {"layer_decay": 1.0})
+    for _ in range(20):
+        run_trial(study, 0.5)
+    assert values(study)[0] == {"layer_decay": 1.0}
+    assert {params["layer_decay"] for params in values(study)} == {0.7, 0.8, 0.9, 1.0}
+    study.close()
+
+
 def test_trials_do_not_depend_on_the_processes_that_asked(study, tmp_path):
     whole = study(folder=tmp_path / "whole")
     for _ in range(9):
