@@ -1,5 +1,14 @@
 """Predict with a checkpoint: read JSON lines, TSV or CSV, write JSON lines or CSV."""
 
+import sys
+
+if __name__ == "__main__":
+    if sys.flags.safe_path:  # with PYTHONSAFEPATH, the folder of this file is not searched
+        sys.path.insert(0, __file__.rpartition("/")[0] or ".")
+    from src.common import start
+
+    start.begin()
+
 import math
 from argparse import Namespace, RawDescriptionHelpFormatter
 from contextlib import ExitStack

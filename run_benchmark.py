@@ -1,8 +1,16 @@
 """Build the benchmark table: run models x tasks x seeds, report their scores, compare two models."""
 
+import sys
+
+if __name__ == "__main__":
+    if sys.flags.safe_path:  # with PYTHONSAFEPATH, the folder of this file is not searched
+        sys.path.insert(0, __file__.rpartition("/")[0] or ".")
+    from src.common import start
+
+    start.begin()
+
 import argparse
 import json
-import sys
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING

@@ -1,5 +1,14 @@
 """Upload a checkpoint with its model card to the Hugging Face hub. Nothing is uploaded with --dry_run."""
 
+import sys
+
+if __name__ == "__main__":
+    if sys.flags.safe_path:  # with PYTHONSAFEPATH, the folder of this file is not searched
+        sys.path.insert(0, __file__.rpartition("/")[0] or ".")
+    from src.common import start
+
+    start.begin()
+
 from pathlib import Path
 
 from processor.definition import find_task

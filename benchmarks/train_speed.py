@@ -40,8 +40,9 @@ from processor.kinds import load_split
 from src.data.task import TOKEN_TENSORS
 from src.model.batch import Collator
 from src.model.device import DEVICE_TYPES, choose_type
+from src.model.files import uses_segments
 from src.model.heads import HEADS, TaskModel
-from src.model.load import load_tokenizer, new_model, uses_segments
+from src.model.load import load_tokenizer, new_model
 from src.pipeline import find_files
 from src.settings.schema import Settings
 from src.training.finetune import start_device, wrap_model

@@ -1,7 +1,12 @@
 """The data check: are the data files well-formed, and which rows should a person look at?
 
-python3 -m processor.check [TASK | SUITE ...] [--config_dir DIR] [--data_dir DIR]
+python3 -m processor.check [TASK | SUITE | FILE.json ...] [--config_dir DIR] [--data_dir DIR]
 """
+
+if __name__ == "__main__":
+    from src.common import start
+
+    start.begin()
 
 import argparse
 import itertools
@@ -12,7 +17,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from processor.data_files import describe_files, is_published
-from processor.definition import named_files, read_tasks
+from processor.definition import named_files, read_task_file, read_tasks
 from processor.kinds import KINDS
 from processor.labels import complete_task
 from processor.readers.tables import DataRow
@@ -23,7 +28,7 @@ from src.common.files import find_archive, find_stand_in
 from src.data.hangul import compose
 from src.data.task import Task
 from src.settings.command_line import PROJECT, config_dir_of, find_tasks
-from src.settings.schema import default_of
+from src.settings.schema import default_of, is_task_file, task_name
 
 OWN_DATA = "Your own data needs a task file: add --print_task to the command that trains on it."
 MAX_CHARACTERS = 2000  # longer texts are reported, unless they are contexts
@@ -32,16 +37,20 @@ ADDRESS = re.compile(r"https?://\S+")
 CONTROL = re.compile(r"[\x00-\x09\x0b\x0c\x0e-\x1f]")
 
 
-def check_tasks(names: Iterable[str], data_dir: Path, config_dir: Path = PROJECT) -> None:
+def check_tasks(entries: Iterable[str], data_dir: Path, config_dir: Path = PROJECT) -> None:
     """Print what the files of the tasks contain, those that the task files name and the published ones.
+
+    entries: the names of tasks, or the paths of their files.
 
     Raises DataError if a file is malformed, after all files are checked, or if there are no files at all.
     """
     problems: list[str] = []
     checked, tasks = 0, read_tasks(config_dir)
-    for name in names:
-        split_files = {split: data_dir / name / file for split, file in named_files(name, config_dir).items()}
-        task = _with_labels(tasks[name], split_files, problems)
+    for entry in entries:
+        name = task_name(entry)
+        split_files = {split: data_dir / name / file for split, file in named_files(entry, config_dir).items()}
+        given = read_task_file(Path(entry)) if is_task_file(entry) else tasks
+        task = _with_labels(given[name], split_files, problems)
         rows_of: dict[str, list[DataRow]] = {}
         for path in dict.fromkeys([*split_files.values(), *(data_dir / name / file for file in task.files)]):
             if not path.is_file():
@@ -100,7 +109,7 @@ def describe(rows: Sequence[DataRow], task: Task) -> list[str]:
         lines.append(f"rows without a label: {without:,}")
     labels_of = defaultdict(list)
     for row in rows:
-        labels_of[row.texts].append(row.labels)
+        labels_of[_plain(row.texts)].append(row.labels)
     repeated = sum(len(labels) - 1 for labels in labels_of.values())
     ambiguous = sum(len(set(labels)) > 1 for labels in labels_of.values())
     if repeated:
@@ -138,9 +147,9 @@ def overlaps(rows_of: Mapping[str, Sequence[DataRow]], task: Task) -> list[str]:
     Of rows with several texts, the first ones that two files share are counted, too, unless these are in the rows they share.
     """
     if task.kind == "span":
-        return [line for line, _ in _shared(rows_of, lambda row: row.texts[1], "texts")]
+        return [line for line, _ in _shared(rows_of, lambda row: row.texts[1:2], "texts")]
     whole = _shared(rows_of, lambda row: row.texts, "texts")
-    first = _shared(rows_of, lambda row: row.texts[0], f"texts in the column {task.text[0]}") if len(task.texts) > 1 else []
+    first = _shared(rows_of, lambda row: row.texts[:1], f"texts in the column {task.text[0]}") if len(task.texts) > 1 else []
     known = {files: count for _, (files, count) in whole}
     return [line for line, _ in whole] + [line for line, (files, count) in first if count > known.get(files, 0)]
 
@@ -148,9 +157,9 @@ def overlaps(rows_of: Mapping[str, Sequence[DataRow]], task: Task) -> list[str]:
 Shared = tuple[str, tuple[tuple[str, str], int]]  # line, (files, number of rows of the second one)
 
 
-def _shared(rows_of: Mapping[str, Sequence[DataRow]], text_of: Callable[[DataRow], object], what: str) -> list[Shared]:
+def _shared(rows_of: Mapping[str, Sequence[DataRow]], text_of: Callable[[DataRow], Sequence[str]], what: str) -> list[Shared]:
     """Return a line for every two files that share what `text_of` returns, the files, and the rows of the second one."""
-    counts = {name: Counter(map(text_of, rows)) for name, rows in rows_of.items()}
+    counts = {name: Counter(_plain(text_of(row)) for row in rows) for name, rows in rows_of.items()}
     found = []
     for one, other in itertools.combinations(counts, 2):
         if both := counts[one].keys() & counts[other].keys():
@@ -160,19 +169,26 @@ def _shared(rows_of: Mapping[str, Sequence[DataRow]], text_of: Callable[[DataRow
     return found
 
 
+def _plain(texts: Sequence[str]) -> tuple[str, ...]:
+    """Return texts as processor.data_checks compares them."""
+    return tuple(compose(text).strip() for text in texts)
+
+
 def main() -> None:
     """Run the command line."""
     parser = argparse.ArgumentParser(prog="python3 -m processor.check", description="Check data files and list suspicious rows.")
-    parser.add_argument("tasks", metavar="TASK", nargs="*", help="names of tasks or suites; default: all tasks")
+    parser.add_argument("tasks", metavar="TASK", nargs="*", help="names of tasks or suites, or task files; default: all tasks")
     parser.add_argument("--config_dir", type=Path, default=config_dir_of({}), help="folder with tasks/<task>.json")
     parser.add_argument("--data_dir", type=Path, default=Path(default_of("data_dir")), help="folder of the tasks' folders")
     given = parser.parse_args()
-    tasks = read_tasks(given.config_dir)
+    tasks = dict(read_tasks(given.config_dir))
+    for entry in filter(is_task_file, given.tasks):
+        tasks |= read_task_file(Path(entry))
     problems: list[str] = []
     chosen = find_tasks(given.tasks or list(tasks), tasks, "TASK", problems)
     if problems:
         raise ConfigError("\n".join([*problems, OWN_DATA]))
-    check_tasks(chosen, given.data_dir, given.config_dir)
+    check_tasks(chosen.values(), given.data_dir, given.config_dir)
 
 
 if __name__ == "__main__":

@@ -22,10 +22,12 @@ from src.common.errors import (
     quote_json,
 )
 from src.common.files import read_json
+from src.common.strict_json import load_json
 from src.data.task import FileFields, Task, Tasks
 from src.metrics.metrics import METRICS
 from src.settings.aliases import ALIASES
 from src.settings.command_line import PROJECT
+from src.settings.schema import is_task_file
 
 logger = logging.getLogger(__name__)
 
@@ -67,7 +69,7 @@ def make_task(name: str, definition: Mapping[str, Any], source: str, names: Mapp
 def _listed(fields: Mapping[str, Any]) -> dict[str, Any]:
     """Return fields with the name of one column as a list of it."""
     return {
-        name: [value] if name in ("text", "choices", "label") and isinstance(value, str) else value
+        name: [value] if name in ("text", "choices", "label", "group") and isinstance(value, str) else value
         for name, value in fields.items()
     }
 
@@ -105,7 +107,7 @@ def _misfits_of_columns(task: Task, kind: Kind) -> list[str]:
     if task.columns:
         if len(set(task.columns)) < len(task.columns):
             problems.append("columns: a name occurs twice")
-        named = {"text": task.text, "choices": task.choices, "label": task.label}
+        named = {"text": task.text, "choices": task.choices, "label": task.label, "group": task.group}
         problems += [
             f"{field}: {column!r} is not one of the columns {', '.join(task.columns)}.{did_you_mean(column, task.columns)}"
             for field, columns in named.items()
@@ -165,9 +167,11 @@ def _misfits_of_files(task: Task, kind: Kind) -> list[str]:
     return problems
 
 
-def named_files(name: str, config_dir: Path = PROJECT) -> dict[str, str]:
-    """Return split -> data file, as the task's file names them; empty if there is no such file."""
-    paths = [folder / "tasks" / f"{name}.json" for folder in (config_dir, PROJECT)]
+def named_files(entry: str, config_dir: Path = PROJECT) -> dict[str, str]:
+    """Return split -> data file, as the task's file names them; empty if there is no such file. entry: its name, or its path."""
+    paths = [folder / "tasks" / f"{entry}.json" for folder in (config_dir, PROJECT)]
+    if is_task_file(entry):
+        paths = [Path(entry)]
     content = next((read_json(path) for path in paths if path.is_file()), {})
     given = {ALIASES.get(key, key): value for key, value in content.items()}
     files = {split: given.get(f"{split}_file") for split in ("train", "dev", "test")}
@@ -203,7 +207,7 @@ def recorded_tasks(*grids: Path) -> Mapping[str, Task]:
 def read_content(path: Path) -> dict[str, Any]:
     """Return the content of a task's file: settings and, under "definition", the definition. Raises ConfigError."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = load_json(path)
         if not isinstance(content, dict) or not isinstance(content.get("definition", {}), dict):
             raise TypeError("not a JSON object")
         return content

@@ -3,6 +3,11 @@
 python3 -m processor.download [TASK | SUITE ...] [--data_dir DIR] [--list | --check]
 """
 
+if __name__ == "__main__":
+    from src.common import start
+
+    start.begin()
+
 import argparse
 import hashlib
 import logging

@@ -1,4 +1,4 @@
-"""Features: the special tokens around a row, the fingerprint of everything that features depend on, and the feature cache."""
+"""Features: the fingerprint of everything that features depend on, and the feature cache."""
 
 import gc
 import hashlib
@@ -8,7 +8,6 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,46 +17,13 @@ from safetensors.numpy import save
 
 from processor.readers.tables import format_of
 from src.common.files import write_bytes
+from src.data.special import SpecialTokens as SpecialTokens
 from src.data.task import FEATURE_FIELDS, DataFile, Features, Task, Tensors
 
 logger = logging.getLogger(__name__)
 
 # Raise it with every change of the code that changes features: caches of other versions are not read.
 FEATURES_VERSION = 3
-
-
-@dataclass(frozen=True)
-class SpecialTokens:
-    """The special tokens that a tokenizer puts around a row's texts.
-
-    parts: (id, segment) of the special tokens before the first text, after it, and so on. segments: the segment of each text.
-    """
-
-    parts: tuple[tuple[tuple[int, int], ...], ...]
-    segments: tuple[int, ...]
-
-    @property
-    def size(self) -> int:
-        """Number of special tokens in a row."""
-        return sum(len(part) for part in self.parts)
-
-    @property
-    def has_segments(self) -> bool:
-        """Whether any token of a row is in a segment other than 0."""
-        return any(self.segments) or any(segment for part in self.parts for _, segment in part)
-
-    @classmethod
-    def of(cls, tokenizer: Any, texts: int) -> "SpecialTokens":
-        """Return the special tokens of rows of one or two texts, read off a row of one syllable per text."""
-        row = tokenizer(*[["가"]] * texts, is_split_into_words=True, return_token_type_ids=True)
-        special: list[list[tuple[int, int]]] = [[] for _ in range(texts + 1)]
-        segments: dict[int, int] = {}
-        for token, segment, text in zip(row["input_ids"], row["token_type_ids"], row.sequence_ids(), strict=True):
-            if text is None:
-                special[len(segments)].append((token, segment))
-            else:
-                segments[text] = segment
-        return cls(tuple(tuple(part) for part in special), tuple(segments.values()))
 
 
 def fingerprint(file: DataFile, task: Task, tokenizer: Any, settings: Mapping[str, Any]) -> str:
@@ -104,7 +70,7 @@ def cached_features(cache_dir: Path, name: str, build: Callable[[], Features]) -
                 return Features(tensors, {key: int(value) for key, value in (stored.metadata() or {}).items()})
         except (SafetensorError, OSError, LookupError, TypeError, ValueError) as error:
             logger.warning("%s cannot be read (%s); the features are built again", path, error)
-    with _no_garbage_collection():
+    with no_garbage_collection():
         features = build()
     content = save(features.tensors, {key: str(value) for key, value in features.counts.items()})
     try:
@@ -115,7 +81,7 @@ def cached_features(cache_dir: Path, name: str, build: Callable[[], Features]) -
 
 
 @contextmanager
-def _no_garbage_collection() -> Iterator[None]:
+def no_garbage_collection() -> Iterator[None]:
     """Disable garbage collection: rows contain no reference cycles, and searching millions of objects for them is slow."""
     enabled = gc.isenabled()
     gc.disable()

@@ -38,6 +38,8 @@ class Kind:
     split: type[Split]  # its data files
     inputs: type[Inputs]  # what predict.py reads
     read_rows: Callable[[Path, Task], list[DataRow]]  # the file as the data check sees it, and where its labels are found
+    # Of (split, path, settings, task), if settings change which rows a run uses: these rows.
+    read_used_rows: Callable[[str, Path, Settings, Task], list[DataRow]] | None = None
     formats: tuple[str, ...] = TABLES  # of its files
     max_columns: Mapping[str, int] = field(default_factory=lambda: {"label": 1})  # that a field of a definition may name
     problems_of: Callable[[Task], list[str]] = lambda task: []  # what is wrong with the labels of a definition
@@ -97,7 +99,16 @@ KINDS: dict[str, Kind] = {
         problems_of=character_tagging.problems_of,
         labels_of=conll.readable_tags,
     ),
-    "span": Kind("run_squad.py", SPAN, False, SquadSplit, SquadInputs, squad_reader.read_rows, formats=("squad",)),
+    "span": Kind(
+        "run_squad.py",
+        SPAN,
+        False,
+        SquadSplit,
+        SquadInputs,
+        squad_reader.read_rows,
+        squad_reader.read_used_rows,
+        formats=("squad",),
+    ),
 }
 
 

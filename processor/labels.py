@@ -8,8 +8,9 @@ from pathlib import Path
 
 from processor.definition import RECORD, make_task
 from processor.kinds import KINDS
+from processor.label_checks import check_labels
 from processor.seq_features import as_number
-from src.common.errors import MAX_LINE, DataError, quote, shorten
+from src.common.errors import DataError, quote
 from src.common.files import read_json
 from src.data.hangul import compose
 from src.data.task import DataFile, Task
@@ -23,7 +24,7 @@ def complete_task(task: Task, files: Mapping[str, DataFile], run_folder: Path | 
     """Return the task with its labels: those of the training file, sorted, if the definition leaves them out.
 
     Without a training file (--do_train false) they are those of the run in `run_folder`. Raises DataError for a malformed
-    training file, fewer than two labels, or tags of no known form.
+    training file, fewer than two labels, tags of no known form, and labels that are none, see check_labels.
     """
     kind = KINDS[task.kind]
     if task.labels is not None or not kind.labelled:
@@ -33,16 +34,15 @@ def complete_task(task: Task, files: Mapping[str, DataFile], run_folder: Path | 
         labels = make_task("", definition, str(run_folder)).labels if definition else None
     else:
         path = files["train"].path
-        counts = Counter(chain.from_iterable(row.labels for row in kind.read_rows(path, task)))
+        rows = kind.read_rows(path, task)
+        counts = Counter(chain.from_iterable(row.labels for row in rows))
         labels = kind.labels_of(path, counts, task)
         if len(labels) < 2:
             found = f"only the label {quote(next(iter(labels)))}" if labels else "no label"
             raise DataError(
                 f"{path}: found {found}, expected two or more. Check the column of the labels in the task's definition."
             )
-        listed = ", ".join(f"{label} {counts[label]:,}" for label in labels)
-        logger.info("%s", shorten(f"labels of {path}: {listed}", MAX_LINE))
-        for line in [*_rare(counts), *_look_alikes(labels)]:
+        for line in [*check_labels(path, rows, task), *_rare(counts), *_look_alikes(labels)]:
             logger.warning("%s: %s", path, line)
     return task.model_copy(update={"labels": labels})
 
@@ -57,7 +57,7 @@ def _rare(counts: Mapping[str, int]) -> list[str]:
 
 
 def _look_alikes(labels: Iterable[str]) -> list[str]:
-    """Return a warning for labels that differ only by case, spaces, number format or decomposed Hangul."""
+    """Return a warning for labels that differ only by case and spaces, number format or decomposed Hangul."""
     alike = defaultdict(list)
     for label in labels:
         plain = "".join(compose(label).casefold().split())

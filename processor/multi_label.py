@@ -9,7 +9,7 @@ import numpy as np
 
 from processor.seq_cls import SequenceInputs, SequencePredictions, SequenceSplit
 from processor.seq_features import SequenceExample, write_labels
-from processor.split import NO_SCORES, stratified_split
+from processor.split import NO_SCORES
 from src.common.errors import CheckpointError
 from src.data.task import Features, Scores, Task
 from src.metrics.analysis import Analysis, of_label_sets
@@ -68,11 +68,11 @@ def best_threshold(probabilities: np.ndarray, labels: np.ndarray) -> float:
 class MultiLabelSplit(SequenceSplit):
     """One data file of a multi-label task."""
 
-    def divide(self, ratio: float) -> tuple[np.ndarray, np.ndarray]:
-        """Hold out about the same share of every label, above all of rare ones."""
+    def strata(self) -> Sequence[Any]:
+        """Return the labels of each row, rare ones first: about the same share of each is held out, above all of rare ones."""
         labels = self.features.tensors["labels"].astype(int)
         rare_first = labels[:, labels.sum(axis=0).argsort(kind="stable")]
-        return stratified_split(["".join(map(str, row)) for row in rare_first.tolist()], ratio)
+        return ["".join(map(str, row)) for row in rare_first.tolist()]
 
     def log_contents(self) -> None:
         super().log_contents()

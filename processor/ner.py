@@ -15,7 +15,7 @@ from processor.features import SpecialTokens
 from processor.inputs import Inputs, one_of, require_label, require_text
 from processor.readers.tables import DataRow, read_records
 from processor.readers.text_files import parse_rows
-from processor.split import NO_SCORES, Split, stratified_split, tsv_line
+from processor.split import NO_SCORES, Split, tsv_line
 from src.common.errors import quote, quote_json
 from src.data.hangul import compose_rows
 from src.data.task import IGNORE_INDEX, Features, Scores, Task, Tensors
@@ -61,13 +61,12 @@ class NerSplit(Split):
     def read(self) -> list[Sentence]:
         return read_sentences(self.file.path, self.task)
 
-    def divide(self, ratio: float) -> tuple[np.ndarray, np.ndarray]:
-        """Hold out the same share of sentences by their rarest tag, so that rare entities are in both parts."""
+    def strata(self) -> Sequence[Any]:
+        """Return the rarest tag of each sentence, so that rare entities are in both parts."""
         label_ids, offsets = self.features.tensors["label_ids"], self.features.tensors["offsets"]
         counts = self._tag_counts()
         labels_of = (set(label_ids[start:end].tolist()) - {IGNORE_INDEX} for start, end in itertools.pairwise(offsets))
-        rarest = [min(labels, key=lambda label: counts[label], default=0) for labels in labels_of]
-        return stratified_split(rarest, ratio)
+        return [min(labels, key=lambda label: counts[label], default=0) for labels in labels_of]
 
     def log_contents(self) -> None:
         words_cut = self.features.tensors["cut"]

@@ -36,13 +36,20 @@ FLAGS = {
     "text_pair_column": "the column of the second text",
     "choice_columns": "multiple_choice: the columns of the answers to choose from, as a,b,c",
     "label_column": "the column of the label; several 0/1 columns as a,b,c",
+    "group_column": "a column, such as of persons: a hold-out keeps rows with the same value on one side",
     "label_separator": "what separates the labels in one column",
     "metric": f"{', '.join(METRICS)}; default: that of the kind",
     "format": "format of the files; default: by their suffix",
     "delimiter": "what separates the values of a csv file; default: a comma; \\t is a tab",
     "encoding": "encoding of the files, such as cp949; default: UTF-8",
 }
-FIELDS = {"text_column": "text", "text_pair_column": "text", "choice_columns": "choices", "label_column": "label"}
+FIELDS = {
+    "text_column": "text",
+    "text_pair_column": "text",
+    "choice_columns": "choices",
+    "label_column": "label",
+    "group_column": "group",
+}
 FLAG_OF = {FIELDS.get(name, name): f"--{name}" for name in reversed(FLAGS)}  # text: --text_column
 
 # Settings that belong to one command or one model. A task's file has none of them.
@@ -115,7 +122,11 @@ def read_run(argv: Sequence[str], script: str, default_task: str = "") -> tuple[
     if command.print_task:
         print(command.task_file(settings))
         sys.exit(0)
-    return settings, command.tasks[settings.task]
+    task = command.tasks[settings.task]
+    if len(columns := [*task.text, *task.label, *task.group]) > len(set(columns)):
+        column = next(column for column in columns if columns.count(column) > 1)
+        raise ConfigError(f"the column {quote(column)} is named twice: as text, label or group. Name another one for each.")
+    return settings, task
 
 
 def _definition(given: Mapping[str, str], base: Mapping[str, Any], script: str) -> dict[str, Any]:
@@ -136,6 +147,8 @@ def _definition(given: Mapping[str, str], base: Mapping[str, Any], script: str) 
     for name in ("choice_columns", "label_column"):
         if name in given:
             definition[FIELDS[name]] = given[name].split(",")
+    if "group_column" in given:
+        definition["group"] = [given["group_column"]]
     return definition
 
 

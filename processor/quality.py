@@ -5,6 +5,7 @@ or a training file whose rows all look the same to the model, is an error.
 """
 
 import logging
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,9 @@ from src.data.task import Features
 logger = logging.getLogger(__name__)
 
 Figures = dict[str, int]
+
+MOST = 0.5  # of the training file's tokens: from this share on, what is unknown or taken apart is an error, not a warning
+HANGUL_LETTER = re.compile("[\u1100-\u11ff]")  # of a decomposed syllable; texts have composed ones, see src.data.hangul
 
 
 @dataclass(frozen=True)
@@ -91,18 +95,42 @@ def _lack_a_text(ids: np.ndarray, offsets: np.ndarray, special: SpecialTokens) -
     return (ids[offsets[:-1] + len(before)] == first) | (ids[offsets[1:] - len(after) - 1] == last)
 
 
-def require_content(split: str, path: Path, features: Features, figures: Figures) -> None:
-    """Raise DataError if no token is known or, for "train", if all of two or more rows have the same tokens."""
-    if figures["tokens"] <= figures["unknown_tokens"]:
+def require_content(split: str, path: Path, features: Features, figures: Figures, tokenizer: Any) -> None:
+    """Raise DataError if no token is known, or if nothing can be learned from "train".
+
+    That is, if most of its tokens are unknown or letters of syllables, or all of two or more rows have the same tokens.
+    """
+    tokens, unknown = figures["tokens"], figures["unknown_tokens"]
+    if tokens <= unknown:
         raise DataError(
             f"{split}: {path}: no row has a token that the tokenizer knows: nothing can be learned from it or scored on it. "
             "Check the texts of the file, and that the tokenizer is made for their language."
         )
-    if split == "train" and figures["rows"] > 1 and _are_all_equal(features):
+    if split != "train":
+        return
+    if unknown >= MOST * tokens:
+        raise DataError(
+            f"{split}: {path}: {unknown:,} of {tokens:,} tokens ({unknown / tokens:.0%}) are unknown to the tokenizer: little "
+            "can be learned from them. Choose a model that is made for their language, or check the encoding of the file."
+        )
+    letters = _count_letters(features, tokenizer)
+    if letters >= MOST * tokens:
+        raise DataError(
+            f"{split}: {path}: {letters:,} of {tokens:,} tokens ({letters / tokens:.0%}) are letters of Hangul syllables: the "
+            "tokenizer takes syllables apart, as lower-casing with accent stripping does. Try --do_lower_case false or, for "
+            'ALBERT, "keep_accents": true in tokenizer_config.json.'
+        )
+    if figures["rows"] > 1 and _are_all_equal(features):
         raise DataError(
             f"{split}: {path}: all {figures['rows']:,} rows have the same tokens: nothing can be learned from them. Check the "
             "texts of the file, and that the tokenizer is made for their language."
         )
+
+
+def _count_letters(features: Features, tokenizer: Any) -> int:
+    """Return the number of tokens that begin or end within a syllable of Hangul."""
+    letters = [token for piece, token in tokenizer.get_vocab().items() if HANGUL_LETTER.search(piece)]
+    return int(np.isin(features.tensors["input_ids"], letters).sum()) if letters else 0
 
 
 def _are_all_equal(features: Features) -> bool:

@@ -14,7 +14,7 @@ from processor.inputs import Inputs, one_of, require_label, require_text
 from processor.readers.tables import DataRow, read_records
 from processor.readers.text_files import parse_rows
 from processor.seq_features import Labels, SequenceExample, encode, read_label_set
-from processor.split import NO_SCORES, Split, softmax, stratified_split, tsv_line
+from processor.split import NO_SCORES, Split, softmax, tsv_line
 from src.common.errors import DataError, quote
 from src.data.task import Features, Scores, Task
 from src.metrics.analysis import Analysis, of_classes, of_scores, readable
@@ -56,9 +56,9 @@ class SequenceSplit(Split):
     def read(self) -> list[SequenceExample]:
         return read_examples(self.file.path, self.task)[0]
 
-    def divide(self, ratio: float) -> tuple[np.ndarray, np.ndarray]:
-        """Hold out the same share of every label."""
-        return stratified_split(self.features.tensors["labels"].tolist(), ratio)
+    def strata(self) -> Sequence[Any]:
+        """Return the labels: the same share of each is held out."""
+        return self.features.tensors["labels"].tolist()
 
     def log_contents(self) -> None:
         if skipped := self.features.counts.get("skipped"):
@@ -93,7 +93,7 @@ class SequenceSplit(Split):
         labels, preds = self.features.tensors["labels"], decoded.values
         metric, headline = METRICS[self.task.metric].compute, self.task.headline
         scores = metric(labels, preds)
-        if further := METRICS[self.task.metric].of_probabilities:
+        if (further := METRICS[self.task.metric].of_probabilities) and decoded.probabilities is not None:
             scores |= further(labels, decoded.probabilities)
         if self.task.placeholder:
             clean = np.array([self.task.placeholder not in example.texts for example in self.examples])
@@ -212,6 +212,8 @@ def _parse_label(task: Task, values: Sequence[Any]) -> str | float | Labels:
 
 def _parse_score(name: str, value: Any) -> float:
     try:
+        if isinstance(value, bool) or "_" in str(value):  # numbers to Python alone
+            raise ValueError
         score = float(value)
     except (ValueError, TypeError):
         raise ValueError(f"{name}: found {quote(value)}, expected a number") from None

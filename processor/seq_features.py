@@ -12,6 +12,7 @@ import numpy as np
 
 from processor.features import SpecialTokens, one_ahead
 from src.common.errors import did_you_mean, quote
+from src.common.strict_json import parse_json
 from src.data.hangul import compose_rows
 from src.data.task import Task, Tensors
 
@@ -144,7 +145,7 @@ def split_labels(values: Sequence[Any], task: Task) -> Labels:
     (value,) = values
     if isinstance(value, str) and value.strip().startswith("["):
         try:
-            value = json.loads(value)
+            value = parse_json(value)
         except ValueError:
             raise ValueError(f"found {quote(value)}, which starts like a list, but is not JSON") from None
     if isinstance(value, str):

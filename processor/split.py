@@ -12,6 +12,7 @@ import numpy as np
 
 from processor.data_files import describe_files
 from processor.features import SpecialTokens, cached_features, fingerprint
+from processor.hold_out import Parts, stratified_groups
 from processor.quality import Figures, measure, require_content, warnings_of
 from src.common.errors import ConfigError, DataError, quote
 from src.data.task import DataFile, Features, Scores, Task
@@ -20,7 +21,6 @@ from src.settings.schema import Settings
 
 logger = logging.getLogger(__name__)
 
-HOLD_OUT_SEED = 42
 DRAW = 2**32 - 1  # seeds `draw` apart from epochs, which use (seed, epoch)
 NO_SCORES: Scores = {}
 MIN_ROWS = 30  # below, a score can change by several points with one row more or less
@@ -43,6 +43,8 @@ class Split(ABC):
     source: str  # the split that the file was loaded as: "train" for the part of it that is held out as "dev"
     rows: np.ndarray | None = None  # the file's examples in this part, int64, ascending; None: all of them
     drawn_from: int | None = None  # the number of examples that this part was drawn from at random, by `draw`
+    share: float | None = None  # of the examples that this part was held out of
+    in_train: int | None = None  # the number of examples that training has, too; None: it is not known
 
     feature_settings: ClassVar[tuple[str, ...]] = ("max_seq_len",)  # settings that change features
     feature_unit: ClassVar[str] = "row"  # what the log calls a sequence of tokens
@@ -89,8 +91,8 @@ class Split(ABC):
     @property
     def facts(self) -> dict[str, Any]:
         """What settings.json and eval_results.json record about this split."""
-        drawn = {} if self.drawn_from is None else {"drawn_from": self.drawn_from}
-        return {"rows": len(self), "features": self.figures} | drawn
+        known = {"drawn_from": self.drawn_from, "share": self.share, "in_train": self.in_train}
+        return {"rows": len(self), "features": self.figures} | {key: value for key, value in known.items() if value is not None}
 
     @cached_property
     def figures(self) -> Figures:
@@ -107,24 +109,59 @@ class Split(ABC):
     def hold_out(self, ratio: float, name: str = "dev") -> tuple[Self, Self]:
         """Return this split without about `ratio` of its examples, and those as the split `name`.
 
-        Raises ConfigError if one of them would be empty.
+        Examples that belong together (`groups`) stay on one side. Raises ConfigError if one of them would be empty, or its share
+        far off.
         """
         try:
             rows, held_out = self.divide(ratio)
         except ConfigError as error:
             raise ConfigError(f"{name}_ratio = {ratio} {error}") from None
-        train, other = self.select(self.name, rows), self.select(name, held_out)
-        logger.info("%s: %s examples held out of the training file; %s remain", name, f"{len(held_out):,}", f"{len(rows):,}")
+        share = round(len(held_out) / self.size, 4)
+        train, other = self.select(self.name, rows), replace(self.select(name, held_out), share=share)
+        shown = f"{len(held_out):,} examples held out of the training file ({share:.1%}); {len(rows):,} remain"
+        logger.info("%s: %s", name, shown)
         for split in (train, other):
             split.check_contents()
         return train, other
 
-    @abstractmethod
-    def divide(self, ratio: float) -> tuple[np.ndarray, np.ndarray]:
-        """Return the numbers of the examples to keep and of those to hold out, int64, ascending.
+    def divide(self, ratio: float) -> Parts:
+        """Return the numbers of the examples to keep and of those to hold out, int64, ascending: the same share of each stratum.
 
-        Raises ConfigError, "holds out ...", if one of them would be empty.
+        Raises ConfigError, "holds out ...", if one of them would be empty, or the share far off.
         """
+        return self.parts(self.strata(), self.groups, ratio)
+
+    @classmethod
+    def parts(cls, strata: Sequence[Any], groups: np.ndarray, ratio: float) -> Parts:
+        """Divide examples by their strata and groups alone, see `divide`."""
+        return stratified_groups(strata, groups, ratio)
+
+    def strata(self) -> Sequence[Any]:
+        """Return what of each example is to occur equally often in each part. By default nothing."""
+        return [""] * self.size
+
+    @property
+    def groups(self) -> np.ndarray:
+        """The group of each example, int64 [n]: exact copies, and what else belongs together, see processor.data_checks."""
+        if self.file.rows is None:
+            return np.arange(self.size)
+        return self.file.rows.groups if self.rows is None else self.file.rows.groups[self.rows]
+
+    @property
+    def texts(self) -> np.ndarray | None:
+        """A digest of the texts of each example, uint64 [n]; None if they were not read before."""
+        if self.file.rows is None:
+            return None
+        return self.file.rows.texts if self.rows is None else self.file.rows.texts[self.rows]
+
+    def beside(self, train: Any, known: int | None = None) -> Self:
+        """Return this split with the number of its examples that the split `train` has, too. known: that number without train."""
+        if train is None or train.texts is None or self.texts is None:
+            return replace(self, in_train=known)
+        copies = int(np.isin(self.texts, train.texts).sum())
+        if copies:
+            logger.warning("%s: %s (the same text)", self.name, _copies(copies, self.size))
+        return replace(self, in_train=copies)
 
     def draw(self, number: int, seed: int) -> Self:
         """Return `number` of the examples, the first of a shuffle by `seed`, in the order of the file; all if there are no more.
@@ -166,7 +203,7 @@ class Split(ABC):
 
     def cautions(self, decoded: Any) -> list[str]:
         """Return the reasons to doubt the scores of decoded outputs, one phrase each."""
-        found = []
+        found = [_copies(self.in_train, self.size)] if self.in_train else []
         if self.size < MIN_ROWS:
             found.append(f"it rests on {self.size} {'example' if self.size == 1 else 'examples'} only")
         predicted = set(self.predicted_values(decoded))
@@ -217,11 +254,9 @@ class Split(ABC):
         logger.info("%s: %s%s, %s", self.name, self.file.path, origin, shape)
 
     def check_contents(self) -> None:
-        """Log what the examples are, and a warning for each figure above its limit. Raises DataError, see processor.quality."""
-        require_content(self.name, self.file.path, self.features, self.figures)
+        """Log what the examples are. Raises DataError, see processor.quality."""
+        require_content(self.name, self.file.path, self.features, self.figures, self.tokenizer)
         self.log_contents()
-        for line in warnings_of(self.figures, self.feature_unit):
-            logger.warning("%s: %s", self.name, line)
 
     @abstractmethod
     def log_contents(self) -> None:
@@ -232,21 +267,18 @@ class Split(ABC):
         logger.info("%s: %s: %s", self.name, title, ", ".join(f"{label} {count:,}" for label, count in counts.items()))
 
 
-def stratified_split(strata: Sequence[Any], ratio: float) -> tuple[np.ndarray, np.ndarray]:
-    """Return the rows to keep and the rows to hold out, int64, ascending: of each stratum about `ratio` is held out.
+def warn_of_quality(splits: Mapping[str, Any]) -> None:
+    """Log a warning for each figure above its limit (processor.quality), once: other splits with the same one are named."""
+    found: dict[str, list[str]] = {}
+    for name, split in splits.items():
+        for line in warnings_of(split.figures, split.feature_unit):
+            found.setdefault(line.partition(") ")[2], []).extend([name, line])
+    for name, line, *others in found.values():
+        logger.warning("%s: %s%s", name, line, f" So it is in {', '.join(others[::2])}." if others else "")
 
-    strata: the stratum of each row. The result does not depend on the run's seed, so that runs of different seeds are selected
-    on the same rows. Raises ConfigError if one side would be empty.
-    """
-    count = round(ratio * len(strata))
-    if not 0 < count < len(strata):
-        raise ConfigError(f"holds out {count} of {len(strata)} rows; use a ratio that leaves rows on both sides.")
-    shuffled = np.random.default_rng(HOLD_OUT_SEED).permutation(len(strata))
-    names = np.array([str(stratum) for stratum in strata])
-    ordered = shuffled[np.argsort(names[shuffled], kind="stable")]
-    held_out = np.zeros(len(strata), bool)
-    held_out[ordered[((np.arange(count) + 0.5) * len(strata) / count).astype(np.int64)]] = True
-    return np.flatnonzero(~held_out), np.flatnonzero(held_out)
+
+def _copies(count: int, size: int) -> str:
+    return f"all its {size:,} examples are in train" if count == size else f"{count:,} of its {size:,} examples are in train, too"
 
 
 def tsv_line(fields: Iterable[str]) -> str:

@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -10,12 +10,12 @@ from typing import Any, Self
 
 import numpy as np
 
+from processor.hold_out import Parts, whole_groups
 from processor.inputs import Inputs, require_text
-from processor.split import HOLD_OUT_SEED, NO_SCORES, Split, softmax
+from processor.split import NO_SCORES, Split, softmax
+from processor.squad_legacy import SpanText, legacy_text
 from processor.squad_reader import SquadQuestion, read_questions, usable
 from processor.squad_windows import SquadExample, encode, require_overlap
-from src.common.errors import ConfigError
-from src.data.hangul import compose
 from src.data.task import MAX_CONTEXT, DataFile, Features, Scores, Task, Tensors
 from src.metrics.analysis import Analysis, of_answers
 from src.metrics.metrics import METRICS
@@ -24,8 +24,6 @@ from src.settings.schema import Settings
 logger = logging.getLogger(__name__)
 
 NONE = "(no answer)"  # as the right answer, in the error analysis
-
-SpanText = Callable[[str, int, int, Sequence[int]], str]  # context, start, end, token ids of a span -> answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,15 +89,17 @@ class SquadSplit(Split):
         """Number of questions."""
         return int(self.features.tensors["example_index"][-1]) + 1
 
-    def divide(self, ratio: float) -> tuple[np.ndarray, np.ndarray]:
+    @classmethod
+    def parts(cls, strata: Sequence[Any], groups: np.ndarray, ratio: float) -> Parts:
         """Hold out whole articles, so that no context is in both parts."""
-        articles = np.array([question.article for question in self.examples])
-        order = np.random.default_rng(HOLD_OUT_SEED).permutation(np.unique(articles))
-        sizes = np.array([(articles == article).sum() for article in order])
-        held_out = np.isin(articles, order[np.cumsum(sizes) <= max(ratio * len(articles), sizes[0])])
-        if held_out.all():
-            raise ConfigError(f"holds out all {len(order)} articles; use a smaller ratio, or a file with more articles.")
-        return np.flatnonzero(~held_out), np.flatnonzero(held_out)
+        return whole_groups(groups, ratio)
+
+    @property
+    def groups(self) -> np.ndarray:
+        """The article of each question, int64 [n]; articles that share a context are one."""
+        if self.file.rows is None:
+            return np.array([question.article for question in self.examples])
+        return super().groups
 
     def select(self, name: str, rows: np.ndarray) -> Self:
         windows = np.flatnonzero(np.isin(self.features.tensors["example_index"], rows))
@@ -256,47 +256,3 @@ def probabilities(candidates: Sequence[Candidate]) -> list[float]:
     if not candidates:
         return []
     return softmax(np.array([candidate.score for candidate in candidates])).tolist()
-
-
-def legacy_text(tokenizer: Any, do_lower_case: bool) -> SpanText:
-    """Return the function that turns spans of a tokenizer's tokens into answers as the SQuAD script of BERT does.
-
-    It joins the tokens of a span and looks for that text in the words it comes from. If the tokenizer changes a character, or
-    the span begins inside a word, the answer is the whole words, particles included.
-    """
-    from tokenizers import decoders
-    from tokenizers.normalizers import BertNormalizer
-    from tokenizers.pre_tokenizers import BertPreTokenizer
-
-    decoder = tokenizer.backend_tokenizer.decoder
-    if isinstance(decoder, decoders.WordPiece):
-        decoder = decoders.WordPiece(cleanup=False)  # today's default removes spaces that the old code kept
-    normalizer, splitter = BertNormalizer(lowercase=do_lower_case), BertPreTokenizer()
-
-    def span_text(context: str, start: int, end: int, ids: Sequence[int]) -> str:
-        while start > 0 and not context[start - 1].isspace():
-            start -= 1
-        while end < len(context) and not context[end].isspace():
-            end += 1
-        words = compose(" ".join(context[start:end].split()))  # as the tokens are
-        joined = " ".join(decoder.decode(tokenizer.convert_ids_to_tokens(ids)).split())
-        spaced = " ".join(piece for piece, _ in splitter.pre_tokenize_str(normalizer.normalize_str(words)))
-        return realign(joined, words, spaced)
-
-    return span_text
-
-
-def realign(joined: str, words: str, spaced: str) -> str:
-    """Return the part of `words` that corresponds to `joined`, the joined tokens.
-
-    spaced: the words, normalized, with spaces around every punctuation mark. Returns all of `words` if `joined` is not in
-    `spaced`, or if `spaced` differs from `words` in more than case and spaces. Example: "steve smith" of "Steve Smith's", spaced
-    "steve smith ' s", is "Steve Smith".
-    """
-    begin = spaced.find(joined)
-    word_characters = [position for position, character in enumerate(words) if character != " "]
-    spaced_characters = [position for position, character in enumerate(spaced) if character != " "]
-    if begin < 0 or not joined or len(word_characters) != len(spaced_characters):
-        return words
-    position_in_words = dict(zip(spaced_characters, word_characters, strict=True))
-    return words[position_in_words[begin] : position_in_words[begin + len(joined) - 1] + 1]

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError
 
 from processor.readers.records import load_json
 from processor.readers.tables import DataRow
@@ -13,6 +13,7 @@ from processor.readers.text_files import UTF_8, read_text
 from processor.squad_windows import SquadExample
 from src.common.errors import DataError, list_problems, quote
 from src.data.task import Task
+from src.settings.schema import Settings
 
 logger = logging.getLogger(__name__)
 
@@ -31,7 +32,8 @@ class _Answer(_Level):
 class _Question(_Level):
     id: str
     question: str
-    answers: list[_Answer] = Field(min_length=1)
+    answers: list[_Answer]
+    is_impossible: bool = False  # SQuAD 2
 
 
 class _Paragraph(_Level):
@@ -60,9 +62,9 @@ class SquadQuestion:
 def read_questions(path: Path, strict: bool, encoding: str = UTF_8) -> list[SquadQuestion]:
     """Return the questions of a SQuAD 1 file.
 
-    Raises DataError naming every place with a missing key or a wrong type. If `strict`, duplicate ids and answers that are not
-    at their answer_start are errors too; else they are logged, the first question of an id counts, and the position of such an
-    answer is unknown.
+    Raises DataError naming every place with a missing key or a wrong type, and every question without an answer. If `strict`,
+    duplicate ids and answers that are not at their answer_start are errors too; else they are logged, the first question of an id
+    counts, and the position of such an answer is unknown.
     """
     text = read_text(path, encoding)
     load_json(path, text)  # refuses a key that occurs twice: pydantic would take the last one
@@ -71,6 +73,7 @@ def read_questions(path: Path, strict: bool, encoding: str = UTF_8) -> list[Squa
     except ValidationError as error:
         problems = [f"{_place(detail['loc'])}: {detail['msg']}" for detail in error.errors(include_url=False)]
         raise DataError(list_problems(f"{path}: not a file in the format of SQuAD 1:", problems)) from None
+    _require_answers(path, corpus)
     questions: dict[str, SquadQuestion] = {}
     problems = []
     for number, article in enumerate(corpus.data):
@@ -94,6 +97,19 @@ def read_questions(path: Path, strict: bool, encoding: str = UTF_8) -> list[Squa
     return list(questions.values())
 
 
+def _require_answers(path: Path, corpus: _Corpus) -> None:
+    """Raise DataError for questions without an answer, as in SQuAD 2: they would be trained and scored as any other."""
+    questions = (question for article in corpus.data for paragraph in article.paragraphs for question in paragraph.qas)
+    without = [question for question in questions if question.is_impossible or not question.answers]
+    if without:
+        problems = [
+            f"question {quote(question.id)}: {'is_impossible is true' if question.is_impossible else 'it has no answers'}"
+            for question in without
+        ]
+        title = f"{path}: questions without an answer are not supported; remove these {len(without):,} of the file:"
+        raise DataError(list_problems(title, problems))
+
+
 def usable(questions: Sequence[SquadQuestion], split: str) -> list[SquadQuestion]:
     """Return the questions that a split can use: training needs the position of an answer. Raises DataError if there are none."""
     if split != "train":
@@ -106,9 +122,24 @@ def usable(questions: Sequence[SquadQuestion], split: str) -> list[SquadQuestion
 
 def read_rows(path: Path, task: Task) -> list[DataRow]:
     """Return the questions of a task's file for the data check. Raises DataError, see `read_questions`."""
+    return _rows_of(read_questions(path, strict=True, encoding=task.of_file(path).encoding))
+
+
+def read_used_rows(split: str, path: Path, settings: Settings, task: Task) -> list[DataRow]:
+    """Return the questions that a split uses, see `usable`."""
+    return _rows_of(usable(read_questions(path, settings.strict_data, task.of_file(path).encoding), split))
+
+
+def _rows_of(questions: Sequence[SquadQuestion]) -> list[DataRow]:
+    """Return questions as rows. Those of an article stay together, and so do those on a context."""
     return [
-        DataRow(f"question {question.id}", (question.example.question, question.example.context), (question.answers[0],))
-        for question in read_questions(path, strict=True, encoding=task.of_file(path).encoding)
+        DataRow(
+            f"question {question.id}",
+            (question.example.question, question.example.context),
+            (question.answers[0],),
+            (f"article {question.article}", question.example.context),
+        )
+        for question in questions
     ]
 
 

@@ -6,11 +6,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from processor.data_checks import check_files
 from processor.data_files import DATA_DIR, describe_files
 from processor.kinds import load_split
 from processor.labels import complete_task
 from processor.own_task import read_run
+from processor.split import warn_of_quality
 from src.data.task import DataFile, Split, Task
+from src.runs.early import check_early
 from src.runs.folder import RunFolder
 from src.runs.status import find_run
 from src.settings.schema import Settings
@@ -24,7 +27,8 @@ def run_script(script: str, default_task: str = "") -> None:
     """Run the command line of a script. default_task: its task if the command line names none."""
     settings, task = read_run(sys.argv[1:], script, default_task)
     files = find_files(settings, task)
-    run_task(settings, complete_task(task, files, settings.run_folder), files, load_split)
+    task = complete_task(task, files, settings.run_folder)
+    run_task(settings, task, check_files(files, settings, task), load_split)
 
 
 def find_files(settings: Settings, task: Task) -> dict[str, DataFile]:
@@ -65,6 +69,7 @@ def run_task(settings: Settings, task: Task, files: Mapping[str, DataFile], load
 
 def _complete(run: RunFolder, task: Task, files: Mapping[str, DataFile], load_split: LoadSplit) -> None:
     """Do what is left to do of a run."""
+    check_early(run, task.kind)
     # Imported here, so that errors in arguments and files are reported at once: importing torch takes seconds.
     from src.training.finetune import prepare, train_and_score
 
@@ -73,9 +78,12 @@ def _complete(run: RunFolder, task: Task, files: Mapping[str, DataFile], load_sp
     splits = {name: load_split(name, file, settings, task, components.tokenizer) for name, file in files.items()}
     for name, ratio in settings.held_out.items():
         splits["train"], splits[name] = splits["train"].hold_out(ratio, name)
-    if run.has_checkpoints:
-        splits.pop("train", None)  # what they were trained on is on record
-    elif settings.max_train_samples and "train" in splits:
+    if settings.max_train_samples and "train" in splits:
         splits["train"] = splits["train"].draw(settings.max_train_samples, settings.seed)
+    train = splits.pop("train", None)
+    splits = {name: split.beside(train, run.data.get(name, {}).get("in_train")) for name, split in splits.items()}
+    if train is not None and not run.has_checkpoints:  # what checkpoints were trained on is on record
+        splits = {"train": train, **splits}
+    warn_of_quality(splits)
     if not settings.features_only:
         train_and_score(run, task, components, splits)

@@ -9,6 +9,7 @@ import pytest
 from processor.data_files import describe_files
 from processor.definition import TASKS
 from processor.kinds import KINDS, load_split
+from processor.split import warn_of_quality
 from src.model.load import load_tokenizer
 from tests.commands import run_script
 from tests.conftest import SAMPLE
@@ -60,6 +61,7 @@ def test_features_are_equal(load, tmp_path, task, caplog):
         assert np.array_equal(expected[name], found[name]), name
     assert expected["decomposed"].sum() == 0
     assert found["decomposed"].mean() > 0.99  # NSMC has a blank review
+    warn_of_quality({"test": decomposed})
     assert f"test: {found['decomposed'].sum():,} of " in caplog.text
 
 

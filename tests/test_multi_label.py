@@ -30,7 +30,11 @@ def topics(tmp_path):
     shutil.copy(ROOT / "config" / "tiny.json", tmp_path / "config")
     (tasks / "topics.json").write_text(json.dumps({"definition": DEFINITION} | SETTINGS))
     sets = [[name for bit, name in enumerate(WORDS) if number % 8 >> bit & 1] for number in range(160)]
-    rows = [f"{' '.join(['좋은', *(WORDS[name] for name in names)])}\t{','.join(names)}" for names in sets]
+    # No text occurs twice: copies would be held out together.
+    rows = [
+        f"{' '.join(['좋은', *(WORDS[name] for name in names), str(row // 8)])}\t{','.join(names)}"
+        for row, names in enumerate(sets)
+    ]
     for name, part in (("train.tsv", rows[:120]), ("test.tsv", rows[120:])):
         (data / name).write_text("\n".join(["text\ttopics", *part]) + "\n")
     run = [

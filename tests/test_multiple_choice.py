@@ -62,7 +62,8 @@ def test_learns_a_planted_signal_and_goes_all_the_way(trained_run, tmp_path):
     scores = results["selected"]["test"]
     assert results["headline"] == "f1" and scores["f1"] > 0.95 and scores["acc"] > 0.95
     data = json.loads((trained_run / "settings.json").read_text())["data"]
-    assert [data[split]["rows"] for split in ("train", "dev", "test")] == [96, 24, 40]  # questions
+    rows = {split: entry["rows"] for split, entry in data.items()}  # questions; equal ones are on one side
+    assert rows["test"] == 40 and rows["train"] + rows["dev"] == 120 and 20 <= rows["dev"] <= 28
     header, *rows = [line.split("\t") for line in (trained_run / "test" / "predictions-150.tsv").read_text().splitlines()]
     assert header == ["index", "context", *"abcd", "label", "prediction", *(f"prob_{label}" for label in "1234")]
     assert sum(row[6] == row[7] for row in rows) / len(rows) == pytest.approx(scores["acc"])

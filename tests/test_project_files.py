@@ -36,7 +36,8 @@ def test_the_version_is_the_same_everywhere():
     assert re.fullmatch(r"\d+\.\d+\.\d+", VERSION)
     assert load("CITATION.cff")["version"] == VERSION
     changes = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
-    assert re.findall(r"^## (\S+)", changes, re.MULTILINE)[0] == VERSION
+    headings = re.findall(r"^## (\S+)", changes, re.MULTILINE)
+    assert next(heading for heading in headings if heading != "Unreleased") == VERSION and "Unreleased" not in headings[1:]
 
 
 def test_the_citation_has_what_the_format_requires():

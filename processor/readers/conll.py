@@ -23,16 +23,19 @@ def read_conll(path: Path, task: Task) -> Iterator[tuple[int, list[list[str]]]]:
     that begins with # is a comment, unless it is a word and a tag. Raises DataError at the end of the file for lines with another
     number of columns than the first one, and if there are no sentences.
     """
+    lines = list(read_lines(path, task.encoding))
+    rows = (_split(text) for _, text in lines if text.strip() and not text.startswith(("#", DOCUMENT)))
+    usual = len(next(rows, ["", ""]))  # columns of the first line that is certainly no comment
     columns, begin, problems, comments, first_comment = 0, 0, [], 0, ""
     words: list[str] = []
     tags: list[str] = []
-    for line, text in read_lines(path, task.encoding):
-        fields = text.rstrip().split("\t") if "\t" in text else SPACES.split(text.strip(" "))
+    for line, text in lines:
+        fields = _split(text)
         if not text.strip() or fields[0] == DOCUMENT:
             if words:
                 yield begin, [words, tags]
             words, tags = [], []
-        elif text.startswith("#") and not _is_word(text, fields, columns or 2, task):
+        elif text.startswith("#") and not _is_word(text, fields, columns or usual, task):
             comments += 1
             first_comment = first_comment or f"line {line}: {quote(text)}"
         elif len(fields) < 2 or len(fields) != (columns or len(fields)) or not fields[0]:
@@ -52,6 +55,10 @@ def read_conll(path: Path, task: Task) -> Iterator[tuple[int, list[list[str]]]]:
         yield begin, [words, tags]
     if not begin:
         raise DataError(f"{path}: there are no sentences. A line of the file is a word and its tag.")
+
+
+def _split(text: str) -> list[str]:
+    return text.rstrip().split("\t") if "\t" in text else SPACES.split(text.strip(" "))
 
 
 def _is_word(text: str, fields: list[str], columns: int, task: Task) -> bool:

@@ -2,14 +2,14 @@
 
 import json
 import re
-from collections import Counter
 from collections.abc import Iterator
 from itertools import chain, count, islice
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from processor.readers.text_files import parse_rows, read_lines, read_text
 from src.common.errors import MAX_PROBLEMS_SHOWN, MAX_REASON, DataError, brief, did_you_mean, quote, shorten
+from src.common.strict_json import DECODER, parse_json
 from src.data.task import Task
 
 LISTS = ("rows", "data")  # keys of the list of records in a json file
@@ -91,28 +91,12 @@ def _summary(record: Any) -> str:
 def load_json(path: Path, text: str, line: int = 1, hint: str = "") -> Any:
     """Return the value of a JSON text that begins at a line of the file. Raises DataError, also if a key occurs twice."""
     try:
-        return DECODER.decode(text)
+        return parse_json(text)
     except json.JSONDecodeError as error:
         place = f"{path}, line {line + error.lineno - 1}, column {error.colno}"
         raise DataError(f"{place}: not JSON: {error.msg}.{hint}") from None
-    except (ValueError, RecursionError) as error:
+    except ValueError as error:
         raise DataError(f"{path}, line {line}: not JSON that can be read: {brief(error)}.") from None
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Return the object of these pairs. Raises ValueError if a key occurs twice."""
-    record = dict(pairs)
-    if len(record) < len(pairs):
-        key, times = Counter(key for key, _ in pairs).most_common(1)[0]
-        raise ValueError(f"the key {quote(key)} occurs {times} times in an object")
-    return record
-
-
-def _reject(constant: str) -> NoReturn:
-    raise ValueError(f"{constant} is not a number of JSON")
-
-
-DECODER = json.JSONDecoder(object_pairs_hook=_unique, parse_constant=_reject)
 
 
 def _jsonl_records(path: Path, encoding: str) -> Records:

@@ -25,6 +25,15 @@ MOST_NAMES = 1000  # columns among which a similar name is looked for
 Rows = Iterator[tuple[int, list[Any]]]  # line where a row begins, from 1 (parquet: number of the row); its values
 
 
+# that a table may have -> what to do about it
+OTHER_SEPARATORS = {
+    "\t": 'Set "format": "tsv" in the task\'s definition, or pass --format tsv.',
+    ";": 'Set "format": "csv" and "delimiter": ";" in the task\'s definition, or pass --format csv --delimiter ";".',
+    ",": 'Set "format": "csv" in the task\'s definition, or pass --format csv.',
+    "|": 'Set "format": "csv" and "delimiter": "|" in the task\'s definition, or pass --format csv --delimiter "|".',
+}
+
+
 @dataclass(frozen=True)
 class DataRow:
     """A row of any data file as the data check sees it: its place in the file, the texts a model reads, its labels.
@@ -36,6 +45,7 @@ class DataRow:
     place: str
     texts: tuple[str, ...]
     labels: tuple[str, ...]
+    together: tuple[str, ...] = ()  # rows that have one of these in common stay on one side of a hold-out; "": none has
 
 
 def read_records(path: Path, task: Task) -> Rows:
@@ -74,8 +84,7 @@ def read_tsv(path: Path, task: Task) -> Rows:
 
 def read_csv(path: Path, task: Task) -> Rows:
     """Yield the rows of a file as in RFC 4180, with the delimiter of the task; see `read_records`. Empty lines are left out."""
-    separator = SEPARATORS.get(task.delimiter, repr(task.delimiter))
-    return _read_table(path, task, _csv_rows(path, task.encoding, task.delimiter), separator)
+    return _read_table(path, task, _csv_rows(path, task.encoding, task.delimiter), _name(task.delimiter))
 
 
 def csv_rows(stream: TextIO, delimiter: str = ",") -> Iterator[tuple[int, list[str], str]]:
@@ -97,7 +106,11 @@ def _csv_rows(path: Path, encoding: str, delimiter: str) -> Iterator[tuple[int, 
         with TextIOWrapper(BytesIO(read_content(path)), without_mark(encoding), newline="\n") as stream:
             for line, fields, problem in csv_rows(stream, delimiter):
                 if problem:
-                    require_newlines(path, read_text(path, encoding))
+                    text = read_text(path, encoding)
+                    require_newlines(path, text)
+                    for other in OTHER_SEPARATORS if line == 1 else ():
+                        if other != delimiter and f'"{other}"' in text.partition("\n")[0]:
+                            raise _separated_by(path, other, _name(delimiter))
                     raise DataError(
                         f"{path}, line {line}: the row that begins here is not CSV: {problem.partition(' - ')[0]}. A value with "
                         "a line break (LF or CR) begins and ends with a quote, and quotes inside of it are doubled."
@@ -125,6 +138,9 @@ def _read_table(path: Path, task: Task, rows: Iterator[tuple[int, list[str]]], s
     positions = itemgetter(*map(columns.index, wanted))
 
     def pick(fields: list[str]) -> list[str]:
+        if fields == columns:
+            cure = "Remove it; files that were joined have one each" if task.header else 'Remove it, or set "header": true'
+            raise ValueError(f"found the names of the columns ({_join(columns)}), expected a row. {cure}")
         if len(fields) != len(columns):
             raise ValueError(f"found {len(fields)} columns, expected {len(columns)} ({_join(columns)})")
         return list(positions(fields))
@@ -138,10 +154,21 @@ def _require_columns(path: Path, columns: list[str], wanted: tuple[str, ...], se
     if times > 1:
         raise DataError(f"{path}, line 1: the column {quote(name)} occurs {times} times. Rename one of them.")
     if missing := [name for name in wanted if name not in columns]:
+        for other in OTHER_SEPARATORS:
+            if not {*missing} - {name.strip().strip('"') for column in columns for name in column.split(other)}:
+                raise _separated_by(path, other, separator)
         raise DataError(
             f"{path}, line 1: found the columns {_join(columns)}, separated by {separator}, expected {missing[0]!r}."
             f"{did_you_mean(missing[0], columns[:MOST_NAMES])} The first line must name the columns."
         )
+
+
+def _separated_by(path: Path, other: str, separator: str) -> DataError:
+    return DataError(f"{path}, line 1: the columns are separated by {other!r}, expected {separator}. {OTHER_SEPARATORS[other]}")
+
+
+def _name(delimiter: str) -> str:
+    return SEPARATORS.get(delimiter, repr(delimiter))
 
 
 def _join(columns: Sequence[str]) -> str:

@@ -1,7 +1,6 @@
 """What the commands share: an argument parser, the set-up of streams and logging, and the exit with one message."""
 
 import argparse
-import errno
 import logging
 import os
 import signal
@@ -11,21 +10,15 @@ from functools import partial
 from types import FrameType
 from typing import Any, NoReturn
 
-from src.common import launcher
-from src.common.errors import BenchmarkError, ConfigError, Interrupted
+from src.common import launcher, start
+from src.common.errors import MACHINE_ERRORS, BenchmarkError, ConfigError, Interrupted
+from src.common.isolation import describe_hidden, isolated
 from src.common.launcher import OtherRanks
 from src.common.log import abandon, logging_to_screen, usable_streams
 from src.common.signals import SIGNALS, handling
 from src.common.version import VERSION
 
 logger = logging.getLogger(__name__)
-
-# errno values caused by the machine rather than by a bug.
-MACHINE_ERRORS = {
-    errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.ESTALE, errno.EROFS, errno.EACCES, errno.EPERM, errno.ENAMETOOLONG,
-    errno.EISDIR, errno.ENOTDIR,
-}  # fmt: skip
-
 
 # How often a thread of GNU OpenMP looks for work before it sleeps. By default it looks so long that, beside another busy process,
 # it keeps the core that the thread it waits for needs: small products then take up to 100 times as long.
@@ -62,17 +55,39 @@ def run_command(main: Callable[[], None], other_ranks: OtherRanks | None = None,
     If a launcher has started several processes, rank 0 runs `main`, and the others what `other_ranks` says; without it, several
     processes are an error.
     """
-    prepare_torch()
-    if launcher.rank() > 0:
-        if other_ranks:
-            other_ranks.follow()
-        return
     try:
-        _run_alone(main if other_ranks else partial(_refuse_ranks, main), timestamps)
+        _run_isolated(main, other_ranks, timestamps)
     finally:
-        if other_ranks:
-            with handling(SIGNALS, signal.SIG_DFL):
-                other_ranks.dismiss()
+        start.end()
+
+
+def _run_isolated(main: Callable[[], None], other_ranks: OtherRanks | None, timestamps: bool) -> None:
+    prepare_torch()
+    with isolated() as hidden:
+        try:
+            launcher.require_sense()
+        except ConfigError as error:
+            _run_alone(partial(_raise, error), timestamps)
+        if launcher.rank() > 0:
+            if other_ranks:
+                other_ranks.follow()
+            return
+        try:
+            _run_alone(partial(_log_hidden, hidden, main if other_ranks else partial(_refuse_ranks, main)), timestamps)
+        finally:
+            if other_ranks:
+                with handling(SIGNALS, signal.SIG_DFL):
+                    other_ranks.dismiss()
+
+
+def _raise(error: BenchmarkError) -> NoReturn:
+    raise error
+
+
+def _log_hidden(hidden: list[str], main: Callable[[], None]) -> None:
+    if hidden:
+        logger.info("%s", describe_hidden(hidden))
+    main()
 
 
 def _refuse_ranks(main: Callable[[], None]) -> None:
@@ -95,11 +110,11 @@ def _run_alone(main: Callable[[], None], timestamps: bool) -> None:
             abandon(sys.stdout)
             sys.exit(1)
         except OSError as error:
-            if error.errno not in MACHINE_ERRORS:
+            if (advice := MACHINE_ERRORS.get(error.errno or 0)) is None:
                 raise
             abandon(sys.stdout)
             path = error.filename or "standard output"
-            _exit(f"error: {error.strerror}: {path}. Free some disk space or choose another folder.", 1)
+            _exit(f"error: {error.strerror}: {path}. {advice}", 1)
         except MemoryError:
             _exit("error: memory is full. Close other programs, or use a smaller model or file.", 1)
 

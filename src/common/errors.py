@@ -1,9 +1,10 @@
 """The errors that end a command with one message and an exit code, and helpers to phrase messages."""
 
 import difflib
+import errno
 import json
 import signal
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 MAX_PROBLEMS_SHOWN = 10
 # Limits of messages, which may contain parts of any file. A name of every config file in a line is about 600 characters.
@@ -11,6 +12,15 @@ MAX_LINES = 100
 MAX_LINE = 800  # characters
 MAX_QUOTED = 80  # characters of a value from data
 MAX_REASON = 300  # characters of another library's error message
+
+# errno values that are caused by the machine rather than by a bug -> what to do.
+_SPACE, _RIGHTS = "Free some disk space or choose another folder.", "Ask its owner for the right to use it, or choose another."
+_PATH, _DISK = "Check the path.", "Check the disk or the network drive."
+MACHINE_ERRORS: Mapping[int, str] = {
+    errno.ENOSPC: _SPACE, errno.EDQUOT: _SPACE, errno.EFBIG: _SPACE, errno.EACCES: _RIGHTS, errno.EPERM: _RIGHTS,
+    errno.EROFS: "Choose a folder that can be written.", errno.EIO: _DISK, errno.ESTALE: _DISK,
+    errno.ENAMETOOLONG: "Choose a shorter name.", errno.EISDIR: _PATH, errno.ENOTDIR: _PATH,
+}  # fmt: skip
 
 
 class BenchmarkError(Exception):

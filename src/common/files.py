@@ -15,7 +15,8 @@ from typing import Any
 
 from safetensors import SafetensorError
 
-from src.common.errors import MAX_QUOTED, CheckpointError, EnvironmentFailure, shorten
+from src.common.errors import MACHINE_ERRORS, MAX_QUOTED, CheckpointError, EnvironmentFailure, shorten
+from src.common.strict_json import load_json
 
 logger = logging.getLogger(__name__)
 
@@ -33,7 +34,18 @@ STAND_INS = {
     b"<!doctype html": "is a web page, not the file itself. Download it again: the address of the file, not of its page.",
     b"<html": "is a web page, not the file itself. Download it again: the address of the file, not of its page.",
 }
-ARCHIVES = {b"pk\x03\x04": "is a zip archive. Unpack it.", b"\x1f\x8b": "is compressed by gzip. Unpack it."}
+SAVE_AS_CSV = "Open it, and save its table as CSV UTF-8."
+ARCHIVES = {
+    b"pk\x03\x04": "is a zip archive. Unpack it.",
+    b"\x1f\x8b": "is compressed by gzip. Unpack it.",
+    b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1": f"is an old Excel (.xls), Word or Hangul file. {SAVE_AS_CSV}",
+}
+# What a zip archive has in it, by name -> what it is.
+OFFICE = {
+    b"xl/workbook.": f"is an Excel file. {SAVE_AS_CSV}",
+    b"opendocument.spreadsheet": f"is an OpenDocument spreadsheet. {SAVE_AS_CSV}",
+    b"word/document.xml": "is a Word file. Copy its table into a spreadsheet, and save it as CSV UTF-8.",
+}
 
 
 def is_file(path: Path) -> bool:
@@ -56,7 +68,7 @@ def absence(*paths: Path) -> str:
 def read_json(path: Path) -> dict[str, Any]:
     """Return the object in a JSON file, empty if there is no such file. Raises CheckpointError if the file is damaged."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = load_json(path)
     except (FileNotFoundError, NotADirectoryError):
         return {}
     except ValueError as error:
@@ -91,6 +103,7 @@ def atomic_write(path: Path, shared: bool = False) -> Iterator[Path]:
     temporary = path.with_name(f".{path.name}.{os.getpid()}{PARTIAL}" if shared else f".{path.name}{PARTIAL}")
     try:
         yield temporary
+        set_usual_mode(temporary)
         sync(temporary)
         temporary.replace(path)
         sync(path.parent)
@@ -108,8 +121,9 @@ def writing(path: Path) -> Iterator[None]:
         yield
     except (OSError, SafetensorError) as error:
         reason = " ".join(str(error).split())
+        advice = MACHINE_ERRORS.get(getattr(error, "errno", None) or 0, "Check the disk.")
         raise EnvironmentFailure(
-            f"{path} cannot be written: {reason}. Earlier files are intact; free some space and rerun the same command."
+            f"{path} cannot be written: {reason}. {advice} Earlier files are intact: rerun the same command."
         ) from error
 
 
@@ -128,6 +142,17 @@ def write_lines(path: Path, lines: Iterable[str], shared: bool = False) -> None:
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write an object as indented JSON, atomically."""
     write_lines(path, [json.dumps(content, ensure_ascii=False, indent=2)])
+
+
+def set_usual_mode(path: Path) -> None:
+    """Give a file the mode 0666 less the umask: safetensors lets only the owner read the files that it creates.
+
+    A file system that does not allow that costs nothing: the file is as good as it can be there.
+    """
+    mask = os.umask(0o022)  # which can only be read by setting it
+    os.umask(mask)
+    with suppress(OSError):
+        path.chmod(0o666 & ~mask)
 
 
 def sync(path: Path) -> None:
@@ -205,7 +230,7 @@ def hold(lock: Path, what: str) -> int:
 
     Raises CheckpointError, naming the process, if another process uses `what`.
     """
-    descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o644)
+    descriptor = os.open(lock, os.O_RDWR | os.O_CREAT, 0o666)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -231,5 +256,10 @@ def find_stand_in(content: bytes) -> str:
 
 
 def find_archive(content: bytes) -> str:
-    """Return that a file is an archive, and what to do; "" for any other file. Files of weights may well be archives."""
+    """Return that a file is an archive, such as one of Excel, and what to do; "" for any other file.
+
+    content: the file. Files of weights may well be archives.
+    """
+    if content.startswith(b"PK\x03\x04") and (office := next((what for name, what in OFFICE.items() if name in content), "")):
+        return office
     return next((meaning for beginning, meaning in ARCHIVES.items() if content[:10].lower().startswith(beginning)), "")

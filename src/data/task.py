@@ -43,6 +43,7 @@ class FileFields(_Record):
     text: tuple[str, ...] | None = None
     choices: tuple[str, ...] | None = None
     label: tuple[str, ...] | None = None
+    group: tuple[str, ...] | None = None
     spellings: dict[str, str] | None = None
 
 
@@ -67,6 +68,7 @@ class Task(_Record):
     text: tuple[str, ...] = Field(min_length=1, max_length=2)  # columns, or dotted paths into records; two for pairs
     choices: tuple[str, ...] = ()  # multiple_choice: columns of the answers to choose from; `text` is joined by a space
     label: tuple[str, ...] = Field(min_length=1)  # column; for multi_label also one column of 0 and 1 per label
+    group: tuple[str, ...] = Field((), max_length=1)  # column of what must not be on both sides of a hold-out, such as a person
     label_separator: str = Field(",", min_length=1)  # between the labels of a row, if they are in one text
     # label in the file -> readable name, in the order of ids; None: no classes, or those of the training file (processor.labels)
     labels: dict[str, str] | None = None
@@ -122,6 +124,16 @@ class DataFile:
     path: Path
     sha256: str
     status: str
+    rows: "Rows | None" = field(default=None, compare=False, repr=False)  # None: they were not read yet
+
+
+@dataclass(frozen=True)
+class Rows:
+    """What is known about the n examples of a data file before a tokenizer reads them, see processor.data_checks."""
+
+    texts: np.ndarray  # uint64 [n]: a digest of the texts of each, composed and stripped
+    groups: np.ndarray  # int64 [n]: equal for examples that a hold-out must not part, numbered in the order of their first ones
+    notes: tuple[str, ...] = ()  # what to say about the file, a line each
 
 
 IGNORE_INDEX = -100  # label id of a token without a label; losses and metrics skip it
@@ -221,6 +233,7 @@ class Split(Protocol):
     def __len__(self) -> int: ...
     def hold_out(self, ratio: float, name: str) -> "tuple[Split, Split]": ...
     def draw(self, number: int, seed: int) -> "Split": ...
+    def beside(self, train: "Split | None", known: int | None) -> "Split": ...
     def decode(self, outputs: np.ndarray, dev: Scores) -> Any: ...
     def score(self, decoded: Any) -> Scores: ...
     def report(self, decoded: Any) -> str: ...

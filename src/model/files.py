@@ -18,6 +18,7 @@ from transformers import AutoConfig, PreTrainedConfig
 from src.common.errors import ModelError, brief
 from src.common.files import find_stand_in
 from src.model.hub import adapter_error, fetch_model, has_weights
+from src.settings.lengths import too_long
 from src.settings.schema import Settings
 
 logger = logging.getLogger(__name__)
@@ -154,12 +155,14 @@ def max_positions(config: PreTrainedConfig) -> int | None:
     return int(positions) if positions and positions > 0 else None
 
 
-def too_long(settings: Settings, name: str, limit: int) -> ModelError:
-    """Return the error for a max_seq_len beyond the model's limit."""
-    return ModelError(
-        f"max_seq_len = {settings.max_seq_len} ({settings.layer_of('max_seq_len')}), but {name} supports at most {limit} tokens. "
-        f"Pass --max_seq_len {limit} or less."
-    )
+def uses_segments(config: PreTrainedConfig) -> bool:
+    """Return whether the model has embeddings for two segments, and so needs token_type_ids."""
+    return getattr(config, "type_vocab_size", 0) >= 2
+
+
+def pad_id(config: PreTrainedConfig) -> int:
+    """Return the id of padding: 0 if the config names none. What is there is masked, but needs an embedding."""
+    return int(getattr(config, "pad_token_id", None) or 0)
 
 
 def model_folder(settings: Settings) -> Path:

@@ -1,18 +1,27 @@
 """Load models and tokenizers from a hub id, a folder or a checkpoint, and check that they fit together."""
 
 import logging
-from collections.abc import Callable, Iterable, Mapping
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import transformers
-from transformers import AutoTokenizer, PreTrainedConfig, PreTrainedModel
+from torch import Tensor
+from transformers import AutoTokenizer, PreTrainedModel
 
-from src.common.errors import ModelError
-from src.model.checks import check_tokenizer, is_byte_level, require_files
+from src.common.errors import ModelError, quote
 from src.model.files import ModelFiles, model_folder, require_content
 from src.model.heads import HEADS
+from src.model.tokenizer_checks import (
+    check_tokenizer,
+    find_unknown,
+    is_byte_level,
+    require_files,
+    switch_off_dropout,
+)
 from src.settings.schema import Settings
 
 logger = logging.getLogger(__name__)
@@ -42,35 +51,46 @@ PUBLISHED: Mapping[str | None, TokenizerLoader] = {"kobert": _kobert_tokenizer, 
 SAVED: Mapping[str | None, TokenizerLoader] = {"hanbert": _hanbert_tokenizer}
 
 
-def load_tokenizer(settings: Settings, word_level: bool = False) -> Any:
-    """Return the tokenizer of `settings.model_name_or_path`. `word_level`: it will tokenize texts that are split into words.
+def load_tokenizer(settings: Settings, word_level: bool = False, korean: bool = True) -> Any:
+    """Return the tokenizer of `settings.model_name_or_path`.
+
+    word_level: it will tokenize texts that are split into words. korean: its texts are known to be Korean, see check_tokenizer.
 
     Raises ModelError if it cannot be loaded, has no Rust backend or does not pass check_tokenizer, or if the config is refused;
     see ModelFiles.load_config.
     """
     casing = {} if settings.do_lower_case is None else {"do_lower_case": settings.do_lower_case}
-    return _load_tokenizer(ModelFiles.published(settings), PUBLISHED, word_level, casing)
+    return _load_tokenizer(ModelFiles.published(settings), PUBLISHED, Texts(word_level, korean), casing)
 
 
-def load_checkpoint_tokenizer(path: Path, settings: Settings, word_level: bool = False) -> Any:
+def load_checkpoint_tokenizer(path: Path, settings: Settings, word_level: bool = False, korean: bool = True) -> Any:
     """Return the tokenizer of the checkpoint at `path`, with the casing it was trained with. Raises as load_tokenizer does."""
-    return _load_tokenizer(ModelFiles(path, str(path), settings), SAVED, word_level, {})
+    return _load_tokenizer(ModelFiles(path, str(path), settings), SAVED, Texts(word_level, korean), {})
+
+
+class Texts(NamedTuple):
+    """What a tokenizer is for, see load_tokenizer."""
+
+    word_level: bool
+    korean: bool
 
 
 def _load_tokenizer(
-    files: ModelFiles, loaders: Mapping[str | None, TokenizerLoader], word_level: bool, casing: dict[str, bool]
+    files: ModelFiles, loaders: Mapping[str | None, TokenizerLoader], texts: Texts, casing: dict[str, bool]
 ) -> Any:
     config = files.load_config()
     load = loaders.get(files.settings.tokenizer)
     with files.loading("tokenizer"):
-        tokenizer = load(files.folder, files.settings) if load else _auto_tokenizer(files, word_level, casing)
-        check_tokenizer(tokenizer, config, files.name)
+        tokenizer = load(files.folder, files.settings) if load else _auto_tokenizer(files, texts.word_level, casing)
+        switch_off_dropout(tokenizer, files.name)
+        check_tokenizer(tokenizer, config, files.name, texts.korean, saved=loaders is SAVED)
     return tokenizer
 
 
-def _auto_tokenizer(files: ModelFiles, word_level: bool, casing: dict[str, bool]) -> Any:
+def _auto_tokenizer(files: ModelFiles, word_level: bool, casing: Mapping[str, bool]) -> Any:
+    options: dict[str, Any] = dict(casing)
     try:
-        tokenizer = files.load(AutoTokenizer, "tokenizer", **casing)
+        tokenizer = files.load(AutoTokenizer, "tokenizer", **options)
     except ModelError as error:
         if error.__cause__ is not None:  # the library failed, perhaps as a file is missing
             require_files(files.name, files.folder, None)
@@ -81,11 +101,17 @@ def _auto_tokenizer(files: ModelFiles, word_level: bool, casing: dict[str, bool]
             "For KoBERT and models with its tokenizer, pass --tokenizer kobert."
         )
     require_files(files.name, files.folder, type(tokenizer))
+    # Options are saved with the tokenizer.
     if word_level and is_byte_level(tokenizer) and not getattr(tokenizer, "add_prefix_space", False):
-        # Byte-level pieces of a word depend on the space before it. With this option, which is saved with the tokenizer, every
-        # word has one.
-        tokenizer = files.load(AutoTokenizer, "tokenizer", **casing, add_prefix_space=True)
-    return tokenizer
+        # Byte-level pieces of a word depend on the space before it. With this option, every word has one.
+        options["add_prefix_space"] = True
+    unknown = None
+    with suppress(ModelError):  # check_tokenizer says what is wrong with it
+        unknown = find_unknown(tokenizer, files.name)
+    if unknown is not None and unknown != tokenizer.unk_token_id:
+        options["unk_token"] = tokenizer.backend_tokenizer.id_to_token(unknown)
+        logger.info("%s: the unknown token of its tokenizer is %s", files.name, options["unk_token"])
+    return files.load(AutoTokenizer, "tokenizer", **options) if len(options) > len(casing) else tokenizer
 
 
 def load_checkpoint_model(path: Path, kind: str, settings: Settings) -> PreTrainedModel:
@@ -108,6 +134,8 @@ def new_model(settings: Settings, kind: str, labels: Mapping[str, str] | None) -
     auto_class = getattr(transformers, head.auto_class)
     config = files.load_config()
     names = list(head.outputs or (labels or {}).values())
+    if settings.keep_head and labels:
+        _require_outputs(files.name, list(config.id2label.values()), [names, list(labels)])
     config.id2label = dict(enumerate(names))
     config.label2id = {name: label_id for label_id, name in enumerate(names)}
     config.problem_type = head.problem_type
@@ -117,6 +145,7 @@ def new_model(settings: Settings, kind: str, labels: Mapping[str, str] | None) -
             return auto_class.from_config(config, dtype=torch.float32)
     # The head of another task has another shape: it is initialized like a missing one.
     options = {"config": config, "dtype": torch.float32, "output_loading_info": True, "ignore_mismatched_sizes": True}
+    random_state = torch.get_rng_state()
     model, report = files.load(auto_class, "model", **options)
     if new := _new_weights(report):
         logger.info("%s: new weights, to be learned: %s", files.name, ", ".join(new))
@@ -129,7 +158,46 @@ def new_model(settings: Settings, kind: str, labels: Mapping[str, str] | None) -
                 f"{files.name}: {len(wrong)} {problem}: {_first(wrong)} Check that config.json belongs to the weights, "
                 "or pass --from_scratch true."
             )
-    return _in_own_memory(model)
+    _in_own_memory(model)
+    _choose_head(model, report, settings, random_state)
+    return model
+
+
+def _require_outputs(name: str, found: list[str], accepted: Sequence[list[str]]) -> None:
+    """Raise ModelError if the outputs of a head that is to be kept have other names, or another order, than the task's labels."""
+    if all(re.fullmatch(r"LABEL_\d+", output) for output in found) and len(found) == len(accepted[0]):
+        logger.warning("%s: its config.json does not name the outputs of its head; they are taken for %s", name, accepted[0])
+    elif found not in accepted:
+        raise ModelError(
+            f"{name}: keep_head: the outputs of its head are {quote(found)}, the labels of the task {quote(accepted[0])}. Give "
+            "the task its labels in this order (definition), or leave out --keep_head."
+        )
+
+
+def _choose_head(model: PreTrainedModel, report: Mapping[str, Any], settings: Settings, random_state: Tensor) -> None:
+    """Keep the head that came with a model, or draw a new one, as for an encoder that came without.
+
+    A head came with it if its last layer did, of whatever size: some encoders come with the first one, from their pretraining.
+    random_state: torch's, before the model was loaded. Raises ModelError if there is no head to keep.
+    """
+    name, prefix = settings.model_name_or_path, f"{model.base_model_prefix}."
+    head = [weight for weight, _ in model.named_parameters() if not weight.startswith(prefix)]
+    missing = sorted({*head} & {*_new_weights(report)})
+    has_other_size = any(not entry[0].startswith(prefix) for entry in report["mismatched_keys"])
+    if settings.keep_head:
+        if missing:
+            raise ModelError(f"{name}: keep_head: its files have no head for this task: {_first(missing)} Leave out --keep_head.")
+        logger.info("%s: its head is kept (--keep_head): %s", name, ", ".join(head))
+    elif not missing or has_other_size:
+        logger.info("%s: its head is replaced by a new one (--keep_head keeps one that fits): %s", name, ", ".join(head))
+        torch.set_rng_state(random_state)
+        for weight in head:
+            marked: Any = [model, model.get_parameter(weight)]
+            parts = weight.split(".")
+            marked += [model.get_submodule(".".join(parts[:end])) for end in range(1, len(parts))]
+            for part in marked:
+                part._is_hf_initialized = False  # transformers' own mark
+        model.initialize_weights()
 
 
 def _new_weights(report: Mapping[str, Any]) -> list[str]:
@@ -149,19 +217,14 @@ def _first(names: list[str]) -> str:
 
 
 def _in_own_memory(model: PreTrainedModel) -> PreTrainedModel:
-    """Copy the model's weights out of the memory-mapped file.
+    """Copy the model's weights and buffers out of the memory-mapped file, so that nothing keeps it open.
 
     In the file they are not aligned as PyTorch aligns weights, which changes the last bits of a CPU's matrix products: the scores
     of a checkpoint would differ from those of the model that was saved.
     """
-    for weight in model.parameters():
-        weight.data = weight.data.clone()
+    for tensor in (*model.parameters(), *model.buffers()):
+        tensor.data = tensor.data.clone()
     return model
-
-
-def uses_segments(config: PreTrainedConfig) -> bool:
-    """Return whether the model has embeddings for two segments, and so needs token_type_ids."""
-    return getattr(config, "type_vocab_size", 0) >= 2
 
 
 def model_revision(settings: Settings) -> str | None:

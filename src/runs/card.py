@@ -166,7 +166,9 @@ class Card(NamedTuple):
     def _origin(self, split: str) -> str:
         entry = self.record["data"][split]
         origin = PUBLISHED if entry["status"] == "published" else "not a published file"
-        return f"{origin}, {entry['held_out']:g} of it, {HELD_OUT}" if self._is_held_out(split) else origin
+        if not self._is_held_out(split):
+            return origin
+        return f"{origin}, {entry.get('share', entry['held_out']):g} of it, {HELD_OUT}"
 
     def _use_lines(self) -> Iterator[str]:
         use, texts = USES.get(self.task.kind, OTHER_USE), len(self.task.text)

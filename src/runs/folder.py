@@ -21,6 +21,7 @@ from src.common.files import (
     read_json,
     remove,
     remove_at_once,
+    set_usual_mode,
     sync,
     try_to_write,
     write_json,
@@ -156,7 +157,10 @@ class RunFolder:
             write_json(self.folder / files.COST, cost | times)
         self._write_results()
         if self.state == "trained":
-            remove(self.folder / files.RESUME)
+            try:
+                remove(self.folder / files.RESUME)
+            except OSError as error:  # the run is complete, and remove_state tries again when it is reported
+                logger.warning("%s cannot be removed: %s", self.folder / files.RESUME, error.strerror)
 
     def _write_results(self) -> None:
         data = {split: {name: value for name, value in entry.items() if name != "file"} for split, entry in self.data.items()}
@@ -269,8 +273,10 @@ class RunFolder:
                 # Not `copy`, which also sets the mode: that may be forbidden.
                 shutil.copyfile(self.folder / files.SETTINGS, partial / files.SETTINGS)
                 write_card(partial, step, self.history)
-                for path in [*partial.iterdir(), partial]:
+                for path in partial.iterdir():
+                    set_usual_mode(path)
                     sync(path)
+                sync(partial)
                 partial.rename(folder)
                 sync(self.folder)
             finally:

@@ -1,12 +1,12 @@
 """The weights of labels in the loss of training, for data in which some labels are rare."""
 
-import json
 import math
 from collections.abc import Callable, Mapping
 
 import numpy as np
 
 from src.common.errors import ConfigError, did_you_mean, list_problems, quote, quote_json
+from src.common.strict_json import load_json
 from src.data.task import Features, Task
 from src.settings.schema import NO_WEIGHTS, Settings, counts_for
 
@@ -35,7 +35,7 @@ def given_weights(settings: Settings, task: Task) -> Weights | None:
     if path is None or not counts_for("class_weights", task.kind):
         return None
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = load_json(path)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else f"not JSON: {error}"
         raise ConfigError(f"class_weights: {path}: {reason}; expected none, balanced or a JSON file.") from None

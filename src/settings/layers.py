@@ -19,6 +19,7 @@ from pydantic.fields import FieldInfo
 from src.common import launcher
 from src.common.errors import MAX_QUOTED, ConfigError, brief, did_you_mean, list_problems, quote, quote_json, shorten
 from src.common.files import absence, is_file
+from src.common.strict_json import load_json
 from src.data.task import Task, Tasks
 from src.settings.aliases import ALIASES, PRECISIONS, advise, replace_switches
 from src.settings.command_line import NAMES, PROJECT, config_dir_of, config_files, help_text, parse_command_line, types_of
@@ -99,13 +100,13 @@ def load_settings(
 
 def _read_json(path: Path, problems: list[str]) -> AttrDict:
     try:
-        loaded = json.loads(path.read_text(encoding="utf-8"))
+        loaded = load_json(path)
         if isinstance(loaded, dict):
             return AttrDict(loaded)
         problems.append(f"{path}: found a JSON {type(loaded).__name__}, expected an object of settings")
     except json.JSONDecodeError as error:
         problems.append(f"{path}, line {error.lineno}, column {error.colno}: not JSON: {error.msg}")
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, ValueError) as error:
         problems.append(f"{path}: cannot be read: {brief(error)}")
     return AttrDict()
 

@@ -58,6 +58,7 @@ class Settings(BaseModel):
     model_name_or_path: str = _run("training", ..., "hub id or local folder of the encoder", min_length=1)
     revision: str | None = _model("training", None, "branch, tag or commit of the hub id")
     from_scratch: bool = _model("training", False, "start from random weights; needs a folder with config.json and vocabulary")
+    keep_head: bool = _model("training", False, "start from the head in the model's files; false: from a new one, drawn by seed")
     model_type: str = _run("nothing", "", "name of the model, only recorded")
     tokenizer: Literal["kobert", "hanbert"] | None = _model("training", None, "tokenizer, if the model's files do not define it")
     trust_native_code: bool = _trust("nothing", False, "load HanBERT's native library; only on the command line")
@@ -93,16 +94,8 @@ class Settings(BaseModel):
         "offsets: cut answers from the context; legacy: join word pieces, as for published scores",
         kinds=("span",),
     )
-    version_2_with_negative: bool = _plan(
-        "scores", False, "questions may have no answer, as in SQuAD 2 and KLUE-MRC", kinds=("span",)
-    )
-    null_score_diff_threshold: float = _setting(
-        "outputs",
-        0.0,
-        "no answer is given if its score is above that of the best answer by more than this",
-        kinds=("span",),
-        allow_inf_nan=False,
-    )
+    version_2_with_negative: bool = _plan("scores", False, "questions may have no answer, as in SQuAD 2", kinds=("span",))
+    null_score_diff_threshold: float = _setting("outputs", 0.0, "the lead that no answer needs to be given", kinds=("span",))
     strict_data: bool = _plan(
         "scores", True, "stop at duplicate ids and wrong answer positions; false: log them", kinds=("span",)
     )

@@ -21,6 +21,7 @@ from src.data.task import Features, Split, Task
 from src.model.batch import Collator
 from src.model.checks import check_model
 from src.model.device import DEVICE_TYPES, choose_type, describe_environment, device_name, is_out_of_memory
+from src.model.files import pad_id, uses_segments
 from src.model.heads import HEADS, TaskModel
 from src.model.layers import compile_layers
 from src.model.load import (
@@ -29,7 +30,6 @@ from src.model.load import (
     load_tokenizer,
     model_revision,
     new_model,
-    uses_segments,
 )
 from src.model.unpadding.dropout import use_cheap_dropout
 from src.model.unpadding.unpad import can_unpad, unpad_encoder
@@ -79,7 +79,7 @@ def start_device(settings: Settings) -> Accelerator:
     ranks.join(chosen)
     # It would wrap the model, whose gradients src.training.state sums, and step the schedule on every rank.
     with launcher.hidden():
-        accelerator = Accelerator(cpu=chosen == "cpu", mixed_precision=precision)
+        accelerator = Accelerator(cpu=chosen == "cpu", mixed_precision=precision, gradient_accumulation_steps=1)
     set_seed(settings.seed)
     logger.info("device: %s, mixed_precision: %s, seed: %d", device_name(accelerator.device), precision, settings.seed)
     return accelerator
@@ -106,12 +106,17 @@ def prepare(run: RunFolder, task: Task) -> Components:
     word_level = HEADS[task.kind].word_level
     if run.has_checkpoints:
         checkpoint = run.checkpoint_folder(run.checkpoints()[-1])
-        return Components(accelerator, load_checkpoint_tokenizer(checkpoint, settings, word_level), None)
-    tokenizer, model = load_tokenizer(settings, word_level), None
+        return Components(accelerator, load_checkpoint_tokenizer(checkpoint, settings, word_level, _is_korean(task)), None)
+    tokenizer, model = load_tokenizer(settings, word_level, _is_korean(task)), None
     if settings.do_train:
         model = new_model(settings, task.kind, task.labels)
-        check_model(model, tokenizer, settings)
+        check_model(model, tokenizer, settings, task)
     return Components(accelerator, tokenizer, model)
+
+
+def _is_korean(task: Task) -> bool:
+    """Return whether a task's texts are known to be Korean: those of all published files are. Own data decides for itself."""
+    return bool(task.files)
 
 
 def load_checkpoint(settings: Settings, task: Task, checkpoint: Path) -> tuple[Any, TaskModel]:
@@ -120,7 +125,7 @@ def load_checkpoint(settings: Settings, task: Task, checkpoint: Path) -> tuple[A
     # Compiling would take longer than a few predictions.
     settings = settings.model_copy(update={"no_cuda": False, "mixed_precision": precision, "torch_compile": False})
     accelerator = start_device(settings)
-    tokenizer = load_checkpoint_tokenizer(checkpoint, settings, HEADS[task.kind].word_level)
+    tokenizer = load_checkpoint_tokenizer(checkpoint, settings, HEADS[task.kind].word_level, _is_korean(task))
     return tokenizer, _task_model_of(checkpoint, settings, task, accelerator)
 
 
@@ -217,8 +222,7 @@ def wrap_model(
         use_cheap_dropout(model)
     compile_layers(model, settings.torch_compile, accelerator.device)
     length = settings.max_seq_len if settings.padding == "max_length" else None
-    pad_token_id = getattr(model.config, "pad_token_id", None) or 0
-    collate = Collator(pad_token_id, uses_segments(model.config), accelerator.device, length, head.labels)
+    collate = Collator(pad_id(model.config), uses_segments(model.config), accelerator.device, length, head.labels)
     on_device = torch.tensor(list(weights.values()), device=accelerator.device) if weights else None
     smoothing = settings.label_smoothing if counts_for("label_smoothing", task.kind) else 0.0
     return TaskModel(model, collate, head, settings, unpads, on_device, smoothing)

@@ -32,10 +32,13 @@ def write_state(path: Path, state: Mapping[str, Any]) -> None:
 
 
 def read_state(path: Path) -> dict[str, Any]:
-    """Return the state in a file, its tensors on the CPU. Raises one of DAMAGE if the file is damaged."""
+    """Return the state in a file, its tensors on the CPU. Raises one of DAMAGE if the file is damaged.
+
+    The tensors are copies, not parts of the mapped file: network file systems cannot remove a file that is still in use.
+    """
     with safe_open(path, "pt") as file:
         state: dict[str, Any] = json.loads(file.metadata()[JSON])
         for key in file.keys():  # noqa: SIM118
             section, _, name = key.partition(".")
-            state.setdefault(section, {})[name] = file.get_tensor(key)
+            state.setdefault(section, {})[name] = file.get_tensor(key).clone()
     return state

@@ -80,6 +80,8 @@ def test_counts_tags_and_labels_of_json(tmp_path):
 def test_reports_texts_that_two_files_share():
     one, other = rows_of((("가",), "0"), (("나",), "0")), rows_of((("나",), "1"))
     assert overlaps({"train": one, "dev": other, "test": []}, TASKS["nsmc"]) == ["overlap: 1 texts are in train and in dev"]
+    one, other = rows_of((("가",), "0")), rows_of((("\u1100\u1161 ",), "1"))
+    assert overlaps({"train": one, "test": other}, TASKS["nsmc"]) == ["overlap: 1 texts are in train and in test"]
     one, other = rows_of((("누구?", "글"), "가")), rows_of((("언제?", "글"), "나"))
     assert overlaps({"a": one, "b": other}, TASKS["korquad"]) == ["overlap: 1 texts are in a and in b"]
 
@@ -164,6 +166,20 @@ def test_reports_problems_of_own_files(tmp_path, capsys):
     assert "dev.csv: 1 malformed rows" in str(caught.value)
     assert "test.csv: 1 malformed rows:\n  - line 3: stars: found '3', expected one of 1, 2" in str(caught.value)
     assert "train.csv: 2 rows" in capsys.readouterr().out  # the other files are still checked
+
+
+def test_takes_the_path_of_a_task_file(tmp_path):
+    """As --task does; its files may be anywhere."""
+    own_task(tmp_path, train="좋다,2\n나쁘다,1\n", test="나쁘다,1\n")
+    path, data = tmp_path / "tasks" / "own.json", tmp_path / "data"
+    by_folder = check(str(path), "--data_dir", str(data))
+    names = {f"{split}_file": str(data / "own" / f"{split}.csv") for split in ("train", "test")}
+    path.write_text(json.dumps(json.loads(path.read_text()) | names))
+    by_path = check(str(path), "nsmc")
+    for done in (by_folder, by_path):
+        assert done.returncode == 0, done.stderr
+        assert f"{data}/own/train.csv: 2 rows" in done.stdout and f"{data}/own/test.csv: 1 rows" in done.stdout
+    assert (check(str(tmp_path / "no.json")).returncode, check(str(data / "own" / "train.csv")).returncode) == (2, 2)
 
 
 def test_rejects_unknown_tasks(tmp_path):

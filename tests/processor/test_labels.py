@@ -27,11 +27,10 @@ def table(*labels):
     return "x,y\n" + "".join(f"글 {number},{label}\n" for number, label in enumerate(labels))
 
 
-def test_takes_labels_from_train_and_lists_them(complete, caplog):
+def test_takes_labels_from_train(complete, caplog):
     caplog.set_level(logging.INFO)
     assert list(complete("f.csv", table(*["나", "가"] * 5, "나")).labels.items()) == [("가", "가"), ("나", "나")]
-    assert "labels of" in caplog.text and "f.csv: 가 5, 나 6" in caplog.text
-    assert [record.levelname for record in caplog.records] == ["INFO"]
+    assert caplog.records == []  # the log of the split lists them, once
 
 
 def test_sorts_numbers_as_numbers():

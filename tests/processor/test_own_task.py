@@ -41,7 +41,7 @@ def test_flags_become_a_definition(config):
     assert command.content == {"definition": {"kind": "span"}}
     assert command.tasks["내-점수"].text == ("question", "context")
     assert list(command.argv[:4]) == ["--task", "내-점수", "--train_file", "t.json"]
-    assert set(command.tasks) == {"내-점수", "korquad"}
+    assert set(command.tasks) == {"내-점수", "korquad", "klue-mrc"}
 
 
 def test_flags_replace_the_fields_of_a_file(config):
@@ -51,6 +51,8 @@ def test_flags_replace_the_fields_of_a_file(config):
         "label": ["reply"],
         "metric": "macro_f1",
     }
+    assert definition(config, "--task reviews --group_column reply") == REVIEWS | {"group": ["reply"]}
+    assert "--group_column: 'repl' is not one of the columns" in error_of(config, "--task reviews --group_column repl")
     command = read(config, "--task reviews --text_column reply")
     assert command.tasks["reviews"].text == ("reply",)
     assert command.content["seed"] == 3  # the file's settings stay

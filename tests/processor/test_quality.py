@@ -1,5 +1,6 @@
 """The look at features before training. Ids of the tokenizer of five letters: [UNK] 1, [CLS] 2, [SEP] 3, a 5, b 6."""
 
+import re
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,6 +13,7 @@ from processor.features import SpecialTokens
 from processor.kinds import load_split
 from processor.quality import LIMITS, measure, require_content, warnings_of
 from processor.seq_features import SequenceExample, encode
+from processor.split import warn_of_quality
 from src.common.errors import DataError
 from src.data.task import Features
 from src.settings.layers import load_settings
@@ -121,10 +123,31 @@ def test_a_file_that_nothing_can_be_learned_from(load, again):
 def test_rows_of_the_same_length_need_not_be_equal():
     frame_tokens = {"input_ids": np.array([2, 5, 3, 2, 5, 3, 2, 6, 3]), "offsets": np.array([0, 3, 6, 9])}
     figures = {"rows": 3, "tokens": 3, "unknown_tokens": 0}
-    require_content("train", Path("f"), Features(frame_tokens), figures)
+    require_content("train", Path("f"), Features(frame_tokens), figures, SimpleNamespace(get_vocab=dict))
 
 
-def test_records_and_warns_of_each_part_that_is_held_out(load, caplog):
+@pytest.mark.parametrize("share", [0.49, 0.5])
+@pytest.mark.parametrize("what", ["unknown to the tokenizer", "letters of Hangul"])
+def test_a_training_file_in_another_language_than_the_tokenizer_s(share, what):
+    """A hundred tokens: of an English encoder, Korean words are unknown or, with its accents stripped, taken apart."""
+    number = round(100 * share)
+    ids = np.array([1] * number + [7] * (100 - number))
+    figures = {"rows": 2, "tokens": 100, "unknown_tokens": number * (what.startswith("unknown"))}
+    vocabulary = {"[UNK]": 1, "the": 7} if what.startswith("unknown") else {"##\u1161": 1, "the": 7}
+    features = Features({"input_ids": ids, "offsets": np.array([0, 30, 100])})
+
+    def check(split):
+        require_content(split, Path("f.tsv"), features, figures, SimpleNamespace(get_vocab=lambda: vocabulary))
+
+    check("test")  # its scores say so
+    if share < 0.5:
+        check("train")
+    else:
+        with pytest.raises(DataError, match=rf"train: f\.tsv: 50 of 100 tokens \(50%\) are {what}"):
+            check("train")
+
+
+def test_records_each_part_that_is_held_out_and_warns_once(load, caplog):
     rows = [f"{row}\t{'a ' * (row + 1)}\t1" for row in range(8)] + [f"{row}\t가\t0" for row in range(8, 16)]
     whole = load("train", *rows)
     assert (
@@ -139,14 +162,14 @@ def test_records_and_warns_of_each_part_that_is_held_out(load, caplog):
             "decomposed_rows": 0,
         }
     )
-    assert "train: 8 of 41 tokens (19.5%, warned from 5%)" in caplog.text
-    assert "train: 2 of 16 rows (12.5%, warned from 10%)" in caplog.text
-    caplog.clear()
     train, dev = whole.hold_out(0.25)
-    for part, rows_in_it in ((train, 12), (dev, 4)):
-        assert part.facts["features"]["rows"] == rows_in_it
-        assert f"{part.name}: {rows_in_it // 2} of " in caplog.text
+    assert [part.facts["features"]["rows"] for part in (train, dev)] == [12, 4]
     assert [train.figures[name] + dev.figures[name] for name in whole.figures] == list(whole.figures.values())
+    assert caplog.text == ""
+    warn_of_quality({"train": train, "dev": dev})
+    unknown, cut = caplog.messages
+    assert re.match(r"train: 6 of \d+ tokens \(.*warned from 5%\)", unknown) and unknown.endswith(" dev.")
+    assert re.match(r"(train|dev): \d of \d+ rows \(.*warned from 10%\)", cut)
 
 
 @pytest.mark.parametrize("task", [pytest.param(task, marks=[pytest.mark.long] * (task == "nsmc")) for task in SAMPLED_TASKS])
@@ -161,5 +184,6 @@ def test_real_files_give_no_warning(shared, tmp_path, task, caplog):
     chosen = load_settings(["--task", task, *flags, "--feature_cache_dir", str(tmp_path)], script="test", tasks=TASKS)
     path = chosen.data_files["test"]
     split = load_split("test", describe_files({"test": path})["test"], chosen, TASKS[task], tokenizer)
+    warn_of_quality({"test": split})
     assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == []
     assert split.figures["tokens"] > 0

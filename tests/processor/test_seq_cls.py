@@ -99,6 +99,8 @@ def test_rejects_malformed_rows(tmp_path, task, row, expected):
         ("classification", {"x": "글", "y": "\ud800"}, "y: contains an unpaired surrogate"),
         ("regression", {"x": "글", "y": None}, "y: found None, expected a number"),
         ("regression", {"x": "글", "y": 10**400}, "expected a finite number"),
+        ("regression", {"x": "글", "y": True}, "y: found True, expected a number"),
+        ("regression", {"x": "글", "y": "1_5"}, "y: found '1_5', expected a number"),
     ],
 )
 def test_values_of_json(tmp_path, kind, record, expected):
@@ -122,6 +124,16 @@ def test_predictions_have_one_line_per_row(tmp_path, tokenizer, settings):
     split = load_split("test", describe_files({"test": path})["test"], settings(), task, tokenizer)
     lines = list(split.prediction_lines(split.decode(np.zeros((2, 2), np.float32))))
     assert [line.split("\t")[1] for line in lines] == ["x", "a\\n\\tb", "c"]
+
+
+def test_columns_of_texts_with_the_names_of_others(tmp_path, tokenizer, settings):
+    path = tmp_path / "f.csv"
+    path.write_text("prediction,prob_1,y\na,b,1\nc,d,2\n")
+    definition = {"kind": "classification", "text": ["prediction", "prob_1"], "label": "y", "labels": {"1": "1", "2": "2"}}
+    task = make_task("own", definition, "f")
+    split = load_split("test", describe_files({"test": path})["test"], settings(), task, tokenizer)
+    header = next(split.prediction_lines(split.decode(np.zeros((2, 2), np.float32)))).split("\t")
+    assert header == ["index", "text_prediction", "text_prob_1", "label", "prediction", "prob_1", "prob_2"]
 
 
 def split_of(task, labels, examples=()):

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from transformers import BertTokenizer
 
-from processor.squad import find_answers, legacy_text, probabilities, realign
+from processor.squad import find_answers, probabilities
+from processor.squad_legacy import legacy_text, realign
 from processor.squad_windows import SquadExample, encode
 from tests.conftest import SAMPLE
 from tests.processor.helpers import NONE, spans

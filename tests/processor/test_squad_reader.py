@@ -36,7 +36,7 @@ def test_reads_questions(path):
         ),
         (
             lambda file: file["data"][0]["paragraphs"][0]["qas"][0].update(answers=[]),
-            "qas[0].answers: List should have at least 1 item",
+            "question 'q1': it has no answers",
         ),
         (
             lambda file: file["data"][0]["paragraphs"][0]["qas"][0]["answers"][0].update(answer_start="3"),
@@ -68,6 +68,18 @@ def test_rejects_other_files(path, content, expected):
     with pytest.raises(DataError, match=r"f\.json") as caught:
         read_questions(write(path, content), strict=True)
     assert expected in str(caught.value)
+
+
+def test_refuses_questions_without_an_answer(path):
+    """Also one with an answer text beside it, and whether or not the file is read strictly."""
+    content = corpus(question(), question("q2", is_impossible=True), question("q3", answers=[], is_impossible=True))
+    for strict in (True, False):
+        with pytest.raises(DataError) as caught:
+            read_questions(write(path, content), strict)
+        title, *listed = str(caught.value).split("\n")
+        assert str(path) in title and "without an answer" in title
+        assert [line.split(":")[0] for line in listed] == ["  - question 'q2'", "  - question 'q3'"]
+    assert len(read_questions(write(path, corpus(question(is_impossible=False))), strict=True)) == 1
 
 
 def test_rejects_duplicate_ids_and_misplaced_answers(path):

@@ -13,12 +13,15 @@ def folder(tmp_path):
 
 @pytest.fixture
 def classifier(settings):
-    """classifier() returns a new classifier with random weights, classifier(folder) with the encoder in `folder`."""
+    """classifier() returns a new classifier with random weights, classifier(folder) with the encoder in `folder`.
+
+    Its options are changes of the settings.
+    """
 
     from src.model.load import new_model  # imports torch, which takes seconds that other tests need not wait
 
-    def make(folder=None):
-        changes = {} if folder is None else {"model_name_or_path": folder, "from_scratch": False}
+    def make(folder=None, **changes):
+        changes |= {} if folder is None else {"model_name_or_path": folder, "from_scratch": False}
         return new_model(settings(**changes), "classification", {"0": "negative", "1": "positive"})
 
     return make

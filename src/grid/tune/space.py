@@ -9,6 +9,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from src.common.errors import ConfigError, brief, list_problems, quote, quote_json
+from src.common.strict_json import load_json
 from src.settings.aliases import ALIASES, advise
 from src.settings.command_line import NAMES, types_of
 from src.settings.layers import convert, unusable
@@ -31,7 +32,7 @@ def is_tunable(name: str) -> bool:
 def read_space(path: Path, fixed: Collection[str] = ()) -> Space:
     """Return the space in a file, without the settings that are `fixed`. Raises ConfigError with all problems."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = load_json(path)
         if not isinstance(content, dict):
             raise TypeError("not a JSON object")
     except (OSError, ValueError, TypeError) as error:

@@ -43,6 +43,9 @@ def test_leaves_out_comments_but_no_words(read, tmp_path, caplog):
     assert read(content) == read(content) == [(3, [["#맛집", "#", "가"], ["B-LOC", "O", "O"]])]
     (logged,) = [record.getMessage() for record in caplog.records]  # once
     assert all(part in logged for part in (f"{tmp_path}/f.conll: 3 lines", "line 1: '# sent_id = 1'"))
+    three = "#맛집 NNG B-LOC\n# 둘 셋 넷 O\n가 NNG O\n#여행 NNG B-LOC\n"
+    assert read(three) == [(1, [["#맛집", "가", "#여행"], ["B-LOC", "O", "B-LOC"]])]
+    assert read("# 셋 둘 O\n\n-DOCSTART- O\n\n#맛집 O\n가 O\n") == [(5, [["#맛집", "가"], ["O", "O"]])]
     assert read("#가 B-LOC\n# O\n", labels={"B-LOC": "B-LOC", "I-LOC": "I-LOC"}) == [(1, [["#가"], ["B-LOC"]])]
 
 

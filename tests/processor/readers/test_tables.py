@@ -43,6 +43,11 @@ def test_reads_a_table_without_a_header(read):
     assert read("f.csv", "1,2\n3,4\n", header=False, **COLUMNS) == [(1, ["1", "2"]), (2, ["3", "4"])]
 
 
+def test_a_header_of_a_table_without_one(read):
+    with pytest.raises(DataError, match=r'line 1: found the names of the columns .*"header": true'):
+        read("f.csv", "x,y\n1,2\n", header=False, **COLUMNS)
+
+
 def test_takes_the_names_of_columns_from_the_first_line(read):
     assert read("f.tsv", "y\tid\tx\n1\t2\t3\n") == [(2, ["3", "1"])]
     assert read("f.csv", "y,,x,\n1,2,3,\n", text=["x", "y"]) == [(2, ["3", "1", "1"])]  # columns without a name are no matter
@@ -69,8 +74,12 @@ def test_reads_another_delimiter_with_the_quoting_of_csv(read):
     assert read("f.csv", "x;y\n1,5;2\n", delimiter=";") == [(2, ["1,5", "2"])]
     with pytest.raises(DataError, match=r"f\.txt, line 3: the row that begins here is not CSV"):
         read("f.txt", 'x\ty\na\tb\n"c\td\n', format="csv", delimiter="\t")
-    with pytest.raises(DataError, match=r"f\.txt, line 1: found the columns x,y, separated by tabs, expected 'x'"):
+    with pytest.raises(DataError, match=r"f\.txt, line 1: found the columns a,b, separated by tabs, expected 'x'"):
+        read("f.txt", "a,b\n1,2\n", format="csv", delimiter="\t")
+    with pytest.raises(DataError, match=r"f\.txt, line 1: the columns are separated by ',', expected tabs"):
         read("f.txt", "x,y\na,b\n", format="csv", delimiter="\t")
+    with pytest.raises(DataError, match=r"f\.txt, line 1: the row that begins here is not CSV"):
+        read("f.txt", '"x"\t"y"z"\na\tb\n', format="csv", delimiter="\t")
     for given in ({"name": "f.tsv"}, {"name": "f.csv", "format": "tsv"}):
         with pytest.raises(DataError, match=r"delimiter = ';' is for files in the format csv, and this one is read as tsv"):
             read(content="x;y\n1;2\n", delimiter=";", **given)
@@ -100,6 +109,7 @@ def test_rows_are_read_as_they_are_consumed(tmp_path):
         ("f.tsv", "x\n1\n", "line 1: found the header ['x'], expected ['x', 'y']"),
         ("f.tsv", "1\t2\n3\t4\n", "line 1: found the header ['1', '2']"),
         ("f.tsv", "x\ty\n1\t2\n3\n4\t5\t6\n", "line 3: found 1 columns, expected 2 (x, y)\n  - line 4: found 3 columns"),
+        ("f.tsv", "x\ty\n1\t2\nx\ty\n", "line 3: found the names of the columns (x, y)"),
         ("f.tsv", "x\ty\n1\t2\n\n", "line 3: found 1 columns"),
         ("f.tsv", "x\ty\n", "found a header and no rows"),
         ("f.tsv", "x\ty\r1\t2\r", "its lines end with CR alone"),
@@ -120,7 +130,13 @@ def test_rejects_malformed_tables_of_known_columns(read, tmp_path, name, content
             "reviews,y\n1,2\n",
             "line 1: found the columns reviews, y, separated by commas, expected 'review'. Did you mean 'reviews'?",
         ),
-        ("review\ty\n1\t2\n", "separated by commas, expected 'review'"),
+        ("review\ty\n1\t2\n", 'line 1: the columns are separated by \'\\t\', expected commas. Set "format": "tsv"'),
+        (
+            '"id";"review";"y"\n1;2;3\n',
+            'line 1: the columns are separated by \';\', expected commas. Set "format": "csv" and "delimiter": ";"',
+        ),
+        ("a;b,y\n1;2,3\n", "found the columns a;b, y, separated by commas, expected 'review'"),
+        ("review,y\n1,2\nreview,y\n", "line 3: found the names of the columns (review, y), expected a row."),
         ("review,y,review\n1,2,3\n", "line 1: the column 'review' occurs 2 times"),
         ("", "expected 'review'"),
         ('review,y\n1,2\n"3\n4",5\n6\n', "line 5: found 1 columns, expected 2 (review, y)"),

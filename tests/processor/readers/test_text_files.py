@@ -44,6 +44,10 @@ def test_reads_other_encodings(write, encoding):
         (KOREAN.encode("utf-16"), "utf-8", '"encoding": "utf-16"'),
         (KOREAN.encode(), "cp949", '"encoding": "utf-8"'),
         (KOREAN.encode()[:-5], "utf-8", "line 2: found the bytes ec a2, expected UTF-8. Convert"),  # cut off: no guess
+        ("펲시\n똠얌\n".encode("cp949"), "euc-kr", '"encoding": "cp949"'),  # both are outside of EUC-KR
+        ("좋다\n똠얌\n".encode("cp949"), "euc-kr", "line 2: found the bytes 8c 63 be e4, expected EUC-KR. It seems to be CP949"),
+        ("좋다\n똠얌\n".encode("cp949"), "ks_c_5601-1987", "pass --encoding cp949"),
+        ("좋다\n똠얌\n".encode(), "euc-kr", "pass --encoding utf-8"),
         (b"\x80\xff", "utf-8", "line 1: found the bytes 80 ff, expected UTF-8. Convert the file to UTF-8."),
     ],
 )

@@ -22,6 +22,7 @@ def test_a_wrong_command_line_is_a_config_error():
         (Interrupted(signal.SIGINT), 130, "interrupted by SIGINT"),
         (OSError(errno.ENAMETOOLONG, "File name too long", "ckpt/xxx"), 1, "error: File name too long: ckpt/xxx."),
         (OSError(errno.ENOSPC, "No space left on device", "ckpt/x"), 1, "error: No space left on device: ckpt/x."),
+        (OSError(errno.EACCES, "Permission denied", "ckpt/x"), 1, "error: Permission denied: ckpt/x. Ask its owner"),
         (MemoryError(), 1, "error: memory is full."),
     ],
 )

@@ -1,3 +1,6 @@
+import io
+import zipfile
+
 import pytest
 
 from src.common.files import find_archive, find_stand_in
@@ -18,6 +21,25 @@ def test_recognizes_a_web_page(start):
 def test_recognizes_archives(content, kind):
     assert kind in find_archive(content)
     assert find_stand_in(content) == ""
+
+
+@pytest.mark.parametrize(
+    ("names", "kind"),
+    [
+        (["[Content_Types].xml", "xl/workbook.xml"], "Excel"),
+        (["[Content_Types].xml", "xl/workbook.bin"], "Excel"),
+        (["[Content_Types].xml", "word/document.xml"], "Word"),
+        (["train.csv", "xl.csv"], "zip archive"),
+    ],
+)
+def test_recognizes_what_is_in_an_archive(names, kind):
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name in names:
+            archive.writestr(name, "x")
+    found = find_archive(buffer.getvalue())
+    assert kind in found and ("CSV UTF-8" in found) == (kind != "zip archive")
+    assert "CSV UTF-8" in find_archive(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(100))
 
 
 @pytest.mark.parametrize(

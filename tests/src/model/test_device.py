@@ -114,14 +114,14 @@ def test_precision_and_device_reach_accelerate(machine, settings, kind, wanted, 
     machine(kind)
     asked = {}
 
-    def accelerator(cpu, mixed_precision):
-        asked.update(cpu=cpu, precision=mixed_precision)
+    def accelerator(cpu, mixed_precision, gradient_accumulation_steps):
+        asked.update(cpu=cpu, precision=mixed_precision, steps=gradient_accumulation_steps)
         return Accelerator(cpu=True)
 
     monkeypatch.setattr("src.training.finetune.Accelerator", accelerator)
     monkeypatch.setattr("torch.cuda.is_bf16_supported", lambda including_emulation: True)
     start_device(settings(mixed_precision=wanted))
-    assert asked == {"cpu": kind == "cpu", "precision": precision}
+    assert asked == {"cpu": kind == "cpu", "precision": precision, "steps": 1}  # src.training.state accumulates
 
 
 @pytest.mark.parametrize("kind", ACCELERATORS)

@@ -13,7 +13,8 @@ from transformers import (
 )
 
 from src.common.errors import ModelError
-from src.model.load import load_checkpoint_model, load_checkpoint_tokenizer, load_tokenizer, new_model, uses_segments
+from src.model.files import uses_segments
+from src.model.load import load_checkpoint_model, load_checkpoint_tokenizer, load_tokenizer, new_model
 from tests.conftest import SAMPLE
 from tests.families import change
 
@@ -109,7 +110,7 @@ def test_a_loaded_model_computes_the_bits_of_the_saved_one(classifier, settings,
     model = classifier().eval()
     model.save_pretrained(tmp_path)
     inputs = {"input_ids": torch.arange(3, 40)[None]}
-    for loaded in (load_checkpoint_model(tmp_path, "classification", settings()), classifier(tmp_path)):
+    for loaded in (load_checkpoint_model(tmp_path, "classification", settings()), classifier(tmp_path, keep_head=True)):
         assert all(weight.data_ptr() % 16 == 0 for weight in loaded.parameters())
         assert torch.equal(loaded.eval()(**inputs).logits, model(**inputs).logits)
 

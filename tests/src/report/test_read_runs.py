@@ -63,7 +63,8 @@ def test_failed_runs(tmp_path, folder):
     ("old", "new", "expected"),
     [
         ('{"task": ', '{"task", ', "eval_results.json is damaged"),
-        ("0.9", "NaN", "finite number"),
+        ("0.9", "1e999", "finite number"),
+        ("0.9", "NaN", "NaN"),
         ('"step": 20', '"step": 30', "eval_results.json"),
         ('"acc"', '"accuracy"', "acc"),
     ],

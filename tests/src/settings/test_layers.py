@@ -181,6 +181,7 @@ def test_every_setting_has_an_effect_that_is_known():
         "answer_text",
         "n_best_size",
         "max_answer_length",
+        "null_score_diff_threshold",
         "threshold",
     }
     assert (effects["learning_rate"], effects["max_seq_len"], effects["ckpt_dir"]) == ("training", "scores", "nothing")
@@ -191,6 +192,7 @@ def test_settings_that_not_all_kinds_of_task_use():
         return {name for name in Settings.model_fields if not counts_for(name, kind)}
 
     span = {"answer_text", "doc_stride", "max_query_length", "max_answer_length", "n_best_size", "strict_data"}
+    span |= {"version_2_with_negative", "null_score_diff_threshold"}
     labels = {"class_weights", "label_smoothing"}
     assert unused("span") == labels | {"threshold"}
     assert unused("classification") == span | {"threshold"}

@@ -1,4 +1,5 @@
 import json
+from pathlib import Path
 
 import pytest
 import torch
@@ -31,3 +32,21 @@ def test_rejects_a_file_without_the_json_object(tmp_path):
     save_file({"model.a": torch.zeros(1)}, tmp_path / "state")
     with pytest.raises(DAMAGE):
         read_state(tmp_path / "state")
+
+
+def mapped(path):
+    """Whether this process has a part of a file in its memory."""
+    return str(path) in Path("/proc/self/maps").read_text()
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="needs Linux's list of mapped files")
+def test_what_is_read_does_not_keep_the_file_in_use(tmp_path):
+    path = tmp_path / "state"
+    write_state(path, {"model": {"a": torch.ones(5000)}})
+    with safe_open(path, "pt") as file:
+        part = file.get_tensor("model.a")
+        assert mapped(path)
+    del part, file
+    state = read_state(path)
+    assert torch.equal(state["model"]["a"], torch.ones(5000))
+    assert not mapped(path)

@@ -44,7 +44,7 @@ def test_splits_morphemes_into_pieces_with_offsets(tokenizer):
 
 @needs_gcc
 def test_decodes_pieces_to_text(tokenizer):
-    from processor.squad import legacy_text
+    from processor.squad_legacy import legacy_text
 
     text = "서울에서 말한다"
     row = tokenizer(text, add_special_tokens=False)
