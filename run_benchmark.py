@@ -29,6 +29,7 @@ from src.report.read_runs import folders_to_read
 from src.report.record import VIEWS
 from src.report.report import Request, write_report
 from src.runs.grid_folder import FOLDER, GRID
+from src.settings.aliases import refuse_unknown
 from src.settings.command_line import config_dir_of, find_tasks, parse_command_line
 from src.settings.schema import Settings, default_of, is_task_file
 
@@ -66,7 +67,7 @@ def main() -> None:
     parser = make_parser()
     arguments, rest = parser.parse_known_args(argv)
     if rest and arguments.action not in (run, tune):
-        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+        refuse_unknown(rest, vars(arguments))
     arguments.action(arguments, rest)
 
 

@@ -13,8 +13,9 @@ from pathlib import Path
 
 from processor.definition import find_task
 from src.common.cli import Parser, run_command
-from src.runs.files import SETTINGS, read_definition, read_settings
+from src.runs.files import SETTINGS, find_checkpoint, read_definition, read_settings
 from src.runs.share import announce, check_name, staged, upload
+from src.settings.aliases import refuse_unknown
 
 EPILOG = """
 The repository is created if there is none. The token is the one that `hf auth login` has saved, or that of HF_TOKEN.
@@ -23,11 +24,15 @@ The repository is created if there is none. The token is the one that `hf auth l
 
 def main() -> None:
     parser = Parser(description=__doc__, epilog=EPILOG, allow_abbrev=False)
-    parser.add_argument("--checkpoint", type=Path, required=True, help="folder of a checkpoint: ckpt/<run>/checkpoint-<step>")
+    parser.add_argument(
+        "--checkpoint", type=Path, required=True, help="ckpt/<run>/checkpoint-<step>, or ckpt/<run> for its selected one"
+    )
     parser.add_argument("--to", metavar="USER/NAME", required=True, help="repository on the hub")
     parser.add_argument("--private", action="store_true", help="create a private repository")
     parser.add_argument("--dry_run", action="store_true", help="list the files and their sizes, and upload nothing")
-    given = parser.parse_args()
+    given, rest = parser.parse_known_args()
+    refuse_unknown(rest, vars(given))
+    given.checkpoint = find_checkpoint(given.checkpoint)
     name, definition = read_settings(given.checkpoint).task, read_definition(given.checkpoint)
     task = find_task(name, definition, str(given.checkpoint / SETTINGS))
     check_name(given.to)

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from processor.features import SpecialTokens
-from processor.inputs import require_text
-from processor.ner import SENTENCES_PER_CALL, NerInputs, NerSplit, Sentence, Tags, parse_sentence
+from processor.inputs import Inputs, require_text
+from processor.ner import SENTENCES_PER_CALL, NerSplit, Sentence, Tags, parse_sentence
 from processor.readers import conll
 from processor.readers.conll import OUTSIDE
 from processor.readers.tables import DataRow, read_records
@@ -204,7 +204,7 @@ def _sentences_by_line(path: Path, task: Task) -> Iterator[tuple[int, Sentence]]
     return parse_rows(path, read_records(path, task), parse)
 
 
-class CharacterInputs(NerInputs):
+class CharacterInputs(Inputs):
     """Texts without tags."""
 
     keys = ("text",)

@@ -27,6 +27,7 @@ from src.common.errors import MAX_LINE, ConfigError, DataError, list_problems, s
 from src.common.files import find_archive, find_stand_in
 from src.data.hangul import compose
 from src.data.task import Task
+from src.settings.aliases import refuse_unknown
 from src.settings.command_line import PROJECT, config_dir_of, find_tasks
 from src.settings.schema import default_of, is_task_file, task_name
 
@@ -180,7 +181,8 @@ def main() -> None:
     parser.add_argument("tasks", metavar="TASK", nargs="*", help="names of tasks or suites, or task files; default: all tasks")
     parser.add_argument("--config_dir", type=Path, default=config_dir_of({}), help="folder with tasks/<task>.json")
     parser.add_argument("--data_dir", type=Path, default=Path(default_of("data_dir")), help="folder of the tasks' folders")
-    given = parser.parse_args()
+    given, rest = parser.parse_known_args()
+    refuse_unknown(rest, vars(given))
     tasks = dict(read_tasks(given.config_dir))
     for entry in filter(is_task_file, given.tasks):
         tasks |= read_task_file(Path(entry))

@@ -25,6 +25,7 @@ from src.common.cli import run_command
 from src.common.errors import ConfigError, EnvironmentFailure, list_problems
 from src.common.files import write_bytes
 from src.data.task import PublishedFile, Task, Tasks
+from src.settings.aliases import refuse_unknown
 from src.settings.command_line import ALL, config_dir_of, find_tasks
 
 logger = logging.getLogger("processor.download")  # __name__ is "__main__" if this file is the command
@@ -122,7 +123,8 @@ def main() -> None:
     parser.add_argument("--data_url", help="address or folder to download from instead of the original repository")
     parser.add_argument("--list", action="store_true", help="list the files without downloading")
     parser.add_argument("--check", action="store_true", help="check the files in data_dir without downloading")
-    given = parser.parse_args()
+    given, rest = parser.parse_known_args()
+    refuse_unknown(rest, vars(given))
     problems: list[str] = []
     known = read_tasks(given.config_dir)
     tasks = {name: known[name] for name in find_tasks(given.tasks or [ALL], known, "TASK", problems)}

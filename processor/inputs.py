@@ -2,7 +2,8 @@
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal
 from itertools import islice
@@ -10,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from processor.readers.records import reach
 from src.common.errors import MAX_REASON, quote_json, shorten
 from src.data.task import Features, Task
 from src.settings.schema import Settings
@@ -32,8 +34,30 @@ class Inputs(ABC):
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Names of an input's values where each is a text, such as a cell of a table."""
+        """Names of an input's values where each is a text, such as a field between tabs."""
         return self.keys
+
+    @property
+    def forms(self) -> tuple[tuple[str, ...], ...]:
+        """The names that an input's values may have: those of the training data first, then `keys`."""
+        return (self.task.texts, self.keys)
+
+    def values_of(self, record: Mapping[str, Any], names: Sequence[str] = ()) -> list[Any]:
+        """Return the values of a record with these names or else, by the first of `forms` that it has completely.
+
+        As in training, a name may be that of a key or a dotted path. Raises ValueError if a value is missing.
+        """
+        return [value for _, value in self.pick(record, names)]
+
+    def pick(self, record: Mapping[str, Any], names: Sequence[str] = ()) -> list[tuple[str, Any]]:
+        """Return (name, value) of each value; see values_of."""
+        expected = tuple(names) or self.keys
+        for form in (expected,) if names else self.forms:
+            with suppress(KeyError):
+                return [(name, reach(record, name)) for name in form]
+        missing = next(name for name in expected if name not in record)
+        others = [] if names else [f", or {', '.join(form)}" for form in dict.fromkeys(self.forms) if form != self.keys]
+        raise ValueError(f"{missing!r} is missing; an input has {', '.join(expected)}{''.join(others)}")
 
     @abstractmethod
     def example(self, values: Sequence[Any]) -> Any:
@@ -60,6 +84,13 @@ def require_text(name: str, value: Any) -> str:
     except UnicodeEncodeError:
         raise ValueError(f"{name}: contains an unpaired surrogate") from None
     return value
+
+
+def require_content(name: str, text: str) -> str:
+    """Return `text` unless it is empty or blank. Raises ValueError if it is: nothing can be predicted for it."""
+    if not text.strip():
+        raise ValueError(f"{name} is empty")
+    return text
 
 
 def one_of(labels: Iterable[str]) -> str:

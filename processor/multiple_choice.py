@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from processor.inputs import require_text
 from processor.seq_cls import SequenceInputs, SequenceSplit, read_examples
 from processor.seq_features import SequenceExample, encode_texts, label_tensor
 from src.common.errors import DataError, quote, quote_json
@@ -82,6 +81,10 @@ class ChoiceInputs(SequenceInputs):
     def columns(self) -> tuple[str, ...]:
         return (*super().keys, *self.task.choices)
 
+    @property
+    def forms(self) -> tuple[tuple[str, ...], ...]:
+        return (self.task.texts, self.columns, self.keys)
+
     def example(self, values: Sequence[Any]) -> SequenceExample:
         """Return an input as an example: the values of `keys`, with a list of choices, or those of `columns`."""
         if len(values) == len(self.keys):
@@ -90,11 +93,10 @@ class ChoiceInputs(SequenceInputs):
             if not isinstance(choices, list) or len(choices) != expected:
                 raise ValueError(f"choices: found {quote_json(choices)}, expected a list of {expected} texts")
             values = [*texts, *choices]
-        named = zip(self.columns, values, strict=True)
-        return SequenceExample(tuple(require_text(key, value) for key, value in named), next(iter(self.task.labels or ())))
+        return super().example(values)
 
-    def encode(self, examples: Sequence[SequenceExample]) -> Features:
-        return Features(encode(examples, self.task, self.tokenizer, self.settings.max_seq_len))
+    def _tensors(self, examples: Sequence[SequenceExample]) -> tuple[Tensors, int]:
+        return encode(examples, self.task, self.tokenizer, self.settings.max_seq_len), 2
 
     def results(self, examples: Sequence[SequenceExample], features: Features, outputs: np.ndarray) -> Iterator[dict[str, Any]]:
         """Yield the label of the most likely choice, its text, and the probability of every label."""

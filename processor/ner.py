@@ -3,7 +3,7 @@
 import itertools
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 
 from processor.features import SpecialTokens
-from processor.inputs import Inputs, one_of, require_label, require_text
+from processor.inputs import Inputs, one_of, require_content, require_label, require_text
 from processor.readers.tables import DataRow, read_records
 from processor.readers.text_files import parse_rows
 from processor.split import NO_SCORES, Split, tsv_line
 from src.common.errors import quote, quote_json
 from src.data.hangul import compose_rows
-from src.data.task import IGNORE_INDEX, Features, Scores, Task, Tensors
+from src.data.task import IGNORE_INDEX, Features, Scores, Task, Tensors, ends_with_position
 from src.metrics.analysis import Analysis, of_entities
 from src.metrics.metrics import METRICS, entity_report
 from src.settings.schema import Settings
@@ -26,6 +26,8 @@ from src.settings.schema import Settings
 logger = logging.getLogger(__name__)
 
 SENTENCES_PER_CALL = 1024
+
+RAW = "text"  # the key of a text, in place of words
 
 Tags = list[list[str]]  # by sentence, the tag of each word
 
@@ -36,6 +38,11 @@ class Sentence:
 
     words: list[str]
     tags: list[str]
+    text: str | None = None  # of an input without tags that is a text, and not words
+
+
+class RawText(str):
+    """A text that is to be split into words, and whose result has entities."""
 
 
 def decode_tags(label_ids: np.ndarray, features: Features, task: Task) -> Tags:
@@ -129,21 +136,64 @@ class NerInputs(Inputs):
 
     keys = ("words",)
 
+    @property
+    def forms(self) -> tuple[tuple[str, ...], ...]:
+        return (*super().forms, (RAW,))
+
+    def values_of(self, record: Mapping[str, Any], names: Sequence[str] = ()) -> list[Any]:
+        """Return the words of a record, or its text as a RawText; see Inputs.values_of."""
+        ((name, value),) = self.pick(record, names)
+        return [RawText(value) if name == RAW and isinstance(value, str) else value]
+
     def example(self, values: Sequence[Any]) -> Sentence:
-        """Return the sentence of a list of words, or of a text of words separated by spaces. Raises ValueError otherwise."""
-        words = values[0].split() if isinstance(values[0], str) else values[0]
-        if not isinstance(words, list) or not words:
-            raise ValueError(f"words: found {quote_json(values[0])}, expected a list of words")
-        return Sentence([require_text("words", word) for word in words], [next(iter(self.task.labels or ()))] * len(words))
+        """Return the sentence of a list of words, or of a text, split as in training. Raises ValueError otherwise.
+
+        Of a RawText in a field that training does not have, several spaces count as one.
+        """
+        (value,) = values
+        words = _items("words", value, require_text)
+        is_raw = isinstance(value, RawText)
+        if is_raw and self.task.text != (RAW,):
+            words = [word for word in words if word]
+        require_content(RAW if is_raw else "words", "".join(words))
+        tag = next(iter(self.task.labels or ()))
+        return Sentence(words, [tag] * len(words), value if is_raw else None)
 
     def encode(self, examples: Sequence[Sentence]) -> Features:
         return Features(encode(examples, self.task, self.tokenizer, self.settings.max_seq_len))
 
     def results(self, examples: Sequence[Sentence], features: Features, outputs: np.ndarray) -> Iterator[dict[str, Any]]:
-        """Yield a tag for every word and, if max_seq_len cut words off, their number as `cut_words`."""
+        """Yield a tag for every word and, if max_seq_len cut words off, their number as `cut_words`.
+
+        The result of a text begins with its words, and has `entities` with their characters [start, end) in the text.
+        """
         for sentence, tags in zip(examples, decode_tags(outputs, features, self.task), strict=True):
             cut_words = len(sentence.words) - len(tags)
-            yield {"tags": fill_tags(tags, len(sentence.words))} | ({"cut_words": cut_words} if cut_words else {})
+            of_words: dict[str, Any] = {"tags": fill_tags(tags, len(sentence.words))}
+            if sentence.text is not None:
+                entities = find_entities(sentence.text, sentence.words, of_words["tags"], self.task.labels or ())
+                of_words = {"words": sentence.words, **of_words, "entities": entities}
+            yield of_words | ({"cut_words": cut_words} if cut_words else {})
+
+
+def find_entities(text: str, words: Sequence[str], tags: Sequence[str], labels: Iterable[str]) -> list[dict[str, Any]]:
+    """Return type, text, and characters [start, end) of the entities in the tags of a text's words.
+
+    labels: all tags of the task, which show whether the position is at the start, as in B-PER, or at the end.
+    """
+    from seqeval.metrics.sequence_labeling import get_entities  # imports scikit-learn
+
+    places: list[tuple[int, int]] = []
+    end = 0
+    for word in words:
+        start = text.index(word, end)
+        end = start + len(word)
+        places.append((start, end))
+    entities = []
+    for kind, first, last in get_entities(list(tags), suffix=ends_with_position(labels)):
+        start, end = places[first][0], places[last][1]
+        entities.append({"type": kind, "text": text[start:end], "start": start, "end": end})
+    return entities
 
 
 def read_sentences(path: Path, task: Task) -> list[Sentence]:

@@ -80,13 +80,13 @@ def measure(features: Features, tokenizer: Any, special: SpecialTokens) -> Figur
         "rows": rows,
         "tokens": len(ids) - rows * special.size,
         "unknown_tokens": 0 if unknown is None else int(np.count_nonzero(ids == unknown)) - rows * in_parts,
-        "empty_rows": int(np.count_nonzero(_lack_a_text(ids, offsets, special))),
+        "empty_rows": int(np.count_nonzero(lack_a_text(ids, offsets, special))),
         "cut_rows": int(np.count_nonzero(features.tensors["cut"])),
         "decomposed_rows": int(np.count_nonzero(features.tensors["decomposed"])),
     }
 
 
-def _lack_a_text(ids: np.ndarray, offsets: np.ndarray, special: SpecialTokens) -> np.ndarray:
+def lack_a_text(ids: np.ndarray, offsets: np.ndarray, special: SpecialTokens) -> np.ndarray:
     """Return which rows have no tokens of a text, bool [n]: there, two parts of the special tokens are side by side."""
     before, *between, after = special.parts
     if not between or not between[0]:

@@ -10,13 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from processor.inputs import Inputs, one_of, require_label, require_text
+from processor.features import SpecialTokens
+from processor.inputs import Inputs, one_of, require_content, require_label, require_text
+from processor.quality import lack_a_text
 from processor.readers.tables import DataRow, read_records
 from processor.readers.text_files import parse_rows
 from processor.seq_features import Labels, SequenceExample, encode, read_label_set
 from processor.split import NO_SCORES, Split, softmax, tsv_line
 from src.common.errors import DataError, quote
-from src.data.task import Features, Scores, Task
+from src.data.task import Features, Scores, Task, Tensors
 from src.metrics.analysis import Analysis, of_classes, of_scores, readable
 from src.metrics.metrics import METRICS
 from src.settings.schema import Settings
@@ -138,11 +140,22 @@ class SequenceInputs(Inputs):
         return ("text", "pair")[: len(self.task.text)]
 
     def example(self, values: Sequence[Any]) -> SequenceExample:
-        texts = tuple(require_text(key, value) for key, value in zip(self.keys, values, strict=True))
+        texts = parse_texts(self.columns, values)
+        for key, text in zip(self.columns, texts, strict=True):
+            require_content(key, text)
         return SequenceExample(texts, next(iter(self.task.labels)) if self.task.labels else 0.0)
 
     def encode(self, examples: Sequence[SequenceExample]) -> Features:
-        return Features(encode(examples, self.task, self.tokenizer, self.settings.max_seq_len))
+        """Return the features of examples. Raises ValueError if the tokenizer drops all of a text, as it does with U+200B."""
+        tensors, texts = self._tensors(examples)
+        special = SpecialTokens.of(self.tokenizer, texts)
+        if np.any(lack_a_text(tensors["input_ids"], tensors["offsets"], special) & (tensors["cut"] == 0)):
+            raise ValueError(f"{' or '.join(self.keys)} has no character that it keeps")
+        return Features(tensors)
+
+    def _tensors(self, examples: Sequence[SequenceExample]) -> tuple[Tensors, int]:
+        """Return the tensors of examples, and the number of texts in a sequence."""
+        return encode(examples, self.task, self.tokenizer, self.settings.max_seq_len), len(self.task.text)
 
     def results(self, examples: Sequence[SequenceExample], features: Features, outputs: np.ndarray) -> Iterator[dict[str, Any]]:
         """Yield the score, or the label, its readable name if that differs, and the probability of every label."""
@@ -155,6 +168,11 @@ class SequenceInputs(Inputs):
             name = {} if labels[label] == label else {"name": labels[label]}
             probabilities = [round(float(probability), 6) for probability in decoded.probabilities[index]]
             yield {"label": label, **name, "probabilities": dict(zip(labels, probabilities, strict=True))}
+
+
+def parse_texts(names: Sequence[str], values: Sequence[Any]) -> tuple[str, ...]:
+    """Return the texts of a row, in training and in prediction. Raises ValueError for a value that is none."""
+    return tuple(map(require_text, names, values))
 
 
 def read_examples(path: Path, task: Task) -> tuple[list[SequenceExample], int]:
@@ -187,7 +205,7 @@ def _examples_by_line(path: Path, task: Task) -> Iterator[tuple[int, tuple[tuple
     count = len(task.texts)
 
     def parse(values: Sequence[Any]) -> tuple[tuple[str, ...], SequenceExample | None]:
-        texts = tuple(map(require_text, task.texts, values[:count]))
+        texts = parse_texts(task.texts, values[:count])
         left_out = task.skip_empty_text and not all(texts)
         return texts, None if left_out else SequenceExample(texts, _parse_label(task, values[count:]))
 

@@ -11,7 +11,7 @@ from typing import Any, Self
 import numpy as np
 
 from processor.hold_out import Parts, whole_groups
-from processor.inputs import Inputs, require_text
+from processor.inputs import Inputs, require_content, require_text
 from processor.split import NO_SCORES, Split, softmax
 from processor.squad_legacy import SpanText, legacy_text
 from processor.squad_reader import SquadQuestion, read_questions, usable
@@ -189,9 +189,7 @@ class SquadInputs(Inputs):
     keys = ("question", "context")
 
     def example(self, values: Sequence[Any]) -> SquadExample:
-        question, context = (require_text(key, value) for key, value in zip(self.keys, values, strict=True))
-        if not context.strip():
-            raise ValueError("context is empty")
+        question, context = (require_content(key, require_text(key, value)) for key, value in zip(self.keys, values, strict=True))
         return SquadExample(question, context)
 
     def encode(self, examples: Sequence[SquadExample]) -> Features:

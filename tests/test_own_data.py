@@ -14,6 +14,7 @@ from tests.conftest import SAMPLE
 
 DEFINITION = {"kind": "classification", "columns": ["n", "text", "topic"], "text": "n", "label": "topic"}
 DEFINITION["labels"] = {"스포츠": "스포츠", "정치": "정치"}
+MESSAGES = [("축구 경기가 좋다", "1"), ("영화가 아깝다", "0"), ("{웃음} 재밌다", "1"), ("별로", "0")]
 
 
 @pytest.fixture
@@ -82,6 +83,33 @@ def test_flags_over_a_task_file_and_predictions_as_csv(run, topics, tmp_path):
     assert (pair.returncode, "--text_pair_column" in pair.stderr) == (2, True)
     lines = run_script("predict.py", "--checkpoint", str(checkpoint), "--text_column", "기사", stdin="x\n")
     assert (lines.returncode, ".csv" in lines.stderr) == (2, True)
+
+
+def test_predicts_files_with_the_names_of_training(run, tmp_path):
+    """As JSON, TSV and CSV: the file of training itself, and texts under the key `text`."""
+    rows = [{"id": str(number), "message": text, "label": label} for number, (text, label) in enumerate(MESSAGES * 10)]
+    train = tmp_path / "messages.jsonl"
+    train.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    columns = ["--text_column", "message", "--label_column", "label", "--test_ratio", "0.2"]
+    run("run_seq_cls.py", "--task", "messages", "--train_file", str(train), *columns, "--max_steps", "2")
+    checkpoint = str(tmp_path / "ckpt" / "tiny-messages-ckpt")
+
+    def labels(name, write, *flags):
+        (tmp_path / name).write_text("".join(map(write, rows)))
+        done = run_script("predict.py", "--checkpoint", checkpoint, "--input", str(tmp_path / name), *flags)
+        assert done.returncode == 0, done.stderr
+        return [json.loads(line)["label"] for line in done.stdout.splitlines()]
+
+    expected = labels("texts.jsonl", lambda row: json.dumps({"text": row["message"]}) + "\n")
+    assert len(expected) == len(rows) and set(expected) <= {"0", "1"}
+    assert labels("a.jsonl", lambda row: json.dumps({**row, "text": "?"}) + "\n") == expected
+    assert labels("b.jsonl", lambda row: json.dumps({"body": row["message"]}) + "\n", "--text_column", "body") == expected
+    for suffix, separator in ((".tsv", "\t"), (".txt", "\t"), (".csv", ",")):
+        (tmp_path / f"c{suffix}").write_text(
+            "".join(separator.join(row) + "\n" for row in [list(rows[0]), *(list(row.values()) for row in rows)])
+        )
+        done = run_script("predict.py", "--checkpoint", checkpoint, "--input", str(tmp_path / f"c{suffix}"))
+        assert [json.loads(line)["label"] for line in done.stdout.splitlines()] == expected, suffix
 
 
 @pytest.mark.long

@@ -41,7 +41,7 @@ def pick_values(path: Path, task: Task, records: Records) -> Iterator[tuple[int,
 
     def pick(record: Any) -> list[Any]:
         try:
-            return [_reach(record, column) for column in wanted]
+            return [reach(record, column) for column in wanted]
         except KeyError as error:
             # Similar names take time to find, and the first ones are enough.
             near = did_you_mean(error.args[0], _paths(record)) if next(misses) < MAX_PROBLEMS_SHOWN else ""
@@ -50,7 +50,7 @@ def pick_values(path: Path, task: Task, records: Records) -> Iterator[tuple[int,
     return parse_rows(path, records, pick)
 
 
-def _reach(record: Any, column: str) -> Any:
+def reach(record: Any, column: str) -> Any:
     """Return the value of a column: of the key of this name, or at this dotted path, on which a number counts items of a list.
 
     Raises KeyError for a missing one.

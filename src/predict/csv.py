@@ -3,7 +3,7 @@
 import codecs
 import csv
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
@@ -33,10 +33,11 @@ def is_csv(path: Path | None) -> bool:
 
 
 @contextmanager
-def open_csv(path: Path, columns: Mapping[str, str], encoding: str) -> Iterator[CsvInput]:
+def open_csv(path: Path, columns: Mapping[str, str], encoding: str, others: Iterable[Sequence[str]] = ()) -> Iterator[CsvInput]:
     """Yield a CSV file; each of its rows has the values of `columns`: flag -> the column that it names.
 
-    Raises DataError if the file cannot be read or lacks a column.
+    others: the names of other columns, for a file that has all of them and lacks one of `columns`. Raises DataError if the file
+    cannot be read or lacks a column.
     """
     try:
         with open(path, "rb") as start:
@@ -50,6 +51,9 @@ def open_csv(path: Path, columns: Mapping[str, str], encoding: str) -> Iterator[
         _, header, problem = next(records, (1, [], ""))
         if problem:
             raise DataError(f"--input {path}, line 1: {problem}.")
+        if not set(columns.values()) <= set(header):
+            present = [names for names in others if set(names) <= set(header)]
+            columns = dict(zip(columns, present[0], strict=True)) if present else columns
         positions = [_position(header, flag, column, path) for flag, column in columns.items()]
         rows = (_row(*record, header, positions) for record in records)
         yield CsvInput(header, iter(lambda: list(islice(rows, CHUNK)), []), has_bom or not is_utf8)

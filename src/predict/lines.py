@@ -1,5 +1,6 @@
 """The protocol of predict.py: each input line gives one JSON line with its result or its error, in the same order."""
 
+import codecs
 import contextlib
 import json
 import logging
@@ -8,20 +9,25 @@ import queue
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import count, islice
+from io import TextIOWrapper
+from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 
 from processor.inputs import Inputs
-from src.common.errors import DataError
-from src.common.log import ESCAPE, is_closed
+from processor.readers.text_files import UTF_8
+from src.common.errors import BenchmarkError, DataError, brief
+from src.common.files import PARTIAL
+from src.common.log import ESCAPE, is_closed, is_terminal
 from src.data.task import Features
 
 logger = logging.getLogger(__name__)
 
+UTF_8_WITH_MARK = "utf-8-sig"
 STANDARD = Path("-")  # as --input or --output: the standard stream
+NOT_OF_A_ROW = (BenchmarkError, MemoryError)  # errors in encoding that no other row would avoid
 CHUNK = 1024  # lines that are predicted together, sorted by length
 
 
@@ -48,19 +54,9 @@ def predict_rows(
     """
     lines, invalid, first_error = 0, 0, ""
     for chunk in chunks:
-        examples: list[Any] = []
-        rows: list[Row] = []
-        for row in chunk:
-            try:
-                examples += [] if row.error else [inputs.example(row.values)]
-            except ValueError as error:
-                row = row._replace(error=str(error))
-            rows.append(row)
-            if row.error and strict:
-                break
+        rows, examples, features = _encode(chunk, inputs, strict)
         results: Iterator[dict[str, Any]] = iter(())
-        if examples:
-            features = inputs.encode(examples)
+        if features is not None:
             results = inputs.results(examples, features, predict(features))
         for row in rows:
             if row.error and strict:
@@ -77,71 +73,74 @@ def predict_rows(
         logger.warning("%d of %d lines are invalid; the output contains their errors", invalid, lines)
 
 
+def _encode(chunk: Iterable[Row], inputs: Inputs, strict: bool) -> tuple[list[Row], list[Any], Features | None]:
+    """Return the rows of a chunk, up to the first invalid one if `strict`, and examples and features of those that are valid."""
+    rows: list[Row] = []
+    examples: dict[int, Any] = {}  # by the position of their row
+    for row in chunk:
+        try:
+            if not row.error:
+                examples[len(rows)] = inputs.example(row.values)
+        except ValueError as error:
+            row = row._replace(error=str(error))
+        rows.append(row)
+        if row.error and strict:
+            break
+    try:
+        return rows, list(examples.values()), inputs.encode(list(examples.values())) if examples else None
+    except NOT_OF_A_ROW:
+        raise
+    except Exception:  # the Rust tokenizer raises no other type
+        reasons = _find_reasons(inputs, list(examples.items()))
+    for position, reason in reasons.items():
+        rows[position] = rows[position]._replace(error=reason)
+        del examples[position]
+    return rows, list(examples.values()), inputs.encode(list(examples.values())) if examples else None
+
+
+def _find_reasons(inputs: Inputs, examples: Sequence[tuple[int, Any]]) -> dict[int, str]:
+    """Return key -> reason for each of the examples that cannot be encoded, by halving those that fail together."""
+    try:
+        inputs.encode([example for _, example in examples])
+    except NOT_OF_A_ROW:
+        raise
+    except Exception as error:
+        if len(examples) == 1:
+            return {examples[0][0]: f"the tokenizer cannot encode it: {brief(error)}"}
+        half = len(examples) // 2
+        return _find_reasons(inputs, examples[:half]) | _find_reasons(inputs, examples[half:])
+    return {}
+
+
 def write_json(write: Callable[[str], object]) -> Callable[[Row, dict[str, Any]], object]:
     """Return a function that writes a result as one JSON line."""
     return lambda row, result: write(json.dumps(result, ensure_ascii=False) + "\n")
 
 
-def parse_lines(
-    chunks: Iterable[Sequence[bytes]], keys: Sequence[str], columns: Sequence[str] | None = None
-) -> Iterator[list[Row]]:
-    """Yield the rows of lines, in the same chunks. The first line with text decides whether they are JSON or TSV.
+def encoding_of_lines(encoding: str) -> str:
+    """Return the encoding of the lines that open_lines yields for a file in this encoding, without a byte order mark in it.
 
-    keys: those of a JSON object; columns: names of the fields between tabs, if they are others.
+    It is the same, but UTF-8 for one like UTF-16, whose texts do not have their line ends where their bytes have them.
     """
-    as_json: bool | None = None
-    numbers = count(1)
-    for chunk in chunks:
-        rows = []
-        for line, number in zip(chunk, numbers, strict=False):
-            text = line.decode("utf-8", errors="replace").rstrip("\r\n")
-            try:
-                text = line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n")
-                if not text.strip():
-                    raise ValueError("the line is empty")
-                if "\r" in text:
-                    raise ValueError("found CR inside the line; lines must end with LF or CR LF, not with CR alone")
-                if as_json is None:
-                    as_json = text.lstrip().startswith("{")
-                rows.append(Row(number, _parse(text, keys, columns or keys, as_json), "", [text]))
-            except (ValueError, RecursionError) as error:
-                reason = "not UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)
-                rows.append(Row(number, [], reason, [text]))
-        yield rows
-
-
-def _parse(line: str, keys: Sequence[str], columns: Sequence[str], as_json: bool) -> list[Any]:
-    """Return the values of a line: those of a JSON object, or, unless `as_json`, fields between tabs. Raises ValueError."""
-    record = None
-    if as_json or line.lstrip().startswith("{"):
-        try:
-            record = json.loads(line)
-        except ValueError as error:
-            if as_json:
-                raise ValueError(f"not JSON: {error}") from None
-    if isinstance(record, dict):
-        if missing := [key for key in keys if key not in record]:
-            raise ValueError(f"{missing[0]!r} is missing; an input has {', '.join(keys)}")
-        return [record[key] for key in keys]
-    if as_json:
-        raise ValueError(f"found a JSON {type(record).__name__}, expected an object with {', '.join(keys)}")
-    fields = line.split("\t")
-    if len(fields) != len(columns):
-        raise ValueError(f"found {len(fields)} columns, expected {len(columns)} ({', '.join(columns)})")
-    return fields
+    splits = "\n".encode(encoding).endswith(b"\n") and b"\n".decode(encoding, "ignore") == "\n"
+    return encoding if splits and codecs.lookup(encoding).name != UTF_8_WITH_MARK else UTF_8
 
 
 @contextlib.contextmanager
-def open_lines(path: Path | None) -> Iterator[Iterator[list[bytes]]]:
+def open_lines(path: Path | None, encoding: str = UTF_8) -> Iterator[Iterator[list[bytes]]]:
     """Yield the lines of a file in chunks of CHUNK, or those of standard input (None or "-") as they arrive.
 
-    Raises DataError if the input cannot be read.
+    Those of a file whose encoding does not split at bytes are in UTF-8. Raises DataError if the input cannot be read.
     """
     if path is None or path == STANDARD:
+        if _is_converted(encoding):
+            raise DataError(f"standard input cannot be read line by line in {encoding}. Pass --input FILE.")
         try:
             descriptor = sys.stdin.fileno()
         except (AttributeError, OSError, ValueError):  # closed, or that of a notebook
             raise DataError("there is no standard input to read. Pass --input FILE.") from None
+        if is_terminal(sys.stdin):
+            logger.info("reading from the terminal: one input per line, Ctrl-D ends them. For a file, pass --input FILE.")
         yield _arriving_lines(descriptor)
         return
     try:
@@ -149,7 +148,24 @@ def open_lines(path: Path | None) -> Iterator[Iterator[list[bytes]]]:
     except OSError as error:
         raise DataError(f"--input {path} cannot be read: {error.strerror}.") from None
     with stream:
-        yield iter(lambda: list(islice(stream, CHUNK)), [])
+        lines = _in_utf_8(stream, path, encoding) if _is_converted(encoding) else iter(stream)
+        yield iter(lambda: list(islice(lines, CHUNK)), [])
+
+
+def _is_converted(encoding: str) -> bool:
+    return encoding_of_lines(encoding) == UTF_8 and codecs.lookup(encoding).name not in (UTF_8, UTF_8_WITH_MARK)
+
+
+def _in_utf_8(stream: IO[bytes], path: Path, encoding: str) -> Iterator[bytes]:
+    """Yield the lines of a file in UTF-8."""
+    number = 0
+    try:
+        with TextIOWrapper(stream, encoding, newline="\n") as texts:
+            for line in texts:
+                yield line.encode()
+                number += 1
+    except UnicodeError:
+        raise DataError(f"--input {path}: not {encoding}, near line {number + 1}. Pass another --encoding.") from None
 
 
 def _arriving_lines(descriptor: int) -> Iterator[list[bytes]]:
@@ -188,9 +204,7 @@ def open_output(path: Path | None) -> Iterator[Callable[[str], object]]:
             sys.stdout.reconfigure(encoding="utf-8", errors=ESCAPE)
         yield lambda line: print(line, end="", flush=True)
         return
-    in_place = path.exists() and not path.is_file()  # a pipe or a device
-    target = path if in_place else path.resolve()  # links, such as /dev/stdout, stay links
-    partial = target if in_place else target.with_name(f"{target.name}.partial")
+    target, partial = place_of(path)
     try:
         stream = open(partial, "w", encoding="utf-8", errors=ESCAPE, newline="\n")  # noqa: SIM115
     except OSError as error:
@@ -201,5 +215,16 @@ def open_output(path: Path | None) -> Iterator[Callable[[str], object]]:
     except OSError as error:
         error.filename = error.filename or str(path)  # a failed write names no file
         raise
-    if not in_place:
+    if partial != target:
         partial.replace(target)
+
+
+def place_of(output: Path) -> tuple[Path, Path]:
+    """Return the file that an output becomes, and the one that it is written to until it is complete.
+
+    Links, such as /dev/stdout, stay links. Both are the same for a pipe or a device.
+    """
+    if output.exists() and not output.is_file():
+        return output, output
+    target = output.resolve()
+    return target, target.with_name(f"{target.name}{PARTIAL}")

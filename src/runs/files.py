@@ -1,6 +1,7 @@
 """The files in a run's folder, ckpt/<output_dir>/: their names, and what they say about the run and its checkpoints."""
 
 import json
+import logging
 import re
 import shlex
 from collections.abc import Mapping
@@ -13,6 +14,8 @@ from pydantic import ValidationError
 from src.common.errors import CheckpointError, list_problems
 from src.common.files import DAMAGE, PARTIAL, digest_folder, read_json, write_json
 from src.settings.schema import Settings
+
+logger = logging.getLogger(__name__)
 
 SETTINGS = "settings.json"
 RESULTS = "eval_results.json"
@@ -97,6 +100,20 @@ def record_choices(checkpoint: Path, scores: Mapping[str, float]) -> None:
 def read_definition(checkpoint: Path) -> dict[str, Any]:
     """Return the definition of the task that a checkpoint was trained on."""
     return dict(read_json(checkpoint / SETTINGS)["definition"])
+
+
+def find_checkpoint(folder: Path) -> Path:
+    """Return the selected checkpoint of the run in a folder; for any other folder, the folder.
+
+    A run that is not finished has not selected any: read_settings names the last one.
+    """
+    steps = checkpoints_in(folder)
+    selected = (read_json(folder / RESULTS).get("selected") or {}) if steps else {}
+    if selected.get("step") not in steps:
+        return folder
+    checkpoint = folder / f"checkpoint-{selected['step']}"
+    logger.info("%s is the folder of a run: using its selected checkpoint, %s", folder, checkpoint.name)
+    return checkpoint
 
 
 def read_settings(checkpoint: Path) -> Settings:

@@ -23,8 +23,9 @@ def find_run(
 ) -> RunFolder:
     """Return the run's folder with its status, without changing anything on disk. `digest`: that of a local model folder.
 
-    Raises CheckpointError if the folder holds files but no run, if its records are damaged, and if --do_train false finds no
-    checkpoint, or checkpoints of a run with other settings or data. Raises ConfigError if class_weights names an invalid file.
+    Raises CheckpointError if the folder holds files but no run, if its records are damaged, if it is to be replaced and holds
+    what the new run reads, and if --do_train false finds no checkpoint, or checkpoints of a run with other settings or data.
+    Raises ConfigError if class_weights names an invalid file.
     """
     if settings.do_train and settings.weights_file:
         given_weights(settings, task)
@@ -34,6 +35,8 @@ def find_run(
         contents = Contents() if settings.features_only else read_contents(settings.run_folder)
         difference = partial(_difference, contents, settings, task, files, weights)
         state, reason = _status(contents, settings, difference)
+        if state == "replace":
+            _refuse_removing(settings, files)
         if state in ("score", "trained"):
             data = {split: dict(entry) for split, entry in contents.record["data"].items()}
             changed_outputs = _changed_outputs(contents, settings)
@@ -45,6 +48,17 @@ def find_run(
     except DAMAGE as error:
         raise damaged(settings.run_folder, error) from None
     return RunFolder(settings, weights, contents, state, reason, history, data, changed_outputs)
+
+
+def _refuse_removing(settings: Settings, files: Mapping[str, DataFile]) -> None:
+    """Raise CheckpointError if a file or a model that the run reads is in its folder, which is about to be removed or renamed."""
+    paths = [*(file.path for file in files.values()), Path(settings.model_name_or_path), settings.weights_file]
+    inside = [path for path in paths if path and path.exists() and path.resolve().is_relative_to(settings.run_folder.resolve())]
+    if inside:
+        raise CheckpointError(
+            f"{settings.run_folder} holds an earlier run, which would be replaced together with {inside[0]}, which this one "
+            "reads. Use another --output_dir."
+        )
 
 
 def _status(contents: Contents, settings: Settings, difference: Callable[[], str]) -> tuple[State, str]:

@@ -1,11 +1,11 @@
 """Other names of settings, and flags of Hugging Face's Trainer and example scripts: what they mean here."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from src.common.errors import did_you_mean, quote_json
+from src.common.errors import MAX_PROBLEMS_SHOWN, MAX_QUOTED, MAX_REASON, ConfigError, did_you_mean, quote_json, shorten
 
 # Name of the original or of Hugging Face -> the setting with exactly the same meaning.
 ALIASES = {
@@ -24,14 +24,21 @@ PRECISIONS = ("bf16", "fp16")
 INSTEAD = {
     "adafactor": "there is none; the optimizer is AdamW",
     "auto_find_batch_size": "a batch that does not fit into memory is always split",
+    "batch_size": "use --train_batch_size and --eval_batch_size or, in predict.py, --batch_tokens",
     "cache_dir": "set the environment variable HF_HOME",
+    "cpu": "use --no_cuda",
+    "cuda": "a GPU is used if there is one; CUDA_VISIBLE_DEVICES chooses it",
     "data_seed": "use --seed, which also orders the rows",
     "dataloader_num_workers": "there is none; features are in memory",
     "dataset_name": "use --train_file with a local file",
+    "device": "use --no_cuda for the CPU; CUDA_VISIBLE_DEVICES or, in run_benchmark.py, --devices chooses GPUs",
     "do_predict": "use --do_eval, which is on by default: test is scored and predictions are written to test/",
+    "epochs": "use --num_train_epochs",
     "eval_steps": "use --logging_steps, the updates between two scorings",
     "eval_strategy": "use --logging_steps, the updates between two scorings",
     "evaluation_strategy": "use --logging_steps, the updates between two scorings",
+    "gpu": "a GPU is used if there is one; CUDA_VISIBLE_DEVICES or, in run_benchmark.py, --devices chooses it",
+    "gpus": "start a run with torchrun to use several; CUDA_VISIBLE_DEVICES or, in run_benchmark.py, --devices chooses them",
     "gradient_checkpointing": "there is none; a batch that does not fit into memory is split",
     "greater_is_better": "it follows from the task's metric",
     "group_by_length": "use --batching bucketed",
@@ -41,12 +48,16 @@ INSTEAD = {
     "load_best_model_at_end": "the best checkpoint on dev is always kept, as `selected` in eval_results.json",
     "logging_dir": "there is none; --report_to tensorboard writes into the run's folder",
     "logging_strategy": "use --log_every, the updates between two lines of log.jsonl",
+    "lr": "use --learning_rate",
     "lr_scheduler_type": "use --lr_scheduler, which is linear, cosine or constant, with warm-up",
     "max_eval_samples": "there is none; name a shorter file with --dev_file or --test_file",
     "max_predict_samples": "there is none; name a shorter file with --test_file",
     "metric_for_best_model": "use --metric; its headline score selects the checkpoint",
     "metric_name": "use --metric",
+    "n_gpu": "start a run with torchrun to use several GPUs; run_benchmark.py uses all, or those of --devices",
+    "num_gpus": "start a run with torchrun to use several; run_benchmark.py uses all, or those of --devices",
     "num_labels": "labels come from the task's definition or its training file",
+    "num_workers": "there is none; features are in memory",
     "optim": "there is none; the optimizer is AdamW",
     "pad_to_max_length": "use --padding max_length",
     "per_gpu_eval_batch_size": "use --eval_batch_size",
@@ -75,6 +86,17 @@ def advise(name: str, names: Iterable[str], prefix: str = "") -> str:
     if name in INSTEAD:
         return f": {INSTEAD[name]}."
     return f".{did_you_mean(prefix + name, [prefix + other for other in names])}"
+
+
+def refuse_unknown(arguments: Sequence[str], names: Iterable[str]) -> None:
+    """Raise ConfigError if a command without settings got arguments that it does not know. names: those of its flags."""
+    if not arguments:
+        return
+    flags = [word.removeprefix("--").split("=")[0] for word in arguments if word.startswith("--")]
+    known = [*names]
+    advice = [f"--{shorten(flag, MAX_QUOTED)}{advise(flag, known, '--')}" for flag in flags[:MAX_PROBLEMS_SHOWN]]
+    shown = " ".join(advice) if advice else f"{' '.join(arguments)}."
+    raise ConfigError(f"unrecognized arguments: {shorten(shown, MAX_REASON)} See --help.")
 
 
 def replace_switches(layer: Mapping[str, Any], source: str, from_string: bool, problems: list[str]) -> dict[str, Any]:

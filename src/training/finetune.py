@@ -119,11 +119,14 @@ def _is_korean(task: Task) -> bool:
     return bool(task.files)
 
 
-def load_checkpoint(settings: Settings, task: Task, checkpoint: Path) -> tuple[Any, TaskModel]:
-    """Return the tokenizer and the model of a checkpoint, to predict on this machine, whatever the training machine was."""
+def load_checkpoint(settings: Settings, task: Task, checkpoint: Path, no_cuda: bool = False) -> tuple[Any, TaskModel]:
+    """Return the tokenizer and the model of a checkpoint, to predict on this machine, whatever the training machine was.
+
+    no_cuda: use the CPU, even if there is a GPU.
+    """
     precision = "no" if settings.mixed_precision == "no" else "auto"
     # Compiling would take longer than a few predictions.
-    settings = settings.model_copy(update={"no_cuda": False, "mixed_precision": precision, "torch_compile": False})
+    settings = settings.model_copy(update={"no_cuda": no_cuda, "mixed_precision": precision, "torch_compile": False})
     accelerator = start_device(settings)
     tokenizer = load_checkpoint_tokenizer(checkpoint, settings, HEADS[task.kind].word_level, _is_korean(task))
     return tokenizer, _task_model_of(checkpoint, settings, task, accelerator)

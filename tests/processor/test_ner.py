@@ -8,7 +8,7 @@ from transformers import BertTokenizer
 from processor.data_files import describe_files
 from processor.definition import TASKS, make_task
 from processor.kinds import load_split
-from processor.ner import Sentence, encode, read_sentences
+from processor.ner import NerInputs, RawText, Sentence, encode, find_entities, read_sentences
 from src.common.errors import DataError
 
 TASK = TASKS["naver-ner"]
@@ -175,3 +175,40 @@ def test_holds_out_a_share_of_rare_entities(tmp_path, tokenizer, settings):
     assert (len(train), len(dev)) == (90, 10)
     assert sorted(sentence.tags[0] for sentence in dev.examples) == ["MAT-B"] * 2 + ["O"] * 2 + ["PER-B"] * 6
     assert len(dev.decode(np.zeros(int(dev.features.lengths.sum()), np.int64))) == 10
+
+
+def test_words_of_an_input_are_split_as_in_training(settings):
+    own = make_task("own", {"kind": "tagging", "text": "text", "label": "tags", "labels": {"O": "O", "B-X": "B-X"}}, "own.json")
+    inputs, of_own = (NerInputs(task, None, settings("naver-ner")) for task in (TASK, own))
+    for text, words in [
+        ("a b", ["a", "b"]),
+        ("a\u00a0b", ["a\u00a0b"]),
+        ("a  b ", ["a", "", "b", ""]),
+        ("a\t\u3000b", ["a\t\u3000b"]),
+    ]:
+        for each in ("words", "sentence"):
+            assert inputs.example(inputs.values_of({each: text})).words == words
+        assert of_own.example(of_own.values_of({"text": text})).words == words
+        raw = inputs.example(inputs.values_of({"text": text}))
+        assert (raw.words, raw.text) == ([word for word in words if word], text)
+    assert inputs.values_of({"text": "a", "sentence": "b"}) == ["b"]
+    assert inputs.example(["a b"]).text is None
+    assert isinstance(inputs.values_of({"text": "a"})[0], RawText)
+
+
+@pytest.mark.parametrize(
+    ("tags", "labels"),
+    [
+        (["B-PER", "I-PER", "O", "B-LOC", "B-LOC"], ["O", "B-PER", "I-PER", "B-LOC"]),
+        (["PER-B", "PER-I", "O", "LOC-B", "LOC-B"], ["O", "PER-B", "PER-I", "LOC-B"]),
+    ],
+)
+def test_entities_have_their_characters_in_the_text(tags, labels):
+    text = " 김 하은은  은 서울 서울"
+    found = find_entities(text, ["김", "하은은", "은", "서울", "서울"], tags, labels)
+    assert found == [
+        {"type": "PER", "text": "김 하은은", "start": 1, "end": 6},
+        {"type": "LOC", "text": "서울", "start": 10, "end": 12},
+        {"type": "LOC", "text": "서울", "start": 13, "end": 15},
+    ]
+    assert find_entities("a", ["a"], ["O"], labels) == []

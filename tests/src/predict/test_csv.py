@@ -122,6 +122,18 @@ def test_a_missing_file_and_an_unknown_encoding(tmp_path):
         pass
 
 
+def test_a_file_without_the_columns_of_training_may_have_the_keys(tmp_path):
+    for header, expected in (("message,text", ["m"]), ("id,text", ["t"]), ("id,txt", None)):
+        (tmp_path / "f.csv").write_text(f"{header}\nm,t\n")
+        opened = open_csv(tmp_path / "f.csv", {"--text_column": "message"}, "utf-8", [("message",), ("text",)])
+        if expected is None:
+            with pytest.raises(DataError, match="no column 'message'"), opened:
+                pass
+            continue
+        with opened as given:
+            assert [list(row.values) for chunk in given.rows for row in chunk] == [expected]
+
+
 def test_the_suffix_decides(tmp_path):
     assert is_csv(tmp_path / "A.CSV")
     assert not is_csv(tmp_path / "csv") and not is_csv(None)

@@ -8,18 +8,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from processor.inputs import Inputs
 from src.common.errors import DataError
 from src.predict import lines as module
-from src.predict.lines import open_lines, open_output, parse_lines, predict_rows, write_json
+from src.predict.lines import open_lines, open_output, predict_rows, write_json
+from src.predict.parse import LineParser
 
 
 class Upper:
     """Inputs whose result is their text in upper case; "bad" is invalid."""
 
-    keys = ("text", "pair")
+    values_of, pick = Inputs.values_of, Inputs.pick
 
-    def __init__(self, keys=("text",)):
-        self.keys = keys
+    def __init__(self, keys=("text",), forms=()):
+        self.keys, self.columns, self.forms = keys, keys, (*forms, keys)
 
     def example(self, values):
         if "bad" in values:
@@ -39,8 +41,10 @@ def results_of(*lines, keys=("text",), size=2, strict=False):
     data = [line if isinstance(line, bytes) else (line + "\n").encode() for line in lines]
     chunks = [data[start : start + size] for start in range(0, len(data), size)]
     try:
-        rows = parse_lines(chunks, keys)
-        predict_rows(rows, Upper(keys), lambda features: np.zeros(len(features)), write_json(written.append), strict)
+        inputs = Upper(keys)
+        predict_rows(
+            LineParser(inputs).rows(chunks), inputs, lambda features: np.zeros(len(features)), write_json(written.append), strict
+        )
     except DataError as error:
         return [json.loads(line) for line in written], str(error)
     return [json.loads(line) for line in written]
@@ -110,6 +114,41 @@ def test_errors_are_short_however_long_the_line_is(line):
     results = results_of('{"text": "a"}', line)
     assert len(results[1]["error"]) < 200
     assert "CR" in results[1]["error"] or "\r" not in line
+
+
+class Picky(Upper):
+    """Inputs whose tokenizer refuses emoji, as one without an unknown token does."""
+
+    def encode(self, examples):
+        if any("😀" in text for example in examples for text in example):
+            raise Exception("the unknown token is missing")
+        return examples
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_a_line_that_cannot_be_encoded_never_costs_the_others(monkeypatch, strict):
+    monkeypatch.setattr(f"{__name__}.Upper", Picky)
+    reason = "the tokenizer cannot encode it: the unknown token is missing"
+    lines = ["a", "b", "😀", "c", "bad", "d", "e😀", "f"]
+    results = results_of(*lines, size=8, strict=strict)
+    if strict:
+        assert results[0] == [{"out": "A"}, {"out": "B"}] and f"line 3: {reason}" in results[1]
+        return
+    expected = [{"out": line.upper()} for line in lines]
+    expected[2], expected[4], expected[6] = ({"line": line, "error": error} for line, error in
+                                             ((3, reason), (5, "text: is bad"), (7, reason)))  # fmt: skip
+    assert results == expected
+    assert reason in results_of("😀", "😀")[1]
+
+
+def test_errors_of_the_command_are_not_those_of_a_line(monkeypatch):
+    class Failing(Upper):
+        def encode(self, examples):
+            raise MemoryError
+
+    monkeypatch.setattr(f"{__name__}.Upper", Failing)
+    with pytest.raises(MemoryError):
+        results_of("a", "b")
 
 
 def test_an_input_without_a_valid_line_is_an_error():

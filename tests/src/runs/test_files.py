@@ -4,7 +4,16 @@ import pytest
 
 from src.common.errors import CheckpointError
 from src.common.files import digest_folder
-from src.runs.files import checkpoints_in, digest_model, prediction_file, read_contents, read_settings, record_choices, stage_of
+from src.runs.files import (
+    checkpoints_in,
+    digest_model,
+    find_checkpoint,
+    prediction_file,
+    read_contents,
+    read_settings,
+    record_choices,
+    stage_of,
+)
 from tests.src.run_folders import finished, interrupted, save, start
 
 
@@ -92,6 +101,21 @@ def test_names_a_checkpoint_if_given_a_run(settings, results, step):
         (run.folder / "eval_results.json").write_text(json.dumps(results))
     with pytest.raises(CheckpointError, match=rf"is the folder of a run\. .* '{run.folder}/checkpoint-{step}'$"):
         read_settings(run.folder)
+
+
+def test_finds_the_selected_checkpoint_of_a_run(settings, caplog):
+    caplog.set_level("INFO")
+    run = start(settings)
+    save(run, 1)
+    save(run, 2)
+    assert find_checkpoint(run.folder) == run.folder  # nothing is selected yet
+    for step in (1, 2, 3):
+        caplog.clear()
+        (run.folder / "eval_results.json").write_text(json.dumps({"selected": {"step": step}}))
+        selected = run.folder / f"checkpoint-{step}"
+        assert find_checkpoint(run.folder) == (selected if step < 3 else run.folder)  # 3 has been removed by somebody
+        assert (selected.name in caplog.text) is (step < 3)
+    assert find_checkpoint(run.checkpoint_folder(1)) == run.checkpoint_folder(1)
 
 
 def test_rejects_a_folder_that_does_not_exist(tmp_path):

@@ -1,5 +1,6 @@
 """How a run uses a folder that an earlier run has left: resume, replace, score, or nothing to do."""
 
+import dataclasses
 import json
 import re
 import shutil
@@ -100,6 +101,21 @@ def test_leaves_a_folder_without_a_run_alone(settings, tmp_path):
         with pytest.raises(CheckpointError, match=r"mine holds files, but no run .*settings\.json"):
             find(settings, output_dir="mine", **changes)
     assert (foreign / "thesis.txt").read_text() == "precious"
+
+
+@pytest.mark.parametrize("changes", [{"overwrite_output_dir": True}, {"resume": False}, {"learning_rate": 0.5}])
+def test_never_takes_away_what_the_new_run_reads(settings, changes, tmp_path):
+    """The model, or a data file, by any spelling of its path."""
+    run = finished(settings)
+    (tmp_path / "link").symlink_to(run.folder)
+    for path in (run.folder / "checkpoint-1", tmp_path / "link" / "checkpoint-1"):
+        with pytest.raises(CheckpointError, match=rf"{path}, which this one reads"):
+            find(settings, model_name_or_path=str(path), **changes)
+    (run.folder / "train.tsv").write_text("data")
+    inside = dataclasses.replace(FILES["train"], path=run.folder / "train.tsv")
+    with pytest.raises(CheckpointError, match=r"train\.tsv, which this one reads"):
+        find(settings, {**FILES, "train": inside}, **changes)
+    assert find(settings, model_name_or_path=str(run.folder / "checkpoint-1"), output_dir="run-2").state == "new"
 
 
 def test_a_file_cannot_ask_to_overwrite(settings):

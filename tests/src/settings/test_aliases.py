@@ -6,9 +6,10 @@ import pytest
 
 from processor.definition import TASKS
 from src.common.errors import ConfigError
-from src.settings.aliases import ALIASES, INSTEAD, PRECISIONS
+from src.settings.aliases import ALIASES, INSTEAD, PRECISIONS, refuse_unknown
 from src.settings.layers import load_settings
 from src.settings.schema import Settings
+from tests.commands import run_script
 from tests.conftest import ROOT
 
 
@@ -77,6 +78,31 @@ def test_advice_for_flags_without_a_counterpart():
         load("--eval_steps=100")
 
 
+def test_commands_without_settings_give_the_same_advice():
+    refuse_unknown([], ["input"])
+    for arguments, expected in [
+        (["--device", "cpu"], "--device: use --no_cuda"),
+        (["--num_workers=4"], "--num_workers: there is none"),
+        (["--inputs", "f"], "--inputs. Did you mean '--input'?"),
+        (["word"], "unrecognized arguments: word. See"),
+        (["--" + "x" * 9999], "See --help."),
+    ]:
+        with pytest.raises(ConfigError) as caught:
+            refuse_unknown(arguments, ["input"])
+        assert expected in str(caught.value) and len(str(caught.value)) < 400
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["predict.py --checkpoint x", "share.py --checkpoint x --to a/b", "run_benchmark.py report",
+     "run_benchmark.py run --models tiny", "run_ner.py --task naver-ner", "processor.check nsmc", "processor.download nsmc"],
+)  # fmt: skip
+@pytest.mark.parametrize("flag", ["device", "gpus", "num_workers", "batch_size"])
+def test_every_command_gives_advice(command, flag):
+    done = run_script(*command.split(), f"--{flag}", "1")
+    assert (done.returncode, INSTEAD[flag] in done.stderr) == (2, True), done.stderr
+
+
 def test_no_name_is_in_two_tables():
     names = [*Settings.model_fields, *ALIASES, *PRECISIONS, *INSTEAD]
     assert len(names) == len(set(names))
@@ -86,6 +112,6 @@ def test_no_name_is_in_two_tables():
 def test_advice_names_flags_that_exist():
     from processor.own_task import FLAGS
 
-    known = {*Settings.model_fields, *FLAGS}
+    known = {*Settings.model_fields, *FLAGS, "batch_tokens", "devices"}  # the last two of predict.py and run_benchmark.py
     named = {word.strip(",;.").removeprefix("--") for advice in INSTEAD.values() for word in advice.split() if word[:2] == "--"}
     assert named <= known
