@@ -38,9 +38,10 @@ An input is a line; its keys depend on the task of the checkpoint:
   {"text": ..., "pair": ...}         paws, kornli, korsts, question-pair
   {"words": [...]} or {"text": ...}  naver-ner
   {"question": ..., "context": ...}  korquad
+  {"text": ..., "choices": [...]}    hellaswag, and with "pair" copa
 or those of the training data; or the same values separated by tabs, words by spaces. The first line decides the format, and may
-name the columns. A file that ends with .csv has a header; --text_column and --text_pair_column name columns or keys, by default
-those of the training data.
+name the columns. A file that ends with .csv has a header; --text_column, --text_pair_column and --choice_columns name columns
+or keys, by default those of the training data.
 
 A result is a line, in the order of the inputs: label (or labels) and probabilities, score (korsts), tags (of a text also words
 and entities), or answer with start, end (characters of the context) and score. For an invalid line it is {"line": its number,
@@ -51,14 +52,18 @@ and entities), or answer with start, end (characters of the context) and score. 
 def _open_input(given: Namespace, inputs: Inputs, stack: ExitStack) -> CsvInput:
     """Open the input of a command line. inputs: of the checkpoint's task, without a tokenizer."""
     flags = {"--text_column": given.text_column, "--text_pair_column": given.text_pair_column}
-    if len(inputs.keys) == 1 and given.text_pair_column:
+    choices = given.choice_columns.split(",") if given.choice_columns else inputs.task.choices
+    if len(choices) != len(inputs.task.choices):
+        raise ConfigError(f"--choice_columns: found {len(choices)} columns, expected {len(inputs.task.choices)}.")
+    if len(inputs.task.text) == 1 and given.text_pair_column:
         raise ConfigError("--text_pair_column: the checkpoint's task has one text.")
     named = {flag: column or default for (flag, column), default in zip(flags.items(), inputs.task.text, strict=False)}
-    is_named = any(flags.values())
+    named |= {f"--choice_columns ({number})": column for number, column in enumerate(choices, start=1)}
+    is_named = any(flags.values()) or given.choice_columns is not None
     if given.input:
         refuse_other_formats(given.input)
     if is_csv(given.input):
-        others = () if is_named else inputs.forms
+        others = [form for form in inputs.forms if len(form) == len(named) and not is_named]
         return stack.enter_context(open_csv(given.input, named, given.encoding, others))
     lines = stack.enter_context(open_lines(given.input, given.encoding))
     is_table = given.input is not None and given.input.suffix.lower() == ".tsv"
@@ -96,6 +101,7 @@ def main() -> None:
     parser.add_argument("--input", type=Path, help="file to read; standard input if not given or -")
     parser.add_argument("--text_column", help="column or key of the input with the text, the words or the question")
     parser.add_argument("--text_pair_column", help="column or key of the input with the second text or the context")
+    parser.add_argument("--choice_columns", help="columns or keys of the input with the answers to choose from, as a,b,c")
     parser.add_argument(
         "--encoding", default="utf-8", type=_encoding, help="encoding of the input, such as cp949; default: %(default)s"
     )

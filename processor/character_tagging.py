@@ -195,10 +195,11 @@ def read_rows(path: Path, task: Task) -> list[DataRow]:
 
 def _sentences_by_line(path: Path, task: Task) -> Iterator[tuple[int, Sentence]]:
     """Yield (line where a sentence begins, sentence). Raises DataError, see parse_rows."""
+    in_file = task.of_file(path)
 
     def parse(values: Sequence[Any]) -> Sentence:
         characters = list(values[0]) if isinstance(values[0], str) else values[0]
-        return parse_sentence(task, [characters, values[1]])
+        return parse_sentence(in_file, [characters, values[1]])
 
     return parse_rows(path, read_records(path, task), parse)
 

@@ -137,17 +137,37 @@ def suspicions(task: Task) -> dict[str, Callable[[DataRow], bool]]:
         "the replacement character U+FFFD": lambda row: any("\ufffd" in text for text in row.texts),
         "decomposed Hangul (NFD)": lambda row: any(compose(text) != text for text in row.texts),
         "a control character": lambda row: any(CONTROL.search(text) for text in row.texts),
-        "the same text twice": lambda row: len(row.texts) == 2 and row.texts[0] == row.texts[1] and bool(row.texts[0]),
+        "the same text twice": lambda row: max(Counter(filter(None, row.texts)).values(), default=1) > 1,
         f"more than {MAX_CHARACTERS:,} characters": lambda row: any(len(text) > MAX_CHARACTERS for text in row.texts[short]),
     }
 
 
 def overlaps(rows_of: Mapping[str, Sequence[DataRow]], task: Task) -> list[str]:
-    """Return a line for every two files that share texts (for questions: contexts). rows_of: file -> rows."""
-    compared = slice(1, 2) if task.kind == "span" else slice(None)
-    texts = {name: {_plain(row.texts[compared]) for row in rows} for name, rows in rows_of.items()}
-    shared = {(one, other): len(texts[one] & texts[other]) for one, other in itertools.combinations(texts, 2)}
-    return [f"overlap: {count:,} texts are in {one} and in {other}" for (one, other), count in shared.items() if count]
+    """Return a line for every two files that share texts (for questions: contexts). rows_of: file -> rows.
+
+    Of rows with several texts, the first ones that two files share are counted, too, unless these are in the rows they share.
+    """
+    if task.kind == "span":
+        return [line for line, _ in _shared(rows_of, lambda row: row.texts[1:2], "texts")]
+    whole = _shared(rows_of, lambda row: row.texts, "texts")
+    first = _shared(rows_of, lambda row: row.texts[:1], f"texts in the column {task.text[0]}") if len(task.texts) > 1 else []
+    known = {files: count for _, (files, count) in whole}
+    return [line for line, _ in whole] + [line for line, (files, count) in first if count > known.get(files, 0)]
+
+
+Shared = tuple[str, tuple[tuple[str, str], int]]  # line, (files, number of rows of the second one)
+
+
+def _shared(rows_of: Mapping[str, Sequence[DataRow]], text_of: Callable[[DataRow], Sequence[str]], what: str) -> list[Shared]:
+    """Return a line for every two files that share what `text_of` returns, the files, and the rows of the second one."""
+    counts = {name: Counter(_plain(text_of(row)) for row in rows) for name, rows in rows_of.items()}
+    found = []
+    for one, other in itertools.combinations(counts, 2):
+        if both := counts[one].keys() & counts[other].keys():
+            rows = sum(counts[other][text] for text in both)
+            more = f" ({rows:,} rows of it)" if rows > len(both) else ""
+            found.append((f"overlap: {len(both):,} {what} are in {one} and in {other}{more}", ((one, other), rows)))
+    return found
 
 
 def _plain(texts: Sequence[str]) -> tuple[str, ...]:

@@ -51,7 +51,8 @@ def check_files(files: Mapping[str, DataFile], settings: Settings, task: Task) -
 
 def _known_rows(name: str, file: DataFile, settings: Settings, task: Task) -> Rows:
     """Return what was kept about the rows of a file or, the first time, what reading them shows."""
-    fields = {field: getattr(task, field) for field in (*FEATURE_FIELDS, "group")}
+    in_file = task.of_file(file.path)
+    fields = {field: getattr(in_file, field) for field in (*FEATURE_FIELDS, "group")}
     read_as = [settings.strict_data, settings.version_2_with_negative, name == "train"]
     content = [VERSION, file.sha256, format_of(file.path, task), fields, *read_as]
     digest = hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]
@@ -80,14 +81,15 @@ def _read_groups(path: Path, task: Task) -> list[str]:
     """Return the group of each row of a file; "" for a row without one."""
     if format_of(path, task) not in TABLES:
         raise DataError(f"{path}: it has no columns, so there is no {quote(task.group[0])} (--group_column).")
-    values = [row[0] for _, row in read_records(path, task.model_copy(update={"text": task.group}))]
+    task = task.of_file(path)
+    values = [row[0] for _, row in read_records(path, task.model_copy(update={"text": task.group, "per_file": {}}))]
     return ["" if value is None else require_label(task.group[0], value).strip() for value in values]
 
 
 def describe_rows(path: Path, rows: Sequence[DataRow], task: Task) -> Rows:
     """Return what is known about the rows of a file. Raises DataError if there are none."""
     if not rows:
-        raise DataError(f"{path}: every row has an empty {' or '.join(task.text)}; nothing is left.")
+        raise DataError(f"{path}: every row has an empty {' or '.join(task.of_file(path).texts)}; nothing is left.")
     composed, _ = compose_rows([row.texts for row in rows])
     texts = np.array([_digest("\0".join(map(str.strip, each))) for each in composed], np.uint64)
     keys = [texts]
@@ -97,9 +99,8 @@ def describe_rows(path: Path, rows: Sequence[DataRow], task: Task) -> Rows:
     missing = [row.place for row in rows if any(text in MISSING for text in row.texts)]
     notes = [f"the text is a missing value, such as 'nan', in {some_places(missing)}"] if missing else []
     if all(row.texts[0].strip().isdecimal() for row in rows):
-        notes.append(
-            f"every text is a number, such as {quote(rows[0].texts[0])}. Is {quote(task.text[0])} the column of the text?"
-        )
+        column = quote(task.of_file(path).text[0])
+        notes.append(f"every text is a number, such as {quote(rows[0].texts[0])}. Is {column} the column of the text?")
     return Rows(texts, connect(*keys), tuple(notes))
 
 

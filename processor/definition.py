@@ -23,7 +23,7 @@ from src.common.errors import (
 )
 from src.common.files import read_json
 from src.common.strict_json import load_json
-from src.data.task import Task, Tasks
+from src.data.task import FileFields, Task, Tasks
 from src.metrics.metrics import METRICS
 from src.settings.aliases import ALIASES
 from src.settings.command_line import PROJECT
@@ -44,9 +44,9 @@ def make_task(name: str, definition: Mapping[str, Any], source: str, names: Mapp
     """
     kind = KINDS.get(str(definition.get("kind")))
     fields = {"title": name, **(kind.defaults if kind else {}), **definition}
-    for field in ("text", "label", "group"):
-        if isinstance(fields.get(field), str):
-            fields[field] = [fields[field]]
+    fields = _listed(fields)
+    if isinstance(per_file := fields.get("per_file"), dict):
+        fields["per_file"] = {file: _listed(of) if isinstance(of, dict) else of for file, of in per_file.items()}
     if kind and kind.labelled and isinstance(fields.get("label"), list) and len(fields["label"]) > 1:
         fields.setdefault("labels", {column: column for column in fields["label"]})
     metric = METRICS.get(str(fields.get("metric")))
@@ -66,23 +66,48 @@ def make_task(name: str, definition: Mapping[str, Any], source: str, names: Mapp
     return task
 
 
+def _listed(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return fields with the name of one column as a list of it."""
+    return {
+        name: [value] if name in ("text", "choices", "label", "group") and isinstance(value, str) else value
+        for name, value in fields.items()
+    }
+
+
 def _problem_of(detail: Mapping[str, Any]) -> str:
     """Return one line about an error of pydantic: field, what is wrong, and the nearest right name."""
     field, error = ".".join(map(str, detail["loc"])), detail["type"]
     if error == "extra_forbidden":
-        return f"unknown field {field!r}.{did_you_mean(field, Task.model_fields)}"
+        known = FileFields if field.startswith("per_file.") else Task
+        return f"unknown field {field!r}.{did_you_mean(str(detail['loc'][-1]), known.model_fields)}"
     if error == "missing":
         return f"{field} is missing"
     return f"{field} = {quote_json(detail['input'])}: {detail['msg']}."
 
 
 def _misfits(task: Task, kind: Kind) -> list[str]:
-    """Return the problems of fields that are valid one by one."""
+    """Return the problems of fields that are valid one by one, in all files and in those of `per_file`."""
+    problems = _misfits_of_columns(task, kind) + _misfits_of_metric(task, kind)
+    problems += _misfits_of_labels(task, kind) + _misfits_of_files(task, kind)
+    for name in task.per_file:
+        there = task.of_file(Path(name))
+        found = _misfits_of_columns(there, kind) + _misfits_of_labels(there, kind) + _misfits_of_files(there, kind)
+        found += [
+            f"{field}: found {len(getattr(there, field))} columns, expected {len(getattr(task, field))} as in the other files"
+            for field in ("text", "choices", "label")
+            if len(getattr(there, field)) != len(getattr(task, field))
+        ]
+        problems += [f"per_file.{name}: {problem}" for problem in found if problem not in problems]
+    return problems
+
+
+def _misfits_of_columns(task: Task, kind: Kind) -> list[str]:
+    """Return the problems of the fields that name columns."""
     problems = []
     if task.columns:
         if len(set(task.columns)) < len(task.columns):
             problems.append("columns: a name occurs twice")
-        named = {"text": task.text, "label": task.label, "group": task.group}
+        named = {"text": task.text, "choices": task.choices, "label": task.label, "group": task.group}
         problems += [
             f"{field}: {column!r} is not one of the columns {', '.join(task.columns)}.{did_you_mean(column, task.columns)}"
             for field, columns in named.items()
@@ -91,10 +116,11 @@ def _misfits(task: Task, kind: Kind) -> list[str]:
         ]
     elif not task.header:
         problems.append("columns is missing: the names of the file's columns, in their order, as no line of the file names them")
-    for field, most in kind.max_columns.items():
+    for field, most in {"choices": 0, **kind.max_columns}.items():
         if len(getattr(task, field)) > most:
-            problems.append(f"{field}: a {task.kind} task has one column")
-    return problems + _misfits_of_metric(task, kind) + _misfits_of_labels(task, kind) + _misfits_of_files(task, kind)
+            allowed = {0: "none", 1: "one column"}.get(most, f"at most {most} columns")
+            problems.append(f"{field}: a {task.kind} task has {allowed}")
+    return problems
 
 
 def _misfits_of_metric(task: Task, kind: Kind) -> list[str]:
@@ -114,6 +140,13 @@ def _misfits_of_labels(task: Task, kind: Kind) -> list[str]:
         problems.append("labels is empty: name labels, in the order of label ids, or leave the field out to take those of train")
     if not kind.labelled and task.labels:
         problems.append(f"labels: a {task.kind} task has none")
+    if task.spellings and (not kind.labelled or len(task.label) > 1):
+        problems.append("spellings: there are no labels in a column of their own")
+    problems += [
+        f"spellings: {quote(label)} is not one of the labels {', '.join(task.labels)}.{did_you_mean(label, task.labels)}"
+        for label in dict.fromkeys(task.spellings.values())
+        if task.labels and label not in task.labels
+    ]
     return problems + kind.problems_of(task)
 
 

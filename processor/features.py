@@ -34,7 +34,8 @@ def fingerprint(file: DataFile, task: Task, tokenizer: Any, settings: Mapping[st
         identity = json.loads(tokenizer.backend_tokenizer.to_str())
         for state in ("truncation", "padding"):  # left over from the last call, not a property of the tokenizer
             identity.pop(state, None)
-    fields = {name: getattr(task, name) for name in FEATURE_FIELDS}
+    in_file = task.of_file(file.path)
+    fields = {name: getattr(in_file, name) for name in FEATURE_FIELDS}
     content = [FEATURES_VERSION, file.sha256, format_of(file.path, task), fields, identity, dict(settings)]
     # The keys are not sorted: the order of a task's labels matters.
     return hashlib.sha256(json.dumps(content).encode()).hexdigest()[:16]

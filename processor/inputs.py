@@ -33,9 +33,14 @@ class Inputs(ABC):
         """Names of an input's values."""
 
     @property
+    def columns(self) -> tuple[str, ...]:
+        """Names of an input's values where each is a text, such as a field between tabs."""
+        return self.keys
+
+    @property
     def forms(self) -> tuple[tuple[str, ...], ...]:
         """The names that an input's values may have: those of the training data first, then `keys`."""
-        return (self.task.text, self.keys)
+        return (self.task.texts, self.keys)
 
     def values_of(self, record: Mapping[str, Any], names: Sequence[str] = ()) -> list[Any]:
         """Return the values of a record with these names or else, by the first of `forms` that it has completely.
@@ -56,7 +61,10 @@ class Inputs(ABC):
 
     @abstractmethod
     def example(self, values: Sequence[Any]) -> Any:
-        """Return an input as an example, from its values in the order of `keys`. Raises ValueError for unusable values."""
+        """Return an input as an example, from its values in the order of `keys` or of `columns`.
+
+        Raises ValueError for unusable values.
+        """
 
     @abstractmethod
     def encode(self, examples: Sequence[Any]) -> Features:

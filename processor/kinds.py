@@ -5,20 +5,27 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from processor import character_tagging, multi_label, ner, seq_cls, squad_reader
+from processor import character_tagging, multi_label, multiple_choice, ner, seq_cls, squad_reader
 from processor.character_tagging import CharacterInputs, CharacterSplit
 from processor.inputs import Inputs
 from processor.multi_label import MultiLabelInputs, MultiLabelSplit
+from processor.multiple_choice import ChoiceInputs, ChoiceSplit
 from processor.ner import NerInputs, NerSplit
 from processor.readers import conll
 from processor.readers.tables import DataRow
 from processor.seq_cls import SequenceInputs, SequenceSplit
+from processor.seq_features import sort_labels
 from processor.split import Split
 from processor.squad import SquadInputs, SquadSplit
 from src.data.task import DataFile, Task
 from src.settings.schema import Settings
 
 TABLES = ("tsv", "csv", "jsonl", "json", "parquet")  # the formats of rows with fields
+
+
+def in_order(path: Path, found: Iterable[str], task: Task) -> dict[str, str]:
+    """Return the labels of a file in their order, see sort_labels."""
+    return {label: label for label in sort_labels(found)}
 
 
 @dataclass(frozen=True)
@@ -36,7 +43,8 @@ class Kind:
     formats: tuple[str, ...] = TABLES  # of its files
     max_columns: Mapping[str, int] = field(default_factory=lambda: {"label": 1})  # that a field of a definition may name
     problems_of: Callable[[Task], list[str]] = lambda task: []  # what is wrong with the labels of a definition
-    readable_labels: Callable[[Path, Iterable[str]], dict[str, str]] | None = None  # of tags; other labels are sorted
+    # file, the labels in it, task -> label -> its name, in the order of ids, for a definition without labels
+    labels_of: Callable[[Path, Iterable[str], Task], dict[str, str]] = in_order
 
 
 TAGGING = {"metric": "entity_f1", "text": ["sentence"], "label": "tags"}
@@ -56,6 +64,17 @@ KINDS: dict[str, Kind] = {
         problems_of=multi_label.problems_of,
     ),
     "regression": Kind("run_seq_cls.py", {"metric": "correlation"}, False, SequenceSplit, SequenceInputs, seq_cls.read_rows),
+    "multiple_choice": Kind(
+        "run_seq_cls.py",
+        {"metric": "choice_f1"},
+        True,
+        ChoiceSplit,
+        ChoiceInputs,
+        seq_cls.read_rows,
+        max_columns={"label": 1, "choices": multiple_choice.MOST_CHOICES},
+        problems_of=multiple_choice.problems_of,
+        labels_of=multiple_choice.labels_of,
+    ),
     "tagging": Kind(
         "run_ner.py",
         TAGGING,
@@ -66,7 +85,7 @@ KINDS: dict[str, Kind] = {
         formats=(*TABLES, "conll"),
         max_columns={"text": 1, "label": 1},
         problems_of=conll.problems_of,
-        readable_labels=conll.readable_tags,
+        labels_of=conll.readable_tags,
     ),
     "character_tagging": Kind(
         "run_ner.py",
@@ -78,7 +97,7 @@ KINDS: dict[str, Kind] = {
         formats=(*TABLES, "conll"),
         max_columns={"text": 1, "label": 1},
         problems_of=character_tagging.problems_of,
-        readable_labels=conll.readable_tags,
+        labels_of=conll.readable_tags,
     ),
     "span": Kind(
         "run_squad.py",

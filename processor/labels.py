@@ -1,7 +1,6 @@
 """The labels of a task whose definition leaves them out: they are taken from its training file."""
 
 import logging
-import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from itertools import chain
@@ -10,6 +9,7 @@ from pathlib import Path
 from processor.definition import RECORD, make_task
 from processor.kinds import KINDS
 from processor.label_checks import check_labels
+from processor.seq_features import as_number
 from src.common.errors import DataError, quote
 from src.common.files import read_json
 from src.data.hangul import compose
@@ -36,7 +36,7 @@ def complete_task(task: Task, files: Mapping[str, DataFile], run_folder: Path | 
         path = files["train"].path
         rows = kind.read_rows(path, task)
         counts = Counter(chain.from_iterable(row.labels for row in rows))
-        labels = kind.readable_labels(path, counts) if kind.readable_labels else {label: label for label in sort_labels(counts)}
+        labels = kind.labels_of(path, counts, task)
         if len(labels) < 2:
             found = f"only the label {quote(next(iter(labels)))}" if labels else "no label"
             raise DataError(
@@ -45,20 +45,6 @@ def complete_task(task: Task, files: Mapping[str, DataFile], run_folder: Path | 
         for line in [*check_labels(path, rows, task), *_rare(counts), *_look_alikes(labels)]:
             logger.warning("%s: %s", path, line)
     return task.model_copy(update={"labels": labels})
-
-
-def sort_labels(labels: Iterable[str]) -> list[str]:
-    """Return labels in their order: that of the numbers if all are numbers, else that of their characters."""
-    numbers = {label: _number(label) for label in labels}
-    return sorted(numbers) if None in numbers.values() else sorted(numbers, key=lambda label: (numbers[label], label))
-
-
-def _number(label: str) -> float | None:
-    try:
-        number = float(label)
-    except ValueError:
-        return None
-    return number if math.isfinite(number) else None
 
 
 def _rare(counts: Mapping[str, int]) -> list[str]:
@@ -75,7 +61,7 @@ def _look_alikes(labels: Iterable[str]) -> list[str]:
     alike = defaultdict(list)
     for label in labels:
         plain = "".join(compose(label).casefold().split())
-        number = _number(plain)
+        number = as_number(plain)
         alike[plain if number is None else number].append(label)
     groups = [group for group in alike.values() if len(group) > 1]
     return [f"the labels {', '.join(map(quote, group))} look alike, but count as different ones" for group in groups[:5]]

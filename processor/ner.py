@@ -209,12 +209,13 @@ def read_rows(path: Path, task: Task) -> list[DataRow]:
 
 def _sentences_by_line(path: Path, task: Task) -> Iterator[tuple[int, Sentence]]:
     """Yield (line where a sentence begins, sentence). Raises DataError, see parse_rows."""
-    return parse_rows(path, read_records(path, task), partial(parse_sentence, task))
+    return parse_rows(path, read_records(path, task), partial(parse_sentence, task.of_file(path)))
 
 
 def parse_sentence(task: Task, values: Sequence[Any]) -> Sentence:
     """Return the sentence of lists, or of texts with a space between two items. Raises ValueError if it is malformed."""
     words, tags = _items(task.text[0], values[0], require_text), _items(task.label[0], values[1], require_label)
+    tags = [task.spellings.get(tag, tag) for tag in tags]
     if len(words) != len(tags):
         raise ValueError(f"found {len(words)} words and {len(tags)} tags, expected one tag per word")
     if task.labels and (unknown := [tag for tag in tags if tag not in task.labels]):

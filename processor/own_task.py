@@ -34,14 +34,22 @@ FLAGS = {
     "kind": f"{', '.join(KINDS)}; default: classification, tagging or span, as the script",
     "text_column": "the column of the text, or of the first of two texts",
     "text_pair_column": "the column of the second text",
+    "choice_columns": "multiple_choice: the columns of the answers to choose from, as a,b,c",
     "label_column": "the column of the label; several 0/1 columns as a,b,c",
     "group_column": "a column, such as of persons: a hold-out keeps rows with the same value on one side",
     "label_separator": "what separates the labels in one column",
     "metric": f"{', '.join(METRICS)}; default: that of the kind",
     "format": "format of the files; default: by their suffix",
+    "delimiter": "what separates the values of a csv file; default: a comma; \\t is a tab",
     "encoding": "encoding of the files, such as cp949; default: UTF-8",
 }
-FIELDS = {"text_column": "text", "text_pair_column": "text", "label_column": "label", "group_column": "group"}
+FIELDS = {
+    "text_column": "text",
+    "text_pair_column": "text",
+    "choice_columns": "choices",
+    "label_column": "label",
+    "group_column": "group",
+}
 FLAG_OF = {FIELDS.get(name, name): f"--{name}" for name in reversed(FLAGS)}  # text: --text_column
 
 # Settings that belong to one command or one model. A task's file has none of them.
@@ -125,6 +133,8 @@ def _definition(given: Mapping[str, str], base: Mapping[str, Any], script: str) 
     """Return a definition with the fields that the flags set in place of those of `base`."""
     definition = {"kind": next(name for name, kind in KINDS.items() if kind.script == script), **base}
     definition |= {name: value for name, value in given.items() if name not in FIELDS}
+    if given.get("delimiter") == r"\t":  # a tab is hard to type in a shell
+        definition["delimiter"] = "\t"
     if "metric" in given:
         definition = {field: value for field, value in definition.items() if field not in ("headline", "reported")}
     if "text_column" in given or "text_pair_column" in given:
@@ -134,8 +144,9 @@ def _definition(given: Mapping[str, str], base: Mapping[str, Any], script: str) 
         if columns[0] is None:
             raise ConfigError(f"{COMMAND_LINE}: --text_pair_column needs --text_column.")
         definition["text"] = [column for column in columns if column is not None]
-    if "label_column" in given:
-        definition["label"] = given["label_column"].split(",")
+    for name in ("choice_columns", "label_column"):
+        if name in given:
+            definition[FIELDS[name]] = given[name].split(",")
     if "group_column" in given:
         definition["group"] = [given["group_column"]]
     return definition

@@ -72,9 +72,9 @@ LIMITS = (
 
 
 def measure(features: Features, tokenizer: Any, special: SpecialTokens) -> Figures:
-    """Return the figures of features: `rows`, `tokens` except the special ones, and one for each of LIMITS."""
+    """Return the figures of features: `rows` (sequences), `tokens` except the special ones, and one for each of LIMITS."""
     ids, offsets = features.tensors["input_ids"], features.tensors["offsets"]
-    rows, unknown = len(features), tokenizer.unk_token_id
+    rows, unknown = len(offsets) - 1, tokenizer.unk_token_id
     in_parts = sum(token == unknown for part in special.parts for token, _ in part)
     return {
         "rows": rows,
@@ -134,7 +134,7 @@ def _count_letters(features: Features, tokenizer: Any) -> int:
 
 
 def _are_all_equal(features: Features) -> bool:
-    ids, lengths = features.tensors["input_ids"], features.lengths
+    ids, lengths = features.tensors["input_ids"], features.sequence_lengths
     return bool((lengths == lengths[0]).all() and (ids.reshape(len(lengths), -1) == ids[: lengths[0]]).all())
 
 

@@ -1,4 +1,4 @@
-"""Sequence tasks: rows of one or two texts with a class or a score. Rows become features, logits become predictions."""
+"""Sequence tasks: rows of texts with a class or a score. Rows become features, logits become predictions."""
 
 import logging
 import math
@@ -18,7 +18,7 @@ from processor.readers.text_files import parse_rows
 from processor.seq_features import Labels, SequenceExample, encode, read_label_set
 from processor.split import NO_SCORES, Split, softmax, tsv_line
 from src.common.errors import DataError, quote
-from src.data.task import Features, Scores, Task
+from src.data.task import Features, Scores, Task, Tensors
 from src.metrics.analysis import Analysis, of_classes, of_scores, readable
 from src.metrics.metrics import METRICS
 from src.settings.schema import Settings
@@ -64,7 +64,7 @@ class SequenceSplit(Split):
 
     def log_contents(self) -> None:
         if skipped := self.features.counts.get("skipped"):
-            logger.info("%s: %d rows with an empty %s left out", self.name, skipped, " or ".join(self.task.text))
+            logger.info("%s: %d rows with an empty %s left out", self.name, skipped, " or ".join(self.task.texts))
         if counts := self.label_counts():
             self.log_counts("labels", counts)
 
@@ -115,7 +115,7 @@ class SequenceSplit(Split):
     def prediction_lines(self, decoded: SequencePredictions) -> Iterator[str]:
         """Yield one line per row: index, text columns, label, prediction and, for classes, prob_<label>."""
         labels = list(self.task.labels or ())
-        texts = [f"text_{column}" if OWN_COLUMN.match(column) else column for column in self.task.text]
+        texts = [f"text_{column}" if OWN_COLUMN.match(column) else column for column in self.task.texts]
         yield tsv_line(["index", *texts, "label", "prediction", *(f"prob_{label}" for label in labels)])
         for index, (example, _) in enumerate(zip(self.examples, decoded.values, strict=True)):
             yield tsv_line([str(index), *example.texts, *self.result_fields(decoded, index, example)])
@@ -140,18 +140,22 @@ class SequenceInputs(Inputs):
         return ("text", "pair")[: len(self.task.text)]
 
     def example(self, values: Sequence[Any]) -> SequenceExample:
-        texts = parse_texts(self.keys, values)
-        for key, text in zip(self.keys, texts, strict=True):
+        texts = parse_texts(self.columns, values)
+        for key, text in zip(self.columns, texts, strict=True):
             require_content(key, text)
         return SequenceExample(texts, next(iter(self.task.labels)) if self.task.labels else 0.0)
 
     def encode(self, examples: Sequence[SequenceExample]) -> Features:
         """Return the features of examples. Raises ValueError if the tokenizer drops all of a text, as it does with U+200B."""
-        tensors = encode(examples, self.task, self.tokenizer, self.settings.max_seq_len)
-        special = SpecialTokens.of(self.tokenizer, len(self.task.text))
+        tensors, texts = self._tensors(examples)
+        special = SpecialTokens.of(self.tokenizer, texts)
         if np.any(lack_a_text(tensors["input_ids"], tensors["offsets"], special) & (tensors["cut"] == 0)):
             raise ValueError(f"{' or '.join(self.keys)} has no character that it keeps")
         return Features(tensors)
+
+    def _tensors(self, examples: Sequence[SequenceExample]) -> tuple[Tensors, int]:
+        """Return the tensors of examples, and the number of texts in a sequence."""
+        return encode(examples, self.task, self.tokenizer, self.settings.max_seq_len), len(self.task.text)
 
     def results(self, examples: Sequence[SequenceExample], features: Features, outputs: np.ndarray) -> Iterator[dict[str, Any]]:
         """Yield the score, or the label, its readable name if that differs, and the probability of every label."""
@@ -179,7 +183,7 @@ def read_examples(path: Path, task: Task) -> tuple[list[SequenceExample], int]:
     rows = [example for _, (_, example) in _examples_by_line(path, task)]
     examples = [example for example in rows if example]
     if not examples:
-        raise DataError(f"{path}: every row has an empty {' or '.join(task.text)}; nothing is left.")
+        raise DataError(f"{path}: every row has an empty {' or '.join(task.of_file(path).texts)}; nothing is left.")
     return examples, len(rows) - len(examples)
 
 
@@ -197,10 +201,11 @@ def _written(example: SequenceExample | None) -> tuple[str, ...]:
 
 def _examples_by_line(path: Path, task: Task) -> Iterator[tuple[int, tuple[tuple[str, ...], SequenceExample | None]]]:
     """Yield (line, (texts, example)) of every row; None for a row that is left out. Raises DataError, see parse_rows."""
-    count = len(task.text)
+    task = task.of_file(path)
+    count = len(task.texts)
 
     def parse(values: Sequence[Any]) -> tuple[tuple[str, ...], SequenceExample | None]:
-        texts = parse_texts(task.text, values[:count])
+        texts = parse_texts(task.texts, values[:count])
         left_out = task.skip_empty_text and not all(texts)
         return texts, None if left_out else SequenceExample(texts, _parse_label(task, values[count:]))
 
@@ -217,6 +222,7 @@ def _parse_label(task: Task, values: Sequence[Any]) -> str | float | Labels:
     label = require_label(name, value)
     if task.labels is None and not label.strip():
         raise ValueError(f"{name}: found {quote(label)}, expected a label")
+    label = task.spellings.get(label, label)
     if task.labels is not None and label not in task.labels:
         raise ValueError(f"{name}: found {quote(label)}, expected {one_of(task.labels)}")
     return label

@@ -1,6 +1,7 @@
 """Features of sequence tasks: rows of one or two texts become token ids, their labels become a tensor."""
 
 import json
+import math
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -24,20 +25,26 @@ ROWS_PER_CALL = 4096  # enough to keep the tokenizer's threads busy, few enough 
 
 @dataclass(frozen=True, slots=True)
 class SequenceExample:
-    """One row of a data file: one or two texts, and its label (a label string, a score, or any number of labels)."""
+    """One row of a data file: its texts, and its label (a label string, a score, or any number of labels)."""
 
     texts: tuple[str, ...]
     label: str | float | Labels
 
 
 def encode(examples: Sequence[SequenceExample], task: Task, tokenizer: Any, max_seq_len: int) -> Tensors:
-    """Return the tensors of n rows; see Features for `labels`."""
+    """Return the tensors of n rows, each one sequence of its texts; see Features for `labels`."""
+    labels = label_tensor([example.label for example in examples], task)
+    return encode_texts([example.texts for example in examples], tokenizer, max_seq_len) | {"labels": labels}
+
+
+def encode_texts(texts: Sequence[tuple[str, ...]], tokenizer: Any, max_seq_len: int) -> Tensors:
+    """Return the tensors of sequences of one or two texts, all but `labels`."""
     input_ids: list[np.ndarray] = []
     token_type_ids: list[np.ndarray] = []
     lengths: list[int] = []  # before rows are cut
     decomposed: list[np.ndarray] = []
-    has_segments = SpecialTokens.of(tokenizer, len(task.text)).has_segments  # reading segments that are all 0 takes time
-    chunks = (examples[start : start + ROWS_PER_CALL] for start in range(0, len(examples), ROWS_PER_CALL))
+    has_segments = SpecialTokens.of(tokenizer, len(texts[0])).has_segments  # reading segments that are all 0 takes time
+    chunks = (texts[start : start + ROWS_PER_CALL] for start in range(0, len(texts), ROWS_PER_CALL))
     for rows, changed in one_ahead(partial(_encodings, tokenizer), chunks):
         decomposed.append(changed)
         ids = [row.ids for row in rows]
@@ -56,13 +63,13 @@ def encode(examples: Sequence[SequenceExample], task: Task, tokenizer: Any, max_
         "input_ids": np.concatenate(input_ids),
         "token_type_ids": np.concatenate(token_type_ids),
         "offsets": np.cumsum([0, *np.minimum(lengths, max_seq_len)]),
-        "labels": _encode_labels([example.label for example in examples], task),
         "cut": np.maximum(np.array(lengths, np.int32) - max_seq_len, 0),
         "decomposed": np.concatenate(decomposed),
     }
 
 
-def _encode_labels(labels: Sequence[Any], task: Task) -> np.ndarray:
+def label_tensor(labels: Sequence[Any], task: Task) -> np.ndarray:
+    """Return the `labels` of Features."""
     if task.labels is None:
         return np.array(labels, np.float32)
     if task.kind == "multi_label":
@@ -71,17 +78,17 @@ def _encode_labels(labels: Sequence[Any], task: Task) -> np.ndarray:
     return np.array([ids_of[label] for label in labels], np.int64)
 
 
-def _encodings(tokenizer: Any, examples: Sequence[SequenceExample]) -> tuple[Sequence[Any], np.ndarray]:
+def _encodings(tokenizer: Any, texts: Sequence[tuple[str, ...]]) -> tuple[Sequence[Any], np.ndarray]:
     """Return the Rust tokenizer's encoding of each row, not truncated, and which rows have decomposed Hangul.
 
     Called directly, it takes two thirds of the time of its Python wrapper.
     """
-    rows, changed = compose_rows([example.texts for example in examples])
+    rows, changed = compose_rows(texts)
     backend = tokenizer.backend_tokenizer
     backend.no_truncation()
     backend.no_padding()
     try:
-        return backend.encode_batch_fast([texts if len(texts) > 1 else texts[0] for texts in rows]), changed
+        return backend.encode_batch_fast([row if len(row) > 1 else row[0] for row in rows]), changed
     except Exception:
         tokenizer(*map(list, zip(*rows, strict=True)))  # its error message may be clearer
         raise
@@ -145,7 +152,7 @@ def split_labels(values: Sequence[Any], task: Task) -> Labels:
         value = [label.strip() for label in value.split(task.label_separator)] if value.strip() else []
     if not isinstance(value, list) or not all(isinstance(label, str) or type(label) is int for label in value):
         raise ValueError(f"found {quote(value)}, expected a list of labels, or labels separated by {task.label_separator!r}")
-    labels = tuple(map(str, value))
+    labels = tuple(task.spellings.get(label, label) for label in map(str, value))
     if "" in labels or len(set(labels)) < len(labels):
         raise ValueError(f"found {quote(value)}, with an empty or a repeated label")
     return labels
@@ -166,3 +173,18 @@ def encode_labels(rows: Iterable[Collection[str]], labels: Sequence[str]) -> np.
 def write_labels(row: Iterable[str]) -> str:
     """Return labels as a JSON list: unlike a separator, its syntax is in no label."""
     return json.dumps(list(row), ensure_ascii=False)
+
+
+def sort_labels(labels: Iterable[str]) -> list[str]:
+    """Return labels in their order: that of the numbers if all are numbers, else that of their characters."""
+    numbers = {label: as_number(label) for label in labels}
+    return sorted(numbers) if None in numbers.values() else sorted(numbers, key=lambda label: (numbers[label], label))
+
+
+def as_number(label: str) -> float | None:
+    """Return the number that a label is; None if it is none."""
+    try:
+        number = float(label)
+    except ValueError:
+        return None
+    return number if math.isfinite(number) else None

@@ -47,7 +47,7 @@ class Split(ABC):
     in_train: int | None = None  # the number of examples that training has, too; None: it is not known
 
     feature_settings: ClassVar[tuple[str, ...]] = ("max_seq_len",)  # settings that change features
-    feature_unit: ClassVar[str] = "row"  # what the log calls a row of the features
+    feature_unit: ClassVar[str] = "row"  # what the log calls a sequence of tokens
 
     @classmethod
     def load(cls, name: str, file: DataFile, settings: Settings, task: Task, tokenizer: Any) -> Self:
@@ -97,7 +97,12 @@ class Split(ABC):
     @cached_property
     def figures(self) -> Figures:
         """How much of the texts reaches the model, see processor.quality."""
-        return measure(self.features, self.tokenizer, SpecialTokens.of(self.tokenizer, len(self.task.text)))
+        return measure(self.features, self.tokenizer, SpecialTokens.of(self.tokenizer, self.texts_per_sequence))
+
+    @property
+    def texts_per_sequence(self) -> int:
+        """Number of texts in a sequence of tokens."""
+        return len(self.task.text)
 
     # -- parts -------------------------------------------------------------------------------------------------------------------
 
@@ -243,7 +248,7 @@ class Split(ABC):
         origin = " (not the published file: scores are not comparable)" if self.task.files else ""
         if self.file.status == "published":
             origin = " (the published file)"
-        lengths, unit = self.features.lengths, self.feature_unit
+        lengths, unit = self.features.sequence_lengths, self.feature_unit
         full = int((lengths == self.settings.max_seq_len).sum())
         shape = f"{len(lengths):,} {unit}s, {lengths.mean():.1f} tokens per {unit}, {full:,} {unit}s of max_seq_len"
         logger.info("%s: %s%s, %s", self.name, self.file.path, origin, shape)

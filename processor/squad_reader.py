@@ -134,7 +134,8 @@ def usable(questions: Sequence[SquadQuestion], split: str) -> list[SquadQuestion
 
 def read_rows(path: Path, task: Task) -> list[DataRow]:
     """Return the questions of a task's file for the data check. Raises DataError, see `read_questions`."""
-    return _rows_of(read_questions(path, strict=True, encoding=task.encoding, may_lack_answers=True))
+    encoding = task.of_file(path).encoding
+    return _rows_of(read_questions(path, strict=True, encoding=encoding, may_lack_answers=True))
 
 
 def read_used_rows(split: str, path: Path, settings: Settings, task: Task) -> list[DataRow]:
@@ -144,7 +145,8 @@ def read_used_rows(split: str, path: Path, settings: Settings, task: Task) -> li
 
 def read_used(split: str, path: Path, settings: Settings, task: Task) -> list[SquadQuestion]:
     """Return the questions of a file that a split uses. Raises DataError, see `read_questions` and `usable`."""
-    questions = read_questions(path, settings.strict_data, task.encoding, settings.version_2_with_negative)
+    encoding = task.of_file(path).encoding
+    questions = read_questions(path, settings.strict_data, encoding, settings.version_2_with_negative)
     return usable(questions, split)
 
 

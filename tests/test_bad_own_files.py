@@ -24,6 +24,8 @@ from tests.generated import VALUES, check_generated, damaged, few_or_many, place
 OWN = SAMPLE / "own"
 SETS = {"kind": "multi_label", "text": "text", "label": "topics"}
 
+CHOICES = {"kind": "multiple_choice", "text": ["상황", "물음"], "choices": ["가", "나"], "label": "정답"}
+
 # Name of a file -> its task. Those in data/sample/own, and those of MORE.
 TASKS = {
     "reviews.csv": {"kind": "classification", "text": "review", "label": "stars"},
@@ -35,9 +37,17 @@ TASKS = {
     "switches.csv": SETS | {"label": ["art", "music"]},
     "sets.jsonl": SETS,
     "tags.jsonl": {"kind": "tagging", "text": "words", "label": "tags"},
+    "choices.csv": CHOICES,
+    "endings.jsonl": {
+        "kind": "multiple_choice",
+        "text": "context",
+        "choices": ["endings.0", "endings.1", "endings.2"],
+        "label": "label",
+    },
+    "quoted.txt": {"kind": "classification", "text": "text", "label": "y", "format": "csv", "delimiter": "\t"},
     "rows.parquet": {"kind": "classification", "text": "m.text", "label": "y"},
 }
-RECORDS = ["topics.jsonl", "sets.jsonl", "tags.jsonl", "pairs.json", "reading.json"]
+RECORDS = ["topics.jsonl", "endings.jsonl", "sets.jsonl", "tags.jsonl", "pairs.json", "reading.json"]
 
 
 def lines_of(*records):
@@ -52,6 +62,7 @@ def parquet_of(**columns):
 
 MORE = {
     "sets.tsv": "text\ttopics\n그림과 노래\tart|music\n노래\tmusic\n없음\t\n".encode(),
+    "quoted.txt": 'text\ty\n"그림\t""노래""\n책"\ta\n음악\tb\n없음\ta\n'.encode(),
     "switches.csv": 'text,art,music\n"그림, 노래",1,1\n노래,0,true\n없음,0,0\n'.encode(),
     "sets.jsonl": lines_of({"text": "그림과 노래", "topics": ["art", "music"]}, {"text": "노래", "topics": "music"}),
     "tags.jsonl": lines_of({"words": ["김민준", "화가"], "tags": ["B-PER", "O"]}, {"words": "서울 간다", "tags": "B-LOC O"}),
@@ -84,8 +95,9 @@ def count_rows(name, content):
         return 3  # nothing that keeps the file readable changes their number
     text = content.decode("utf-8-sig")
     lines = text.split("\n")
-    if name.endswith(".csv"):
-        return sum(bool(row) for row in csv.reader(io.StringIO(text, newline=""))) - 1
+    if name.endswith((".csv", ".txt")):
+        delimiter = TASKS[name].get("delimiter", ",")
+        return sum(bool(row) for row in csv.reader(io.StringIO(text, newline=""), delimiter=delimiter)) - 1
     if name.endswith(".tsv"):
         return len(lines) - (lines[-1] == "") - 1
     if name.endswith(".conll"):

@@ -19,9 +19,18 @@ TASK_OF_KIND = {
     "classification": "nsmc",
     "multi_label": "nsmc",
     "regression": "korsts",
+    "multiple_choice": "paws",
     "tagging": "naver-ner",
     "span": "korquad",
 }
+MORE = {
+    "metric": "choice_f1",
+    "headline": "f1",
+    "text": ("sentence1",),
+    "choices": ("sentence1", "sentence2"),
+    "placeholder": None,
+}
+CHOICES = TASKS["paws"].model_copy(update={"kind": "multiple_choice", **MORE})
 SEVERAL = TASKS["nsmc"].model_copy(update={"kind": "multi_label", "metric": "multi_label_f1", "headline": "micro_f1"})
 PLAN = {"max_steps": 5, "logging_steps": 2, "save_steps": 3, "evaluate_test_during_training": False}
 
@@ -40,12 +49,12 @@ def updates(monkeypatch):
 
 
 def task_of(kind):
-    return SEVERAL if kind == "multi_label" else TASKS[TASK_OF_KIND[kind]]
+    return {"multi_label": SEVERAL, "multiple_choice": CHOICES}.get(kind) or TASKS[TASK_OF_KIND[kind]]
 
 
 def run(settings, kind, output_dir, **changes):
     name = TASK_OF_KIND[kind]
-    dev = {} if name == "korsts" else {"dev_ratio": 0.2}  # all have a dev split: test is first scored with a checkpoint
+    dev = {} if name in ("korsts", "paws") else {"dev_ratio": 0.2}  # all have a dev split: test is first scored with a checkpoint
     chosen = settings(task=name, output_dir=output_dir, **PLAN | dev | changes)
     run_task(chosen, task_of(kind), describe_files(chosen.data_files), load_split)
     return chosen.run_folder

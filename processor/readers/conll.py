@@ -73,17 +73,7 @@ def problems_of(task: Task) -> list[str]:
     return [f"labels: {TAG_RULE} {', '.join(wrong[:MAX_PROBLEMS_SHOWN])}"] if wrong else []
 
 
-def find_wrong_tags(tags: Iterable[str]) -> list[str]:
-    """Return a line for each tag that breaks TAG_RULE: those of no form, those of the rarer form, or those that fit both."""
-    given = set(tags)
-    at_start, at_end = ({tag for tag in given if form.fullmatch(tag)} for form in TAG_FORMS)
-    if at_end == given:
-        return [f"{quote(tag)}, which could be of both forms: rename its type" for tag in sorted(at_start - {OUTSIDE})]
-    others = min(given - at_start, given - at_end, key=len)
-    return [quote(tag) for tag in sorted(others)]
-
-
-def readable_tags(path: Path, tags: Iterable[str]) -> dict[str, str]:
+def readable_tags(path: Path, tags: Iterable[str], task: Task) -> dict[str, str]:
     """Return tag -> tag in the form B-PER, "O" first. Tags of the file are all in this form, or all in the form PER-B.
 
     Raises DataError for tags that break TAG_RULE.
@@ -93,3 +83,13 @@ def readable_tags(path: Path, tags: Iterable[str]) -> dict[str, str]:
         raise DataError(list_problems(f"{path}: {TAG_RULE}", wrong))
     at_end = ends_with_position(tags)
     return {tag: f"{tag[-1]}-{tag[:-2]}" if at_end and tag != OUTSIDE else tag for tag in tags}
+
+
+def find_wrong_tags(tags: Iterable[str]) -> list[str]:
+    """Return a line for each tag that breaks TAG_RULE: those of no form, those of the rarer form, or those that fit both."""
+    given = set(tags)
+    at_start, at_end = ({tag for tag in given if form.fullmatch(tag)} for form in TAG_FORMS)
+    if at_end == given:
+        return [f"{quote(tag)}, which could be of both forms: rename its type" for tag in sorted(at_start - {OUTSIDE})]
+    others = min(given - at_start, given - at_end, key=len)
+    return [quote(tag) for tag in sorted(others)]

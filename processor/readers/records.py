@@ -15,6 +15,8 @@ from src.data.task import Task
 LISTS = ("rows", "data")  # keys of the list of records in a json file
 BETWEEN = re.compile(r"[\s,]*")  # what is between two records of a list
 
+LIST_PLACE = re.compile("[0-9]{1,6}")  # on a path
+
 MOST_NAMES = 1000  # of a record, in messages
 
 Records = Iterator[tuple[int, Any]]  # line where a record begins, from 1; the record
@@ -31,11 +33,11 @@ def read_json(path: Path, task: Task) -> Iterator[tuple[int, list[Any]]]:
 
 
 def pick_values(path: Path, task: Task, records: Records) -> Iterator[tuple[int, list[Any]]]:
-    """Yield (line, values) of every record: the values of the columns (*task.text, *task.label), which may be dotted paths.
+    """Yield (line, values) of every record: the values of the columns (*task.texts, *task.label), which may be dotted paths.
 
     Raises DataError at the end of the file for records without such a value, see parse_rows.
     """
-    wanted, misses = (*task.text, *task.label), count()
+    wanted, misses = (*task.texts, *task.label), count()
 
     def pick(record: Any) -> list[Any]:
         try:
@@ -49,16 +51,27 @@ def pick_values(path: Path, task: Task, records: Records) -> Iterator[tuple[int,
 
 
 def reach(record: Any, column: str) -> Any:
-    """Return the value of a column: of the key of this name, or at this dotted path. Raises KeyError for a missing one."""
+    """Return the value of a column: of the key of this name, or at this dotted path, on which a number counts items of a list.
+
+    Raises KeyError for a missing one.
+    """
     if isinstance(record, dict):
         if column in record:
             return record[column]
         value, *keys = record, *column.split(".")
-        while isinstance(value, dict) and keys and keys[0] in value:
-            value = value[keys.pop(0)]
+        while keys and (place := _place(value, keys[0])) is not None:
+            value = value[place]
+            keys.pop(0)
         if not keys:
             return value
     raise KeyError(column)
+
+
+def _place(value: Any, key: str) -> str | int | None:
+    """Return what is to be looked up in a value for a part of a path; None if it is not there."""
+    if isinstance(value, list):
+        return int(key) if LIST_PLACE.fullmatch(key) and int(key) < len(value) else None
+    return key if isinstance(value, dict) and key in value else None
 
 
 def _paths(record: Any) -> list[str]:

@@ -18,6 +18,8 @@ from src.data.task import Format, Task
 
 LARGEST_FIELD = 2**31 - 1  # characters of a value in a csv file; Python's own limit is 131,072
 
+SEPARATORS = {",": "commas", "\t": "tabs"}  # delimiter -> what messages call it
+
 MOST_NAMES = 1000  # columns among which a similar name is looked for
 
 Rows = Iterator[tuple[int, list[Any]]]  # line where a row begins, from 1 (parquet: number of the row); its values
@@ -26,9 +28,9 @@ Rows = Iterator[tuple[int, list[Any]]]  # line where a row begins, from 1 (parqu
 # that a table may have -> what to do about it
 OTHER_SEPARATORS = {
     "\t": 'Set "format": "tsv" in the task\'s definition, or pass --format tsv.',
-    ";": "Save the file with commas: as CSV UTF-8, or with `sep=','`.",
+    ";": 'Set "format": "csv" and "delimiter": ";" in the task\'s definition, or pass --format csv --delimiter ";".',
     ",": 'Set "format": "csv" in the task\'s definition, or pass --format csv.',
-    "|": "Save the file with commas: as CSV UTF-8, or with `sep=','`.",
+    "|": 'Set "format": "csv" and "delimiter": "|" in the task\'s definition, or pass --format csv --delimiter "|".',
 }
 
 
@@ -47,19 +49,25 @@ class DataRow:
 
 
 def read_records(path: Path, task: Task) -> Rows:
-    """Yield (line, values) of every row of a task's file: the values of the columns (*task.text, *task.label), in this order.
+    """Yield (line, values) of every row of a task's file: the values of the columns (*task.texts, *task.label), in this order.
 
     Values are strings in tsv and csv files, JSON values in jsonl and json files, the same and decimal.Decimal in parquet files; a
     conll file has a list of words and a list of tags. Raises DataError for a file that cannot be read or lacks a column, and at
     its end for an empty one or for malformed rows, with all of them.
     """
-    return FORMATS[format_of(path, task)](path, task)
+    task, name = task.of_file(path), format_of(path, task)
+    if name != "csv" and task.delimiter != Task.model_fields["delimiter"].default:
+        raise DataError(
+            f"{path}: delimiter = {task.delimiter!r} is for files in the format csv, and this one is read as {name}. "
+            'Set "format": "csv" in the task\'s definition, or pass --format csv.'
+        )
+    return FORMATS[name](path, task)
 
 
 def format_of(path: Path, task: Task) -> Format:
     """Return the format of a task's file: that of the definition, or by the file's suffix. Raises DataError if it is unknown."""
-    if task.format:
-        return task.format
+    if given := task.of_file(path).format:
+        return given
     if path.suffix.lower() not in SUFFIXES:
         raise DataError(
             f'{path}: the suffix {path.suffix!r} does not tell the format. Set "format" in the task\'s definition: '
@@ -75,14 +83,14 @@ def read_tsv(path: Path, task: Task) -> Rows:
 
 
 def read_csv(path: Path, task: Task) -> Rows:
-    """Yield the rows of a comma-separated file as in RFC 4180; see `read_records`. Empty lines are left out."""
-    return _read_table(path, task, _csv_rows(path, task.encoding), "commas")
+    """Yield the rows of a file as in RFC 4180, with the delimiter of the task; see `read_records`. Empty lines are left out."""
+    return _read_table(path, task, _csv_rows(path, task.encoding, task.delimiter), _name(task.delimiter))
 
 
-def csv_rows(stream: TextIO) -> Iterator[tuple[int, list[str], str]]:
+def csv_rows(stream: TextIO, delimiter: str = ",") -> Iterator[tuple[int, list[str], str]]:
     """Yield the first line, the values and what is wrong with each row of a CSV file as in RFC 4180."""
     csv.field_size_limit(LARGEST_FIELD)
-    reader = csv.reader(stream, strict=True)
+    reader = csv.reader(stream, strict=True, delimiter=delimiter)
     while True:
         line = reader.line_num + 1
         try:
@@ -93,16 +101,16 @@ def csv_rows(stream: TextIO) -> Iterator[tuple[int, list[str], str]]:
             yield line, [], str(error)
 
 
-def _csv_rows(path: Path, encoding: str) -> Iterator[tuple[int, list[str]]]:
+def _csv_rows(path: Path, encoding: str, delimiter: str) -> Iterator[tuple[int, list[str]]]:
     try:
         with TextIOWrapper(BytesIO(read_content(path)), without_mark(encoding), newline="\n") as stream:
-            for line, fields, problem in csv_rows(stream):
+            for line, fields, problem in csv_rows(stream, delimiter):
                 if problem:
                     text = read_text(path, encoding)
                     require_newlines(path, text)
                     for other in OTHER_SEPARATORS if line == 1 else ():
-                        if f'"{other}"' in text.partition("\n")[0]:
-                            raise _separated_by(path, other, "commas")
+                        if other != delimiter and f'"{other}"' in text.partition("\n")[0]:
+                            raise _separated_by(path, other, _name(delimiter))
                     raise DataError(
                         f"{path}, line {line}: the row that begins here is not CSV: {problem.partition(' - ')[0]}. A value with "
                         "a line break (LF or CR) begins and ends with a quote, and quotes inside of it are doubled."
@@ -125,7 +133,7 @@ def _read_table(path: Path, task: Task, rows: Iterator[tuple[int, list[str]]], s
                 "The first line must name the columns."
             )
         columns = header
-    wanted = (*task.text, *task.label)
+    wanted = (*task.texts, *task.label)
     _require_columns(path, columns, wanted, separator)
     positions = itemgetter(*map(columns.index, wanted))
 
@@ -157,6 +165,10 @@ def _require_columns(path: Path, columns: list[str], wanted: tuple[str, ...], se
 
 def _separated_by(path: Path, other: str, separator: str) -> DataError:
     return DataError(f"{path}, line 1: the columns are separated by {other!r}, expected {separator}. {OTHER_SEPARATORS[other]}")
+
+
+def _name(delimiter: str) -> str:
+    return SEPARATORS.get(delimiter, repr(delimiter))
 
 
 def _join(columns: Sequence[str]) -> str:

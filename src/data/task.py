@@ -32,6 +32,21 @@ class PublishedFile(_Record):
     sha256: str | None = Field(None, pattern="^[0-9a-f]{64}$")
 
 
+class FileFields(_Record):
+    """The fields of a definition that may differ between the files of a task; None: as the task has it."""
+
+    format: Format | None = None
+    delimiter: str | None = Field(None, min_length=1, max_length=1)
+    encoding: str | None = None
+    columns: tuple[str, ...] | None = None
+    header: bool | None = None
+    text: tuple[str, ...] | None = None
+    choices: tuple[str, ...] | None = None
+    label: tuple[str, ...] | None = None
+    group: tuple[str, ...] | None = None
+    spellings: dict[str, str] | None = None
+
+
 class Task(_Record):
     """The definition of a task: the "definition" in config/tasks/<task>.json, with the defaults of its kind filled in.
 
@@ -46,15 +61,18 @@ class Task(_Record):
     licence: str = ""
     texts_may_be_shown: bool = False  # whether the licence lets a report, which may be passed on, quote texts of the corpus
     format: Format | None = None  # of its files; None: by the suffix of each
+    delimiter: str = Field(",", min_length=1, max_length=1)  # between the values of a row in csv files
     encoding: str = "utf-8"
     columns: tuple[str, ...] = ()  # of a table, in their order; (): as the first line names them
     header: bool = True  # whether the first line of a file names its columns
     text: tuple[str, ...] = Field(min_length=1, max_length=2)  # columns, or dotted paths into records; two for pairs
+    choices: tuple[str, ...] = ()  # multiple_choice: columns of the answers to choose from; `text` is joined by a space
     label: tuple[str, ...] = Field(min_length=1)  # column; for multi_label also one column of 0 and 1 per label
     group: tuple[str, ...] = Field((), max_length=1)  # column of what must not be on both sides of a hold-out, such as a person
     label_separator: str = Field(",", min_length=1)  # between the labels of a row, if they are in one text
     # label in the file -> readable name, in the order of ids; None: no classes, or those of the training file (processor.labels)
     labels: dict[str, str] | None = None
+    spellings: dict[str, str] = {}  # other spelling of a label in the file -> the label
     score_range: tuple[float, float] | None = None  # lowest and highest label of a regression task
     skip_empty_text: bool = False  # leave out rows with an empty text, as the original does
     placeholder: str | None = None  # text in place of a missing one; rows with it are left out of `<headline>_clean`
@@ -63,6 +81,7 @@ class Task(_Record):
     reported: tuple[str, ...] = ()  # the scores in the tables, if not the headline alone
     scored_on: Literal["dev", "test"] = "test"  # the corpus split that serves as test file
     files: dict[str, PublishedFile] = {}  # by name; they can be downloaded into <data_dir>/<task>
+    per_file: dict[str, FileFields] = {}  # by name: what differs in this file
 
     _script: str = PrivateAttr("")  # that of its kind, see processor.definition.make_task
 
@@ -76,10 +95,23 @@ class Task(_Record):
         """Names of the scores in the tables."""
         return self.reported or (self.headline,)
 
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The columns of the texts of a row."""
+        return (*self.text, *self.choices)
+
+    def of_file(self, path: Path) -> "Task":
+        """Return the task as it is in one file, see `per_file`."""
+        fields = self.per_file.get(path.name)
+        return self if fields is None else self.model_copy(update=fields.model_dump(exclude_none=True))
+
 
 # The fields of a definition that change features, and those that change no score: they only describe the task. The order of
 # `labels` is the order of their ids.
-FEATURE_FIELDS = ("kind", "encoding", "columns", "header", "text", "label", "label_separator", "labels", "skip_empty_text")
+FEATURE_FIELDS = (
+    "kind", "delimiter", "encoding", "columns", "header", "text", "choices", "label", "label_separator", "labels", "spellings",
+    "skip_empty_text",
+)  # fmt: skip
 DESCRIPTIVE_FIELDS = ("title", "suite", "order", "source", "licence", "texts_may_be_shown", "reported", "scored_on", "files")
 
 Tasks = Mapping[str, Task]  # by name
@@ -112,54 +144,78 @@ NOT_CONTEXT, IN_CONTEXT, MAX_CONTEXT = 0, 1, 2
 
 Tensors = dict[str, np.ndarray]
 
-# Tensors of Features with one entry per token; all others but `offsets` have one entry per row.
+# Tensors of Features with one entry per token; `labels` has one per row, all others but `offsets` one per sequence.
 TOKEN_TENSORS = frozenset({"input_ids", "token_type_ids", "label_ids", "char_start", "char_end", "context_marks"})
 
 
 @dataclass(frozen=True)
 class Features:
-    """Token ids of n rows without padding: flat arrays of `total` tokens, and where each row starts.
+    """Token ids of n rows without padding: flat arrays of `total` tokens, and where each sequence of tokens starts.
+
+    A row is one sequence, or for multiple_choice k sequences, one for each choice: s = n * k.
 
     | tensor | dtype, shape | kinds | content |
     | :--- | :--- | :--- | :--- |
     | `input_ids` | int32 [total] | all | token ids, special tokens included |
     | `token_type_ids` | uint8 [total] | all | segment of each token |
-    | `offsets` | int64 [n + 1] | all | row i has the tokens offsets[i] to offsets[i + 1] |
-    | `labels` | int64 [n] / float32 [n] | classification / regression | label id / score of each row |
+    | `offsets` | int64 [s + 1] | all | sequence i has the tokens offsets[i] to offsets[i + 1] |
+    | `labels` | int64 [n] / float32 [n] | classification, multiple_choice / regression | label id / score of each row |
     | `labels` | float32 [n, labels] | multi_label | 1 for each label of a row, else 0 |
     | `label_ids` | int32 [total] | tagging | label id of the first token of each word, IGNORE_INDEX elsewhere |
     | `start_positions`, `end_positions` | int32 [n] | span | first and last token of the answer in the window, 0 if not in it |
     | `example_index` | int32 [n] | span | the question that a window belongs to |
     | `char_start`, `char_end` | int32 [total] | span | the token's characters in the context, -1 outside of it |
     | `context_marks` | uint8 [total] | span | NOT_CONTEXT, IN_CONTEXT or MAX_CONTEXT |
-    | `cut` | int32 [n] | all | tokens cut off the row (tagging: words; span: tokens cut off the question) |
-    | `decomposed` | uint8 [n] | all | 1 if a text of the row had decomposed Hangul, see src.data.hangul |
+    | `cut` | int32 [s] | all | tokens cut off the sequence (tagging: words; span: tokens cut off the question) |
+    | `decomposed` | uint8 [s] | all | 1 if a text of the sequence had decomposed Hangul, see src.data.hangul |
     """
 
     tensors: Tensors
     counts: dict[str, int] = field(default_factory=dict)  # what was left out, for the log
 
     def __len__(self) -> int:
-        return len(self.tensors["offsets"]) - 1
+        return len(self.sequence_lengths) // self.per_row
+
+    @property
+    def per_row(self) -> int:
+        """Sequences of each row."""
+        rows = len(self.tensors.get("labels", ()))
+        return (len(self.tensors["offsets"]) - 1) // rows if rows else 1
+
+    @property
+    def sequence_lengths(self) -> np.ndarray:
+        """Tokens of each sequence, int64 [s]."""
+        return np.diff(self.tensors["offsets"])
 
     @property
     def lengths(self) -> np.ndarray:
         """Tokens of each row, int64 [n]."""
-        return np.diff(self.tensors["offsets"])
+        return np.diff(self.tensors["offsets"][:: self.per_row])
+
+    @property
+    def widths(self) -> np.ndarray:
+        """Tokens of the longest sequence of each row, int64 [n]."""
+        return self.sequence_lengths.reshape(-1, self.per_row).max(axis=1)
 
     def subset(self, rows: np.ndarray) -> "Features":
         """Return the given rows (int64 [m]) in the given order."""
-        tokens = self.positions(rows)
+        tokens, sequences = self.positions(rows), self.sequences(rows)
         chosen = {
-            name: values[tokens if name in TOKEN_TENSORS else rows] for name, values in self.tensors.items() if name != "offsets"
+            name: values[tokens if name in TOKEN_TENSORS else rows if name == "labels" else sequences]
+            for name, values in self.tensors.items()
+            if name != "offsets"
         }
-        return Features(chosen | {"offsets": np.concatenate([[0], np.cumsum(self.lengths[rows])])})
+        return Features(chosen | {"offsets": np.concatenate([[0], np.cumsum(self.sequence_lengths[sequences])])})
+
+    def sequences(self, rows: np.ndarray) -> np.ndarray:
+        """Return the numbers of the sequences of the given rows (int64 [m]), int64 [m * per_row]."""
+        return (rows[:, None] * self.per_row + np.arange(self.per_row)).ravel()
 
     def positions(self, rows: np.ndarray) -> np.ndarray:
         """Return the positions of the tokens of the given rows (int64 [m]) in the flat arrays, int64 [tokens]."""
-        lengths = self.lengths[rows]
+        starts, lengths = self.tensors["offsets"][:: self.per_row][rows], self.lengths[rows]
         ends = np.cumsum(lengths)
-        return np.arange(lengths.sum()) + np.repeat(self.tensors["offsets"][rows] - (ends - lengths), lengths)
+        return np.arange(lengths.sum()) + np.repeat(starts - (ends - lengths), lengths)
 
 
 class Split(Protocol):

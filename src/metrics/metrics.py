@@ -52,6 +52,11 @@ def macro_f1(labels: np.ndarray, preds: np.ndarray) -> Scores:
     return {"f1": float(f1), "precision": float(precision), "recall": float(recall)}
 
 
+def choice_f1(labels: np.ndarray, preds: np.ndarray) -> Scores:
+    """Return the scores of `macro_f1` and `accuracy` of the numbers of the right choices. Both int [n]."""
+    return macro_f1(labels, preds) | accuracy(labels, preds)
+
+
 def multi_label_f1(labels: np.ndarray, preds: np.ndarray) -> Scores:
     """Return `micro_f1`, `macro_f1` and `samples_f1` (0..1). Both [n, labels], 1 for each label of a row, else 0.
 
@@ -169,6 +174,13 @@ class Metric:
 METRICS: Mapping[str, Metric] = {
     "accuracy": Metric(accuracy, "acc", {}, {"acc": weighted_accuracy}),
     "macro_f1": Metric(macro_f1, "f1", {"f1": "F1"}, {"f1": weighted_macro_f1}),
+    "choice_f1": Metric(
+        choice_f1,
+        "f1",
+        {"f1": "F1", "acc": "accuracy"},
+        {"f1": weighted_macro_f1, "acc": weighted_accuracy},
+        kind="multiple_choice",
+    ),
     "relation_f1": Metric(
         relation_f1,
         "micro_f1",

@@ -17,11 +17,11 @@ LabelLayout = Literal["rows", "tokens", "spans"]
 
 @dataclass(frozen=True)
 class Batch:
-    """B rows for one forward pass.
+    """B rows for one forward pass, of S sequences of tokens: several for each row if it has choices, else S = B.
 
-    inputs: `input_ids` and `attention_mask` int64 [B, L], and `token_type_ids` int64 [B, L] if the model has segments.
+    inputs: `input_ids` and `attention_mask` int64 [S, L], and `token_type_ids` int64 [S, L] if the model has segments.
     labels: int64 [B], float32 [B] or float32 [B, C] for rows; int64 [B, L] for tokens, IGNORE_INDEX at those without a label;
-    int64 [B, 2] for spans: first and last token. tokens: number of real tokens among the B x L. items: labelled items, the
+    int64 [B, 2] for spans: first and last token. tokens: number of real tokens among the S x L. items: labelled items, the
     divisor of the mean loss. places: int64 [tokens], positions of the real tokens in the flattened batch.
     context_marks: uint8 [B, L] for spans, see src.data.task.Features.
     """
@@ -35,12 +35,12 @@ class Batch:
 
 
 def token_positions(features: Features, rows: np.ndarray, length: int | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Return the positions of a padded batch's tokens in the flat arrays, int64 [B, L], and which are real, bool [B, L].
+    """Return the positions of a padded batch's tokens in the flat arrays, int64 [S, L], and which are real, bool [S, L].
 
-    L is `length`, or else that of the longest row.
+    L is `length`, or else that of the longest sequence.
     """
-    offsets = features.tensors["offsets"]
-    starts, lengths = offsets[rows], offsets[rows + 1] - offsets[rows]
+    offsets, sequences = features.tensors["offsets"], features.sequences(rows)
+    starts, lengths = offsets[sequences], offsets[sequences + 1] - offsets[sequences]
     columns = np.arange(length or lengths.max())
     real = columns < lengths[:, None]
     return np.where(real, starts[:, None] + columns, 0), real

@@ -26,7 +26,7 @@ class Head:
     postprocess: Callable[[Tensor, Batch, Settings], Tensor] = lambda logits, batch, settings: logits  # what evaluation keeps
     labels: LabelLayout = "rows"  # one label per row, one per token, or a span per row; evaluation keeps as many predictions
     problem_type: str | None = None  # entry of the config
-    outputs: tuple[str, ...] = ()  # names of the outputs, if the task has no labels
+    outputs: tuple[str, ...] = ()  # names of the outputs, if they are not the labels of the task
     word_level: bool = False  # the task labels words, so the ids of a word must not depend on whether a space precedes it
 
 
@@ -66,6 +66,11 @@ def span_logits(output: Any, batch: Batch) -> Tensor:
     """Return the logits of first and last token, float32 [B, L, 2], with -inf at padding to exclude it from every softmax."""
     logits = torch.stack([output.start_logits, output.end_logits], dim=-1).float()
     return logits.masked_fill(batch.inputs["attention_mask"].unsqueeze(-1) == 0, -torch.inf)
+
+
+def choice_logits(output: Any, batch: Batch) -> Tensor:
+    """Return the logits of the choices of each row, float [B, choices], from one logit per sequence."""
+    return output.logits.view(len(batch.labels), -1)
 
 
 def best_labels(logits: Tensor, batch: Batch, settings: Settings) -> Tensor:
@@ -110,6 +115,7 @@ HEADS: Mapping[str, Head] = {
     "classification": Head(ROW_CLASS, cross_entropy, problem_type="single_label_classification"),
     "multi_label": Head(ROW_CLASS, binary_cross_entropy, problem_type="multi_label_classification"),
     "regression": Head(ROW_CLASS, squared_error, problem_type="regression", outputs=("score",)),
+    "multiple_choice": Head(ROW_CLASS, cross_entropy, choice_logits, outputs=("score",)),
     "tagging": Head(TOKEN_CLASS, cross_entropy, postprocess=best_labels, labels="tokens", word_level=True),
     "character_tagging": Head(TOKEN_CLASS, cross_entropy, postprocess=best_labels, labels="tokens", word_level=True),
     "span": Head(

@@ -127,13 +127,13 @@ def load_checkpoint_model(path: Path, kind: str, settings: Settings) -> PreTrain
 def new_model(settings: Settings, kind: str, labels: Mapping[str, str] | None) -> PreTrainedModel:
     """Return the encoder of `settings.model_name_or_path` with a new head for tasks of this kind, float32 on the CPU.
 
-    labels: label -> readable name in the order of label ids, or None if the head defines its outputs. New weights are drawn from
-    torch's global random state. Raises ModelError if the files lack weights of the encoder or contain other ones.
+    labels: label -> readable name in the order of label ids, for a head that does not name its outputs. New weights are drawn
+    from torch's global random state. Raises ModelError if the files lack weights of the encoder or contain other ones.
     """
     files, head = ModelFiles.published(settings), HEADS[kind]
     auto_class = getattr(transformers, head.auto_class)
     config = files.load_config()
-    names = list(labels.values()) if labels else list(head.outputs)
+    names = list(head.outputs or (labels or {}).values())
     if settings.keep_head and labels:
         _require_outputs(files.name, list(config.id2label.values()), [names, list(labels)])
     config.id2label = dict(enumerate(names))

@@ -109,7 +109,7 @@ class LineParser:
         if self.as_json is None and self._is_header(fields):
             return None
         self._decide(False)
-        columns = self.header or self.inputs.keys
+        columns = self.header or self.inputs.columns
         if len(fields) != len(columns):
             raise ValueError(f"found {len(fields)} columns, expected {len(columns)} ({shorten(', '.join(columns), MAX_REASON)})")
         return [fields[position] for position in self.positions] if self.header else fields

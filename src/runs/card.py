@@ -25,11 +25,13 @@ class Use(NamedTuple):
 
 TEXTS = ('{"text": "..."}', '{"text": "...", "pair": "..."}')
 TEXT_CALLS = ('"..."', '{"text": "...", "text_pair": "..."}')
+CHOICE_TEXTS = tuple(f'{line[:-1]}, "choices": ["...", "..."]}}' for line in TEXTS)
 NO_PIPELINE = "-"
 USES: Mapping[str, Use] = {
     "classification": Use("text-classification", "", TEXTS, TEXT_CALLS),
     "multi_label": Use("text-classification", ", top_k=None", TEXTS, TEXT_CALLS),
     "regression": Use("text-classification", ', function_to_apply="none"', TEXTS, TEXT_CALLS),
+    "multiple_choice": Use("multiple-choice", NO_PIPELINE, CHOICE_TEXTS, ("", "")),
     "tagging": Use("token-classification", ', aggregation_strategy="first"', ('{"words": ["...", "..."]}',), ('"..."',)),
     "character_tagging": Use("token-classification", ', aggregation_strategy="simple"', ('{"text": "..."}',), ('"..."',)),
     "span": Use("question-answering", NO_PIPELINE, ("", '{"question": "...", "context": "..."}'), ("", "")),

@@ -57,14 +57,14 @@ def slices(rows: np.ndarray, size: int) -> Iterator[np.ndarray]:
 def by_length(features: Features, budget: int, length: int | None = None) -> Iterator[np.ndarray]:
     """Yield the numbers of all rows in batches of similar length, longest first: the first batch needs the most memory.
 
-    A batch has at most `budget` tokens, padding included, but at least one row. Rows are padded to `length`, or else to the
+    A batch has at most `budget` tokens, padding included, but at least one row. Sequences are padded to `length`, or else to the
     longest of their batch.
     """
-    lengths = features.lengths
-    order = np.argsort(-lengths, kind="stable")
+    widths, per_row = features.widths, features.per_row
+    order = np.argsort(-widths, kind="stable")
     start = 0
     while start < len(order):
-        rows = max(1, budget // (length or int(lengths[order[start]])))
+        rows = max(1, budget // (per_row * (length or int(widths[order[start]]))))
         yield order[start : start + rows]
         start += rows
 

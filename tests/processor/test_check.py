@@ -86,6 +86,17 @@ def test_reports_texts_that_two_files_share():
     assert overlaps({"a": one, "b": other}, TASKS["korquad"]) == ["overlap: 1 texts are in a and in b"]
 
 
+def test_overlaps_of_pairs_by_their_first_text_and_rows_that_repeat():
+    """The whole pair (a, b) is in two rows of the second file, and a in one more; c is there with another second text."""
+    one = [DataRow("line 1", ("a", "b"), ()), DataRow("line 2", ("c", "d"), ())]
+    other = [DataRow(f"line {n}", texts, ()) for n, texts in enumerate([("a", "b"), ("a", "b"), ("a", "x"), ("c", "y")], start=1)]
+    assert overlaps({"train": one, "test": other}, TASKS["kornli"]) == [
+        "overlap: 1 texts are in train and in test (2 rows of it)",
+        "overlap: 2 texts in the column sentence1 are in train and in test (4 rows of it)",
+    ]
+    assert len(overlaps({"train": one, "test": other[:2]}, TASKS["kornli"])) == 1
+
+
 def test_checks_rows_that_a_run_skips(tmp_path, capsys):
     (tmp_path / "paws").mkdir()
     rows = "id\tsentence1\tsentence2\tlabel\n1\t가\t나\t0\n2\t\t나\t0\n3\t가\t다\t1\n"

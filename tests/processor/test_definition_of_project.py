@@ -11,7 +11,7 @@ def test_every_task_refers_to_existing_things():
         assert (ROOT / task.script).is_file()
         assert task.kind in HEADS and task.kind in KINDS
         assert task.metric in METRICS
-        assert (task.labels is None) == bool(HEADS[task.kind].outputs)
+        assert (task.labels is None) == (not KINDS[task.kind].labelled)
 
 
 def test_every_task_has_its_settings_and_published_files(settings):

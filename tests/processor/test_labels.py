@@ -5,8 +5,9 @@ import pytest
 
 from processor.data_files import describe_files
 from processor.definition import TASKS
-from processor.labels import complete_task, sort_labels
+from processor.labels import complete_task
 from processor.readers.conll import readable_tags
+from processor.seq_features import sort_labels
 from src.common.errors import DataError
 from tests.processor.readers.test_tables import task_of
 
@@ -95,9 +96,9 @@ def test_warns_of_doubtful_labels(complete, caplog, labels, expected):
 
 def test_tags_of_both_forms(tmp_path, complete):
     names = {"O": "O", "B-LOC": "B-LOC", "B-PER": "B-PER", "I-PER": "I-PER"}
-    assert list(readable_tags(tmp_path, ["I-PER", "O", "B-PER", "B-LOC"]).items()) == list(names.items())
+    assert list(readable_tags(tmp_path, ["I-PER", "O", "B-PER", "B-LOC"], None).items()) == list(names.items())
     names = {"O": "O", "LOC-B": "B-LOC", "PER-B": "B-PER", "PER-I": "I-PER", "x-y-B": "B-x-y"}
-    assert list(readable_tags(tmp_path, ["x-y-B", "PER-I", "O", "PER-B", "LOC-B"]).items()) == list(names.items())
+    assert list(readable_tags(tmp_path, ["x-y-B", "PER-I", "O", "PER-B", "LOC-B"], None).items()) == list(names.items())
     tagged = complete("f.conll", "가 PER-B\n나 O\n" * 5, kind="tagging", text="sentence", label="tags")
     assert tagged.labels == {"O": "O", "PER-B": "B-PER"}
 
@@ -114,7 +115,7 @@ def test_tags_of_both_forms(tmp_path, complete):
 )
 def test_rejects_tags_of_other_forms(tmp_path, tags, wrong):
     with pytest.raises(DataError) as caught:
-        readable_tags(tmp_path / "f", tags)
+        readable_tags(tmp_path / "f", tags, None)
     title, *listed = str(caught.value).split("\n")
     assert f"{tmp_path}/f: the tags must be O and" in title
     assert listed == [f"  - {wrong!r}"]

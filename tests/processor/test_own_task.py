@@ -59,6 +59,15 @@ def test_flags_replace_the_fields_of_a_file(config):
     assert "--text_column" not in command.argv
 
 
+def test_answers_to_choose_from_and_a_tab_between_values(config):
+    line = r"--task quiz --kind multiple_choice --train_file q.csv --text_column t --label_column l --delimiter \t"
+    found = definition(config, f"{line} --choice_columns a,b")
+    assert (found["choices"], found["delimiter"], found["label"]) == (["a", "b"], "\t", ["l"])
+    assert "--choice_columns: name the columns" in error_of(config, line)
+    assert "--choice_columns: a classification task has none" in error_of(config, "--task reviews --choice_columns review,reply")
+    assert "--delimiter = " in error_of(config, "--task reviews --delimiter ::")
+
+
 def test_another_metric_brings_its_own_headline(config):
     task = read(config, "--task nsmc --metric macro_f1").tasks["nsmc"]
     assert (task.metric, task.headline, task.title) == ("macro_f1", "f1", TASKS["nsmc"].title)

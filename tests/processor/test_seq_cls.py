@@ -8,7 +8,7 @@ from transformers import BertTokenizer
 from processor.data_files import describe_files
 from processor.definition import TASKS, make_task
 from processor.kinds import load_split
-from processor.seq_cls import SequenceSplit, read_examples
+from processor.seq_cls import SequenceSplit, read_examples, read_rows
 from processor.seq_features import SequenceExample
 from src.common.errors import ConfigError, DataError
 from src.data.task import DataFile, Features, Task
@@ -32,6 +32,19 @@ def test_reads_rows_of_each_task(tmp_path):
     assert read(tmp_path, "kornli", "가\t나\tneutral") == [SequenceExample(("가", "나"), "neutral")]
     assert read(tmp_path, "korsts", "g\tf\t2012\t0001\t3.80\t가\t나") == [SequenceExample(("가", "나"), 3.8)]
     assert read(tmp_path, "hate-speech", "제목\t댓글\tnone\thate") == [SequenceExample(("댓글",), "hate")]
+
+
+def test_spellings_of_one_label_in_all_files_and_in_one(tmp_path):
+    """Words of a training file, numbers elsewhere."""
+    base = {"kind": "classification", "text": "x", "label": "y", "labels": {"0": "no", "1": "yes"}}
+    task = make_task("own", base | {"spellings": {"N": "0"}, "per_file": {"a.tsv": {"spellings": {"no": "0", "yes": "1"}}}}, "f")
+    for name, labels in (("a.tsv", ["yes", "no", "1"]), ("b.tsv", ["1", "N", "0"])):
+        (tmp_path / name).write_text("x\ty\n" + "".join(f"text\t{label}\n" for label in labels))
+    assert [example.label for example in read_examples(tmp_path / "a.tsv", task)[0]] == ["1", "0", "1"]
+    assert [row.labels for row in read_rows(tmp_path / "b.tsv", task)] == [("1",), ("0",), ("0",)]
+    (tmp_path / "a.tsv").write_text("x\ty\ntext\tN\n")
+    with pytest.raises(DataError, match=r"a\.tsv.*\n.*line 2: y: found 'N', expected one of 0, 1"):
+        read_examples(tmp_path / "a.tsv", task)
 
 
 @pytest.mark.parametrize(

@@ -44,6 +44,15 @@ def test_a_name_with_a_dot_comes_before_a_path(read):
     assert read("f.jsonl", '{"x": "가", "m.x": "나", "m": {"x": "다", "real-label": "라"}}') == [(1, ["가", "나", "라"])]
 
 
+def test_a_number_on_a_path_counts_the_items_of_a_list(tmp_path):
+    (tmp_path / "f.jsonl").write_text('{"m": {"x": ["a", ["b", "c"]], "0": "d"}}\n')
+    for column, value in (("m.x.0", "a"), ("m.x.1.1", "c"), ("m.x.1", ["b", "c"]), ("m.0", "d")):
+        assert list(read_records(tmp_path / "f.jsonl", task_of(text="m.x.0", label=column))) == [(1, ["a", value])]
+    for column in ("m.x.2", "m.x.-1", "m.x.٠", "m.x.x", f"m.x.{'0' * 5000}", "m.x.0.0"):
+        with pytest.raises(DataError, match=r"line 1: found an object of m, m\.x, m\.0, expected '"):
+            list(read_records(tmp_path / "f.jsonl", task_of(text=column, label="m.0")))
+
+
 @pytest.mark.parametrize(
     ("name", "content", "expected"),
     [

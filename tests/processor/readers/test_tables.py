@@ -68,6 +68,33 @@ def test_reads_other_encodings_and_long_values(read):
     assert read("f.csv", f"x,y\n{'글' * 200_000},가\n")[0][1][0] == "글" * 200_000
 
 
+def test_reads_another_delimiter_with_the_quoting_of_csv(read):
+    content = 'x\ty\r\n"a, ""b""\tc\nd"\t1\r\ne "f"\t2\r\n'
+    assert read("f.txt", content, format="csv", delimiter="\t") == [(2, ['a, "b"\tc\nd', "1"]), (4, ['e "f"', "2"])]
+    assert read("f.csv", "x;y\n1,5;2\n", delimiter=";") == [(2, ["1,5", "2"])]
+    with pytest.raises(DataError, match=r"f\.txt, line 3: the row that begins here is not CSV"):
+        read("f.txt", 'x\ty\na\tb\n"c\td\n', format="csv", delimiter="\t")
+    with pytest.raises(DataError, match=r"f\.txt, line 1: found the columns a,b, separated by tabs, expected 'x'"):
+        read("f.txt", "a,b\n1,2\n", format="csv", delimiter="\t")
+    with pytest.raises(DataError, match=r"f\.txt, line 1: the columns are separated by ',', expected tabs"):
+        read("f.txt", "x,y\na,b\n", format="csv", delimiter="\t")
+    with pytest.raises(DataError, match=r"f\.txt, line 1: the row that begins here is not CSV"):
+        read("f.txt", '"x"\t"y"z"\na\tb\n', format="csv", delimiter="\t")
+    for given in ({"name": "f.tsv"}, {"name": "f.csv", "format": "tsv"}):
+        with pytest.raises(DataError, match=r"delimiter = ';' is for files in the format csv, and this one is read as tsv"):
+            read(content="x;y\n1;2\n", delimiter=";", **given)
+
+
+def test_a_file_may_differ_from_the_others(read):
+    """In format, delimiter, encoding, header and the names of its columns."""
+    other = {"format": "csv", "delimiter": ";", "header": False, "columns": ["n", "글", "값"], "text": "글", "label": ["값"]}
+    given = {"format": "tsv", "per_file": {"b.txt": other | {"encoding": "cp949"}}}
+    assert read("a.txt", "x\ty\n1\t2\n", **given) == [(2, ["1", "2"])]
+    assert read("b.txt", '0;"가;나";1\n'.encode("cp949"), **given) == [(1, ["가;나", "1"])]
+    with pytest.raises(DataError, match=r"b\.txt.*\n.*line 2: found 1 columns, expected 3 \(n, 글, 값\)"):
+        read("b.txt", '0;"가;나";1\n2\n'.encode("cp949"), **given)
+
+
 def test_rows_are_read_as_they_are_consumed(tmp_path):
     path = tmp_path / "f.csv"
     path.write_text("x,y\n1,2\n3\n")
@@ -104,7 +131,10 @@ def test_rejects_malformed_tables_of_known_columns(read, tmp_path, name, content
             "line 1: found the columns reviews, y, separated by commas, expected 'review'. Did you mean 'reviews'?",
         ),
         ("review\ty\n1\t2\n", 'line 1: the columns are separated by \'\\t\', expected commas. Set "format": "tsv"'),
-        ('"id";"review";"y"\n1;2;3\n', "line 1: the columns are separated by ';', expected commas. Save"),
+        (
+            '"id";"review";"y"\n1;2;3\n',
+            'line 1: the columns are separated by \';\', expected commas. Set "format": "csv" and "delimiter": ";"',
+        ),
         ("a;b,y\n1;2,3\n", "found the columns a;b, y, separated by commas, expected 'review'"),
         ("review,y\n1,2\nreview,y\n", "line 3: found the names of the columns (review, y), expected a row."),
         ("review,y,review\n1,2,3\n", "line 1: the column 'review' occurs 2 times"),

@@ -69,6 +69,13 @@ def relation_columns():
             make_columns(CLASSES, GUESSES),
             lambda rows: class_f1(CLASSES[rows], GUESSES[rows], average="macro", zero_division=0),
         ),
+        (
+            "choice_f1",
+            "f1",
+            make_columns(CLASSES, GUESSES),
+            lambda rows: class_f1(CLASSES[rows], GUESSES[rows], average="macro", zero_division=0),
+        ),
+        ("choice_f1", "acc", make_columns(CLASSES, GUESSES), lambda rows: (CLASSES[rows] == GUESSES[rows]).mean()),
         ("correlation", "spearmanr", make_columns(NUMBERS, NOISY), lambda rows: spearmanr(NUMBERS[rows], NOISY[rows]).statistic),
         (
             "entity_f1",

@@ -142,6 +142,12 @@ def test_metrics_are_plain_floats():
         assert {type(value) for value in metric.compute(*inputs).values()} == {float}
 
 
+def test_choices_by_hand():
+    """Three choices: precision 1, 2/3 and 0, recall 1, 1 and 0; three of four rows are right."""
+    scores = METRICS["choice_f1"].compute(np.array([0, 1, 1, 2]), np.array([0, 1, 1, 1]))
+    assert scores == pytest.approx({"f1": (1 + 0.8 + 0) / 3, "precision": (1 + 2 / 3) / 3, "recall": 2 / 3, "acc": 0.75})
+
+
 def test_scores_in_percent_and_display_names():
     assert (in_percent(TASKS["nsmc"], 0.5), in_percent(TASKS["korquad"], 50.0)) == (50, 50)
     assert (display_name(TASKS["korquad"], "exact_match"), display_name(TASKS["korquad"], "new_score")) == ("EM", "new_score")

@@ -1,4 +1,6 @@
 import math
+from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -98,6 +100,16 @@ def test_span_logits_are_minus_infinity_at_padding():
     output = type("Output", (), {"start_logits": torch.ones(1, 3), "end_logits": torch.full((1, 3), 2.0)})
     logits = span_logits(output, batch_of([[1, 1, 0]]))
     assert logits.tolist() == [[[1.0, 2.0], [1.0, 2.0], [-math.inf, -math.inf]]]
+
+
+def test_the_logits_of_choices_are_a_row_of_the_logits_of_their_sequences():
+    """Two rows of three choices. Their loss is that of a softmax over the choices of a row, by hand."""
+    sequences = torch.tensor([[1.0], [2.0], [3.0], [0.0], [0.5], [-1.0]])
+    batch = replace(batch_of([[1]] * 6), labels=torch.tensor([2, 0]))
+    logits = HEADS["multiple_choice"].logits(SimpleNamespace(logits=sequences), batch)
+    assert logits.tolist() == [[1.0, 2.0, 3.0], [0.0, 0.5, -1.0]]
+    by_hand = math.log(sum(map(math.exp, (1 - 3, 2 - 3, 0)))) + math.log(sum(map(math.exp, (0, 0.5, -1))))
+    assert HEADS["multiple_choice"].summed_loss(logits, batch.labels).item() == pytest.approx(by_hand)
 
 
 def test_best_labels_are_those_of_real_tokens_row_after_row():

@@ -21,7 +21,7 @@ class Upper:
     values_of, pick = Inputs.values_of, Inputs.pick
 
     def __init__(self, keys=("text",), forms=()):
-        self.keys, self.forms = keys, (*forms, keys)
+        self.keys, self.columns, self.forms = keys, keys, (*forms, keys)
 
     def example(self, values):
         if "bad" in values:

@@ -121,7 +121,7 @@ def test_names_the_likely_encoding_once(caplog):
 def test_inputs_of_any_kind_have_the_names_of_training():
     class Named(Upper):
         forms = Inputs.forms
-        task = SimpleNamespace(text=("message",))
+        task = SimpleNamespace(texts=("message",))
 
     Named.__init__ = lambda self: setattr(self, "keys", ("text",))
     assert Named().values_of({"message": "a"}) == ["a"]

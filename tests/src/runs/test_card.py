@@ -147,7 +147,7 @@ def test_every_kind_of_task_has_its_use():
     for kind, task in kinds.items():
         text = load(make(task)).text
         assert re.search(r"echo '\{\"\w+\": .*\}' \| python3 predict.py --checkpoint FOLDER\n", text), kind
-        assert ("pipeline(" in text) == (kind != "span")
+        assert ("pipeline(" in text) == (kind not in ("span", "multiple_choice"))
 
 
 def test_code_that_must_be_trusted_is_named():

@@ -59,7 +59,7 @@ def test_the_head_decides_how_labels_are_laid_out(kind, labels):
 
 @pytest.mark.parametrize(
     ("kind", "padding", "expected"),
-    [(kind, "none", (4, 1) if kind in ("classification", "multi_label", "regression") else (1, 16)) for kind in HEADS]
+    [(kind, "none", (4, 1) if HEADS[kind].labels == "rows" else (1, 16)) for kind in HEADS]
     + [("classification", "longest", (4, 7))],
 )
 def test_the_last_layer_is_short_if_rows_have_one_label_and_no_padding(kind, padding, expected):

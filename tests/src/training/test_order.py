@@ -40,6 +40,25 @@ def test_pads_rows_to_the_longest_of_their_batch():
     assert batch.places.tolist() == [0, 1, 2, 3]
 
 
+# Two rows of two sequences, of 1 and 2, and of 3 and 4 tokens.
+CHOICES = Features({**FEATURES.tensors, "labels": np.array([1, 0])})
+
+
+def test_a_batch_has_all_sequences_of_its_rows():
+    batch = Collator(pad_token_id=9, segments=False, device=CPU)(CHOICES, np.array([1, 0]))
+    assert batch.inputs["input_ids"].tolist() == [[3, 3, 3, 9], [4, 4, 4, 4], [1, 9, 9, 9], [2, 2, 9, 9]]
+    assert (batch.labels.tolist(), batch.tokens, batch.items) == ([0, 1], 10, 2)
+    assert items_of_rows(CHOICES, "rows").tolist() == [1, 1]
+    assert CHOICES.subset(np.array([1])).tensors["input_ids"].tolist() == [3, 3, 3, 4, 4, 4, 4]
+
+
+def test_batches_by_length_count_all_sequences_of_a_row():
+    """The second row has two sequences padded to 4 tokens."""
+    assert [rows.tolist() for rows in by_length(CHOICES, 15)] == [[1], [0]]
+    assert [rows.tolist() for rows in by_length(CHOICES, 16)] == [[1, 0]]
+    assert [rows.tolist() for rows in by_length(CHOICES, 16, 8)] == [[1], [0]]  # padded to 8
+
+
 def test_pads_labels_of_tokens_with_ignore_index():
     tagged = Features({**FEATURES.tensors, "label_ids": np.array([-100, -100, 5, -100, 6, -100, -100, 7, 8, -100], np.int32)})
     batch = Collator(pad_token_id=9, segments=False, device=CPU, labels="tokens")(tagged, np.array([1, 3]))

@@ -97,6 +97,26 @@ def test_weighted_losses_are_summed_and_divided_by_the_number_of_rows(settings, 
     assert state.meter.read()["grad_norm"] == pytest.approx(norm.item(), rel=1e-4)
 
 
+@pytest.mark.parametrize("changes", [{}, {"train_batch_size": 1, "gradient_accumulation_steps": 5}, {"padding": "longest"}])
+def test_an_update_on_choices_is_the_same_however_its_rows_are_split(settings, changes):
+    """Five rows of three sequences; the loss is written by hand, from one pass over all sequences."""
+    features = RandomSplit(15).features
+    features.tensors["labels"] = np.array([2, 0, 1, 1, 0])
+    options = {"train_batch_size": 5, "max_steps": 1, "learning_rate": 0.01, "max_grad_norm": 1e9}
+    wrapped = task_model(small_model(num_labels=1), settings(**options | changes))
+    state = TrainState(replace(wrapped, head=HEADS["multiple_choice"]), features, Accelerator(cpu=True))
+
+    model = small_model(num_labels=1)
+    batch = task_model(model).collate(features, np.arange(5))
+    probabilities = torch.softmax(model(**batch.inputs).logits.reshape(5, 3), 1)
+    loss = -torch.log(probabilities[torch.arange(5), batch.labels]).mean()
+    loss.backward()
+    norm = torch.stack([weight.grad.norm() for weight in model.parameters()]).norm()
+    state.advance()
+    assert state.meter.read()["loss"] == pytest.approx(loss.item(), rel=1e-5)
+    assert state.meter.read()["grad_norm"] == pytest.approx(norm.item(), rel=1e-4)
+
+
 # -- state between updates -------------------------------------------------------------------------------------------------
 
 
