@@ -69,7 +69,7 @@ def make_task(name: str, definition: Mapping[str, Any], source: str, names: Mapp
 def _listed(fields: Mapping[str, Any]) -> dict[str, Any]:
     """Return fields with the name of one column as a list of it."""
     return {
-        name: [value] if name in ("text", "choices", "label", "group") and isinstance(value, str) else value
+        name: [value] if name in ("text", "spans", "choices", "label", "group") and isinstance(value, str) else value
         for name, value in fields.items()
     }
 
@@ -107,7 +107,8 @@ def _misfits_of_columns(task: Task, kind: Kind) -> list[str]:
     if task.columns:
         if len(set(task.columns)) < len(task.columns):
             problems.append("columns: a name occurs twice")
-        named = {"text": task.text, "choices": task.choices, "label": task.label, "group": task.group}
+        named = {"text": task.text, "spans": task.spans, "choices": task.choices}
+        named |= {"label": task.label, "group": task.group}
         problems += [
             f"{field}: {column!r} is not one of the columns {', '.join(task.columns)}.{did_you_mean(column, task.columns)}"
             for field, columns in named.items()
@@ -116,7 +117,9 @@ def _misfits_of_columns(task: Task, kind: Kind) -> list[str]:
         ]
     elif not task.header:
         problems.append("columns is missing: the names of the file's columns, in their order, as no line of the file names them")
-    for field, most in {"choices": 0, **kind.max_columns}.items():
+    if task.spans and (len(task.spans) != 4 or len(task.text) > 1):
+        problems.append("spans: name four columns, of the first and last character of two spans, beside one text")
+    for field, most in {"choices": 0, "spans": 0, **kind.max_columns}.items():
         if len(getattr(task, field)) > most:
             allowed = {0: "none", 1: "one column"}.get(most, f"at most {most} columns")
             problems.append(f"{field}: a {task.kind} task has {allowed}")

@@ -41,7 +41,8 @@ class Kind:
     # Of (split, path, settings, task), if settings change which rows a run uses: these rows.
     read_used_rows: Callable[[str, Path, Settings, Task], list[DataRow]] | None = None
     formats: tuple[str, ...] = TABLES  # of its files
-    max_columns: Mapping[str, int] = field(default_factory=lambda: {"label": 1})  # that a field of a definition may name
+    # Field of a definition -> how many columns it may name.
+    max_columns: Mapping[str, int] = field(default_factory=lambda: {"label": 1, "spans": 4})
     problems_of: Callable[[Task], list[str]] = lambda task: []  # what is wrong with the labels of a definition
     # file, the labels in it, task -> label -> its name, in the order of ids, for a definition without labels
     labels_of: Callable[[Path, Iterable[str], Task], dict[str, str]] = in_order
@@ -60,7 +61,7 @@ KINDS: dict[str, Kind] = {
         MultiLabelSplit,
         MultiLabelInputs,
         seq_cls.read_rows,
-        max_columns={},
+        max_columns={"spans": 4},
         problems_of=multi_label.problems_of,
     ),
     "regression": Kind("run_seq_cls.py", {"metric": "correlation"}, False, SequenceSplit, SequenceInputs, seq_cls.read_rows),

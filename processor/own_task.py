@@ -34,6 +34,7 @@ FLAGS = {
     "kind": f"{', '.join(KINDS)}; default: classification, tagging or span, as the script",
     "text_column": "the column of the text, or of the first of two texts",
     "text_pair_column": "the column of the second text",
+    "span_columns": "first and last character of two spans of the text, as a,b,c,d: their relation is the label",
     "choice_columns": "multiple_choice: the columns of the answers to choose from, as a,b,c",
     "label_column": "the column of the label; several 0/1 columns as a,b,c",
     "group_column": "a column, such as of persons: a hold-out keeps rows with the same value on one side",
@@ -46,6 +47,7 @@ FLAGS = {
 FIELDS = {
     "text_column": "text",
     "text_pair_column": "text",
+    "span_columns": "spans",
     "choice_columns": "choices",
     "label_column": "label",
     "group_column": "group",
@@ -144,7 +146,7 @@ def _definition(given: Mapping[str, str], base: Mapping[str, Any], script: str) 
         if columns[0] is None:
             raise ConfigError(f"{COMMAND_LINE}: --text_pair_column needs --text_column.")
         definition["text"] = [column for column in columns if column is not None]
-    for name in ("choice_columns", "label_column"):
+    for name in ("span_columns", "choice_columns", "label_column"):
         if name in given:
             definition[FIELDS[name]] = given[name].split(",")
     if "group_column" in given:

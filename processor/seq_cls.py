@@ -16,6 +16,7 @@ from processor.quality import lack_a_text
 from processor.readers.tables import DataRow, read_records
 from processor.readers.text_files import parse_rows
 from processor.seq_features import Labels, SequenceExample, encode, read_label_set
+from processor.spans import mark_spans, require_marks
 from processor.split import NO_SCORES, Split, softmax, tsv_line
 from src.common.errors import DataError, quote
 from src.data.task import Features, Scores, Task, Tensors
@@ -139,8 +140,18 @@ class SequenceInputs(Inputs):
     def keys(self) -> tuple[str, ...]:
         return ("text", "pair")[: len(self.task.text)]
 
+    @property
+    def forms(self) -> tuple[tuple[str, ...], ...]:
+        return ((*self.task.texts, *self.task.spans), self.keys)
+
     def example(self, values: Sequence[Any]) -> SequenceExample:
-        texts = parse_texts(self.columns, values)
+        """Return the example of an input. Its spans are marked in the text, or given by the columns of the training data."""
+        count = len(self.columns)
+        texts = parse_texts(self.columns, values[:count])
+        if self.task.spans and len(values) > count:
+            texts = (mark_spans(texts[0], self.task.spans, values[count:]),)
+        elif self.task.spans:
+            require_marks(self.keys[0], texts[0])
         for key, text in zip(self.columns, texts, strict=True):
             require_content(key, text)
         return SequenceExample(texts, next(iter(self.task.labels)) if self.task.labels else 0.0)
@@ -203,11 +214,14 @@ def _examples_by_line(path: Path, task: Task) -> Iterator[tuple[int, tuple[tuple
     """Yield (line, (texts, example)) of every row; None for a row that is left out. Raises DataError, see parse_rows."""
     task = task.of_file(path)
     count = len(task.texts)
+    labels = count + len(task.spans)
 
     def parse(values: Sequence[Any]) -> tuple[tuple[str, ...], SequenceExample | None]:
         texts = parse_texts(task.texts, values[:count])
+        if task.spans:
+            texts = (mark_spans(texts[0], task.spans, values[count:labels]),)
         left_out = task.skip_empty_text and not all(texts)
-        return texts, None if left_out else SequenceExample(texts, _parse_label(task, values[count:]))
+        return texts, None if left_out else SequenceExample(texts, _parse_label(task, values[labels:]))
 
     return parse_rows(path, read_records(path, task), parse)
 

@@ -23,7 +23,7 @@ def read_parquet(path: Path, task: Task) -> Iterator[tuple[int, list[Any]]]:
     Only the task's columns are read. Raises DataError if pyarrow is not installed, and for columns that are missing, occur twice
     or hold something else than texts, numbers or lists of them, such as dates or bytes.
     """
-    return pick_values(path, task, _records(path, (*task.texts, *task.label)))
+    return pick_values(path, task, _records(path, task.values))
 
 
 def _records(path: Path, columns: Sequence[str]) -> Records:

@@ -33,11 +33,11 @@ def read_json(path: Path, task: Task) -> Iterator[tuple[int, list[Any]]]:
 
 
 def pick_values(path: Path, task: Task, records: Records) -> Iterator[tuple[int, list[Any]]]:
-    """Yield (line, values) of every record: the values of the columns (*task.texts, *task.label), which may be dotted paths.
+    """Yield (line, values) of every record: the values of the columns task.values, which may be dotted paths.
 
     Raises DataError at the end of the file for records without such a value, see parse_rows.
     """
-    wanted, misses = (*task.texts, *task.label), count()
+    wanted, misses = task.values, count()
 
     def pick(record: Any) -> list[Any]:
         try:

@@ -49,7 +49,7 @@ class DataRow:
 
 
 def read_records(path: Path, task: Task) -> Rows:
-    """Yield (line, values) of every row of a task's file: the values of the columns (*task.texts, *task.label), in this order.
+    """Yield (line, values) of every row of a task's file: the values of the columns task.values, in this order.
 
     Values are strings in tsv and csv files, JSON values in jsonl and json files, the same and decimal.Decimal in parquet files; a
     conll file has a list of words and a list of tags. Raises DataError for a file that cannot be read or lacks a column, and at
@@ -133,7 +133,7 @@ def _read_table(path: Path, task: Task, rows: Iterator[tuple[int, list[str]]], s
                 "The first line must name the columns."
             )
         columns = header
-    wanted = (*task.texts, *task.label)
+    wanted = task.values
     _require_columns(path, columns, wanted, separator)
     positions = itemgetter(*map(columns.index, wanted))
 

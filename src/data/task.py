@@ -23,6 +23,9 @@ class _Record(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
+SPAN_MARKS = ("<subj>", "</subj>", "<obj>", "</obj>")  # around the two spans of a text, see Task.spans
+
+
 class PublishedFile(_Record):
     """A data file that others have published: where it is, and how to recognize it."""
 
@@ -66,6 +69,8 @@ class Task(_Record):
     columns: tuple[str, ...] = ()  # of a table, in their order; (): as the first line names them
     header: bool = True  # whether the first line of a file names its columns
     text: tuple[str, ...] = Field(min_length=1, max_length=2)  # columns, or dotted paths into records; two for pairs
+    # Columns of the first and last characters of two spans of the text, the subject and the object; they are marked in it.
+    spans: tuple[str, ...] = Field((), max_length=4)
     choices: tuple[str, ...] = ()  # multiple_choice: columns of the answers to choose from; `text` is joined by a space
     label: tuple[str, ...] = Field(min_length=1)  # column; for multi_label also one column of 0 and 1 per label
     group: tuple[str, ...] = Field((), max_length=1)  # column of what must not be on both sides of a hold-out, such as a person
@@ -100,6 +105,16 @@ class Task(_Record):
         """The columns of the texts of a row."""
         return (*self.text, *self.choices)
 
+    @property
+    def values(self) -> tuple[str, ...]:
+        """The columns of a row that are read: texts, spans, labels."""
+        return (*self.texts, *self.spans, *self.label)
+
+    @property
+    def special_tokens(self) -> tuple[str, ...]:
+        """The tokens that its texts have and a model's vocabulary lacks."""
+        return SPAN_MARKS if self.spans else ()
+
     def of_file(self, path: Path) -> "Task":
         """Return the task as it is in one file, see `per_file`."""
         fields = self.per_file.get(path.name)
@@ -109,8 +124,8 @@ class Task(_Record):
 # The fields of a definition that change features, and those that change no score: they only describe the task. The order of
 # `labels` is the order of their ids.
 FEATURE_FIELDS = (
-    "kind", "delimiter", "encoding", "columns", "header", "text", "choices", "label", "label_separator", "labels", "spellings",
-    "skip_empty_text",
+    "kind", "delimiter", "encoding", "columns", "header", "text", "spans", "choices", "label", "label_separator", "labels",
+    "spellings", "skip_empty_text",
 )  # fmt: skip
 DESCRIPTIVE_FIELDS = ("title", "suite", "order", "source", "licence", "texts_may_be_shown", "reported", "scored_on", "files")
 

@@ -163,6 +163,12 @@ def new_model(settings: Settings, kind: str, labels: Mapping[str, str] | None) -
     return model
 
 
+def add_embeddings(model: PreTrainedModel, tokens: int) -> None:
+    """Give a model an embedding for each of so many tokens, if it has fewer. New ones are drawn from torch's random state."""
+    if tokens > len(model.get_input_embeddings().weight):
+        model.resize_token_embeddings(tokens, mean_resizing=False)
+
+
 def _require_outputs(name: str, found: list[str], accepted: Sequence[list[str]]) -> None:
     """Raise ModelError if the outputs of a head that is to be kept have other names, or another order, than the task's labels."""
     if all(re.fullmatch(r"LABEL_\d+", output) for output in found) and len(found) == len(accepted[0]):

@@ -25,6 +25,7 @@ from src.model.files import pad_id, uses_segments
 from src.model.heads import HEADS, TaskModel
 from src.model.layers import compile_layers
 from src.model.load import (
+    add_embeddings,
     load_checkpoint_model,
     load_checkpoint_tokenizer,
     load_tokenizer,
@@ -108,8 +109,11 @@ def prepare(run: RunFolder, task: Task) -> Components:
         checkpoint = run.checkpoint_folder(run.checkpoints()[-1])
         return Components(accelerator, load_checkpoint_tokenizer(checkpoint, settings, word_level, _is_korean(task)), None)
     tokenizer, model = load_tokenizer(settings, word_level, _is_korean(task)), None
+    if task.special_tokens:
+        tokenizer.add_special_tokens({"additional_special_tokens": list(task.special_tokens)})
     if settings.do_train:
         model = new_model(settings, task.kind, task.labels)
+        add_embeddings(model, len(tokenizer))
         check_model(model, tokenizer, settings, task)
     return Components(accelerator, tokenizer, model)
 
