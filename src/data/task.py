@@ -47,6 +47,7 @@ class FileFields(_Record):
     choices: tuple[str, ...] | None = None
     label: tuple[str, ...] | None = None
     group: tuple[str, ...] | None = None
+    label_separator: str | None = Field(None, min_length=1)
     spellings: dict[str, str] | None = None
 
 

@@ -70,7 +70,7 @@ def span_logits(output: Any, batch: Batch) -> Tensor:
 
 def choice_logits(output: Any, batch: Batch) -> Tensor:
     """Return the logits of the choices of each row, float [B, choices], from one logit per sequence."""
-    return output.logits.view(len(batch.labels), -1)
+    return output.logits.reshape(len(batch.labels), -1)
 
 
 def best_labels(logits: Tensor, batch: Batch, settings: Settings) -> Tensor:

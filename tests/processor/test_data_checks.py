@@ -13,7 +13,8 @@ from src.common.errors import ConfigError, DataError
 from src.model.load import load_tokenizer
 from tests.processor.helpers import corpus, question
 
-OWN = make_task("own", {"kind": "classification", "text": "x", "label": "y", "labels": {"0": "0", "1": "1"}}, "f")
+BASE = {"kind": "classification", "text": "x", "label": "y", "labels": {"0": "0", "1": "1"}}
+OWN = make_task("own", BASE, "f")
 GROUPED = OWN.model_copy(update={"group": ("person",)})
 
 
@@ -98,6 +99,19 @@ def test_rows_that_a_run_leaves_out(check, settings, tmp_path):
     assert split.groups.tolist() == [0, 1, 0] and len(split) == 3
     kept, held_out = split.divide(0.4)
     assert (kept.tolist(), held_out.tolist()) == ([0, 2], [1])
+
+
+def test_a_file_with_other_columns_and_choices_that_are_equal(check):
+    """In train the text is z, the label w, the group who; rows with the same text and the same choices are copies."""
+    other = {"text": "z", "label": ["w"], "group": ["who"], "delimiter": ";", "spellings": {"no": "0", "yes": "1"}}
+    task = make_task("own", {**BASE, "group": "person", "per_file": {"train.csv": other}}, "f")
+    train = "who;x;w;z\n나;1;no;가\n너;2;yes;다\n나;3;0;라\n"
+    files = check(task, train=train, test="x,y,person\n다,1,그\n")
+    assert files["train"].rows.groups.tolist() == [0, 1, 0]
+    assert np.isin(files["test"].rows.texts, files["train"].rows.texts).tolist() == [True]
+    quiz = {"kind": "multiple_choice", "text": "x", "choices": ["a", "b"], "label": "y", "labels": {"0": "0", "1": "1"}}
+    content = "x,a,b,y\n가,1,2,0\n가,2,1,1\n가,1,2,0\n"
+    assert check(make_task("own", quiz, "f"), train=content)["train"].rows.groups.tolist() == [0, 1, 0]
 
 
 def test_groups_of_a_column(check):
