@@ -64,6 +64,9 @@ def _open_input(given: Namespace, inputs: Inputs, stack: ExitStack) -> CsvInput:
         refuse_other_formats(given.input)
     if is_csv(given.input):
         others = [form for form in inputs.forms if len(form) == len(named) and not is_named]
+        if inputs.task.spans and not is_named:  # else the text in the named column is marked
+            others += [tuple(named.values())]
+            named |= {f"the column of a span ({number})": column for number, column in enumerate(inputs.task.spans, start=1)}
         return stack.enter_context(open_csv(given.input, named, given.encoding, others))
     lines = stack.enter_context(open_lines(given.input, given.encoding))
     is_table = given.input is not None and given.input.suffix.lower() == ".tsv"

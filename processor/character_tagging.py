@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from processor.features import SpecialTokens
-from processor.inputs import Inputs, require_text
+from processor.inputs import Inputs, require_content, require_text
 from processor.ner import SENTENCES_PER_CALL, NerSplit, Sentence, Tags, parse_sentence
 from processor.readers import conll
 from processor.readers.conll import OUTSIDE
@@ -212,8 +212,9 @@ class CharacterInputs(Inputs):
     def example(self, values: Sequence[Any]) -> Sentence:
         """Return the characters of a text, or of a list of characters. Raises ValueError otherwise."""
         characters = list(values[0]) if isinstance(values[0], str) else values[0]
-        if not isinstance(characters, list) or not "".join(map(str, characters)).strip():
+        if not isinstance(characters, list):
             raise ValueError(f"text: found {quote_json(values[0])}, expected a text")
+        require_content("text", "".join(map(str, characters)))
         placeholder = next(iter(self.task.labels or ()))
         return Sentence([require_text("text", character) for character in characters], [placeholder] * len(characters))
 

@@ -49,6 +49,8 @@ def make_task(name: str, definition: Mapping[str, Any], source: str, names: Mapp
         fields["per_file"] = {file: _listed(of) if isinstance(of, dict) else of for file, of in per_file.items()}
     if kind and kind.labelled and isinstance(fields.get("label"), list) and len(fields["label"]) > 1:
         fields.setdefault("labels", {column: column for column in fields["label"]})
+    if isinstance(fields["title"], str):
+        fields["title"] = " ".join(fields["title"].split())  # it stands in tables and lists
     metric = METRICS.get(str(fields.get("metric")))
     fields.setdefault("headline", metric.headline if metric else "")
     try:
@@ -121,7 +123,9 @@ def _misfits_of_columns(task: Task, kind: Kind) -> list[str]:
         problems.append("spans: name four columns, of the first and last character of two spans, beside one text")
     for field, most in {"choices": 0, "spans": 0, **kind.max_columns}.items():
         if len(getattr(task, field)) > most:
-            allowed = {0: "none", 1: "one column"}.get(most, f"at most {most} columns")
+            others = [name for name, other in KINDS.items() if other.max_columns.get(field)]
+            none = f"none; {' and '.join(others)} tasks have them (kind)" if others else "none"
+            allowed = {0: none, 1: "one column"}.get(most, f"at most {most} columns")
             problems.append(f"{field}: a {task.kind} task has {allowed}")
     return problems
 

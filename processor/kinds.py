@@ -17,15 +17,28 @@ from processor.seq_cls import SequenceInputs, SequenceSplit
 from processor.seq_features import sort_labels
 from processor.split import Split
 from processor.squad import SquadInputs, SquadSplit
+from src.common.errors import DataError
 from src.data.task import DataFile, Task
+from src.metrics.metrics import METRICS
 from src.settings.schema import Settings
 
 TABLES = ("tsv", "csv", "jsonl", "json", "parquet")  # the formats of rows with fields
 
 
 def in_order(path: Path, found: Iterable[str], task: Task) -> dict[str, str]:
-    """Return the labels of a file in their order, see sort_labels."""
-    return {label: label for label in sort_labels(found)}
+    """Return the labels of a file in their order, see sort_labels; for a metric that leaves out the first one, that one first.
+
+    Raises DataError if the file does not have it.
+    """
+    labels = sort_labels(found)
+    if first := METRICS[task.metric].first_label:
+        if first not in labels:
+            raise DataError(
+                f"{path}: the metric {task.metric} leaves out the label {first!r}, which no row has. Name the labels in a task "
+                "file (--print_task prints one), the one that says so first; or choose another --metric."
+            )
+        labels.sort(key=lambda label: label != first)
+    return {label: label for label in labels}
 
 
 @dataclass(frozen=True)

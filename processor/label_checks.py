@@ -72,8 +72,9 @@ def _separator(rows: Sequence[DataRow], counts: Mapping[str, int], task: Task) -
     if task.kind != "multi_label" or len(task.label) > 1:
         return ""
     for separator in SEPARATORS:
-        parts = {part.strip() for label in counts for part in label.split(separator)}
-        if separator != task.label_separator and len(parts) * (2 if separator == " " else 1) < len(counts):
+        parts = Counter(part for label in counts for part in {part.strip() for part in label.split(separator)})
+        are_fewer = len(parts) * (2 if separator == " " else 1) < len(counts)
+        if separator != task.label_separator and (are_fewer or (separator != " " and min(parts.values()) > 1)):
             label = next(label for label in counts if separator in label)
             return (
                 f"{len(counts)} labels such as {quote(label)} are made of {len(parts)} with {separator!r} between them, and "

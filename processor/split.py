@@ -120,6 +120,8 @@ class Split(ABC):
         train, other = self.select(self.name, rows), replace(self.select(name, held_out), share=share)
         shown = f"{len(held_out):,} examples held out of the training file ({share:.1%}); {len(rows):,} remain"
         logger.info("%s: %s", name, shown)
+        if len(rows) < len(held_out):
+            logger.warning("%s_ratio = %s: more is held out than is left to train on", name, ratio)
         for split in (train, other):
             split.check_contents()
         return train, other

@@ -108,7 +108,8 @@ class SquadSplit(Split):
 
     def log_contents(self) -> None:
         facts = self.facts
-        logger.info("%s: %s questions", self.name, f"{facts['rows']:,}")
+        without = sum(not question.answers for question in self.examples) if self.settings.version_2_with_negative else 0
+        logger.info("%s: %s questions%s", self.name, f"{facts['rows']:,}", f", {without:,} without an answer" if without else "")
         if upper_bound := facts.get("ceiling"):
             scores = ", ".join(f"{name} {value:.2f}" for name, value in upper_bound.items())
             logger.info("%s: upper bound of the scores with this tokenizer: %s", self.name, scores)

@@ -12,6 +12,7 @@ from processor.readers.tables import DataRow
 from processor.readers.text_files import UTF_8, read_text
 from processor.squad_windows import SquadExample
 from src.common.errors import DataError, list_problems, quote
+from src.common.log import log_once
 from src.data.task import Task
 from src.settings.schema import Settings
 
@@ -80,6 +81,9 @@ def read_questions(path: Path, strict: bool, encoding: str = UTF_8, may_lack_ans
         raise DataError(list_problems(f"{path}: not a file in the format of SQuAD 1:", problems)) from None
     if not may_lack_answers:
         _require_answers(path, corpus)
+    asked = [question for article in corpus.data for paragraph in article.paragraphs for question in paragraph.qas]
+    if ignored := sum(question.is_impossible and bool(question.answers) for question in asked):
+        log_once(f"{path}: the answers of {ignored:,} questions are left out, as is_impossible says that they have none")
     questions: dict[str, SquadQuestion] = {}
     problems = []
     for number, article in enumerate(corpus.data):

@@ -62,7 +62,7 @@ def trained(tmp_path_factory):
             text = f"배우 영화 오늘 {rng.integers(1000)}"
             subject, other = rng.permutation(["배우", "영화"])
             places = [place for word in (subject, other) for place in (text.index(word), text.index(word) + 1)]
-            writer.writerow([text, *places, f"is {subject}"])
+            writer.writerow([text, *places, "film" if subject == "영화" else "no_relation"])
     flags = ["--task", "relations", "--train_file", str(folder / "train.csv"), "--test_ratio", "0.2", "--metric", "relation_f1"]
     columns = ["--text_column", "text", "--span_columns", "a,b,c,d", "--label_column", "who"]
     model = ["--config_file", "tiny.json", "--max_steps", "80", "--max_seq_len", "32"]
@@ -86,7 +86,7 @@ def test_a_checkpoint_has_the_new_tokens(trained):
     assert tokenizer.convert_tokens_to_ids(list(SPAN_MARKS)) == list(range(before, before + 4))
     assert len(model.get_input_embeddings().weight) == model.config.vocab_size >= len(tokenizer) == before + 4
     (answer,) = pipeline("text-classification", model=model, tokenizer=tokenizer)("<subj>배우</subj> <obj>영화</obj> 오늘")
-    assert answer["label"] == "is 배우"
+    assert answer["label"] == "no_relation"
 
 
 def test_predicts_marked_texts_and_the_columns_of_training(trained):
@@ -99,5 +99,25 @@ def test_predicts_marked_texts_and_the_columns_of_training(trained):
     (trained / "inputs.jsonl").write_text("\n".join(map(json.dumps, lines)), encoding="utf-8")
     done = run_script("predict.py", "--checkpoint", str(trained / "run"), "--input", str(trained / "inputs.jsonl"))
     first, second, third, fourth = map(json.loads, done.stdout.splitlines())
-    assert (first["label"], second["label"]) == ("is 영화", "is 배우")
+    assert (first["label"], second["label"]) == ("film", "no_relation")
     assert "<subj>" in third["error"] and "b: found 99" in fourth["error"]
+    train, marked = trained / "train.csv", trained / "marked.csv"
+    marked.write_text("id,text\n1,<obj>배우</obj> <subj>영화</subj> 오늘\n", encoding="utf-8")
+    for path, rows in ((train, 600), (marked, 1)):
+        done = run_script("predict.py", "--checkpoint", str(trained / "run"), "--input", str(path))
+        results = [json.loads(line) for line in done.stdout.splitlines()]
+        assert len(results) == rows and not any("error" in result for result in results)
+
+
+def test_the_card_shows_marked_texts(trained):
+    card = (trained / "run" / "checkpoint-80" / "README.md").read_text()
+    assert card.count("<subj>...</subj> <obj>...</obj>") == 2
+
+
+def test_relations_of_own_data_need_a_label_for_none(tmp_path):
+    """Labels are sorted, so another one would be left out of the score."""
+    (tmp_path / "f.csv").write_text("text,a,b,c,d,who\n" + "배우 영화,0,1,3,4,x\n배우 영화,0,1,3,4,y\n" * 5)
+    flags = ["--task", "own", "--train_file", str(tmp_path / "f.csv"), "--test_ratio", "0.2", "--metric", "relation_f1"]
+    columns = ["--text_column", "text", "--span_columns", "a,b,c,d", "--label_column", "who"]
+    done = run_script("run_seq_cls.py", *flags, *columns, "--config_file", "tiny.json", "--ckpt_dir", str(tmp_path))
+    assert (done.returncode, "no_relation" in done.stderr) == (2, True)

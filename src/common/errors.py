@@ -79,8 +79,9 @@ class Interrupted(BenchmarkError):
 
 def did_you_mean(name: str, choices: Iterable[str]) -> str:
     """Return " Did you mean 'x'?" for the choice most similar to `name`, or "" if none is similar."""
-    matches = difflib.get_close_matches(name, list(choices), n=1, cutoff=0.6)
-    return f" Did you mean {matches[0]!r}?" if matches else ""
+    lower = {choice.lower(): choice for choice in choices}
+    matches = difflib.get_close_matches(name.lower(), list(lower), n=1, cutoff=0.6)
+    return f" Did you mean {lower[matches[0]]!r}?" if matches else ""
 
 
 def list_problems(title: str, problems: Sequence[str]) -> str:

@@ -167,6 +167,7 @@ class Metric:
     rounding: float = 1e-9  # tolerance of the weighted form, as a share of `scale`: it adds numbers in another order
     # Further scores, from labels and the probability of every label. They have no weighted form.
     of_probabilities: Callable[[np.ndarray, np.ndarray], Scores] | None = None
+    first_label: str = ""  # what the first label is called that it leaves out, where a definition does not name the labels
     numbered_by: str = ""  # the column of predictions.tsv with the row's number, if a row has several lines
     kind: str = "classification"  # of the tasks that it scores
 
@@ -187,6 +188,7 @@ METRICS: Mapping[str, Metric] = {
         {"micro_f1": "micro F1", "auprc": "AUPRC"},
         {"micro_f1": weighted_relation_f1},
         of_probabilities=area_under_precision_recall,
+        first_label="no_relation",
     ),
     "multi_label_f1": Metric(
         multi_label_f1,

@@ -131,6 +131,8 @@ def new_model(settings: Settings, kind: str, labels: Mapping[str, str] | None) -
     from torch's global random state. Raises ModelError if the files lack weights of the encoder or contain other ones.
     """
     files, head = ModelFiles.published(settings), HEADS[kind]
+    if settings.keep_head and settings.from_scratch:
+        raise ModelError(f"{files.name}: keep_head: with from_scratch there is no head to keep. Leave out --keep_head.")
     auto_class = getattr(transformers, head.auto_class)
     config = files.load_config()
     names = list(head.outputs or (labels or {}).values())

@@ -53,7 +53,7 @@ def open_csv(path: Path, columns: Mapping[str, str], encoding: str, others: Iter
             raise DataError(f"--input {path}, line 1: {problem}.")
         if not set(columns.values()) <= set(header):
             present = [names for names in others if set(names) <= set(header)]
-            columns = dict(zip(columns, present[0], strict=True)) if present else columns
+            columns = dict(zip(present[0], present[0], strict=True)) if present else columns
         positions = [_position(header, flag, column, path) for flag, column in columns.items()]
         rows = (_row(*record, header, positions) for record in records)
         yield CsvInput(header, iter(lambda: list(islice(rows, CHUNK)), []), has_bom or not is_utf8)

@@ -174,17 +174,22 @@ class Card(NamedTuple):
         use, texts = USES.get(self.task.kind, OTHER_USE), len(self.task.text)
         trusted = [name for name in TRUST if self.settings.get(name)]
         flags = "".join(f" --{name}" for name in trusted)
-        line = use.inputs[min(texts, len(use.inputs)) - 1]
+        line = use.inputs[min(texts, len(use.inputs)) - 1].replace("...", self._text_in_use)
         yield from ["In a checkout of the benchmark, with the path of this folder:", "", "```bash"]
         yield from [f"echo '{line}' | python3 predict.py --checkpoint FOLDER{flags}", "```"]
         if use.pipeline == NO_PIPELINE or "trust_native_code" in trusted:
             yield from ["", "`transformers` has no pipeline for it; `from_pretrained` loads the model."]
             return
         options = use.pipeline + (", trust_remote_code=True" if "trust_remote_code" in trusted else "")
-        call = use.calls[min(texts, len(use.calls)) - 1]
+        call = use.calls[min(texts, len(use.calls)) - 1].replace("...", self._text_in_use)
         yield from ["", "With `transformers` alone, from the path of this folder or the name of its repository:", "", "```python"]
         yield from ["from transformers import pipeline", "", f'predict = pipeline("{use.tag}", model="FOLDER"{options})']
         yield from [f"print(predict({call}))", "```"]
+
+    @property
+    def _text_in_use(self) -> str:
+        """What stands for a text: with marks, if its spans are marked."""
+        return "{}...{} {}...{}".format(*self.task.special_tokens) if self.task.special_tokens else "..."
 
     def _licence_lines(self) -> Iterator[str]:
         yield licence_notice(self.task)

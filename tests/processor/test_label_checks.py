@@ -57,6 +57,11 @@ def test_names_the_separator_of_several_labels(separator):
     assert f"--label_separator {separator!r}" in commas
 
 
+def test_names_the_separator_of_all_pairs_of_few_labels():
+    """Four labels of four parts, each of which is in two labels."""
+    assert "--label_separator ';'" in error_of("긍정;a", "긍정;b", "부정;a", "부정;b", **SETS)
+
+
 def test_a_separator_may_be_in_a_label():
     assert check("IT/과학", "생활/문화", "정치", "IT/과학,정치", **SETS) == []
     assert check("매우 좋음", "좋음", "매우 나쁨", "나쁨", **SETS) == []
