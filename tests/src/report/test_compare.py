@@ -27,13 +27,13 @@ def test_one_model_is_better(tmp_path):
     ((comparison,), _) = compare([tmp_path], MODELS, [], "selected", TASKS)
     assert (comparison.task, comparison.score, comparison.rows, comparison.runs) == ("nsmc", "acc", 100, (1, 1))
     assert (comparison.means, comparison.difference) == ((100, 75), 25)
-    assert (comparison.low, comparison.high) == (
+    assert (comparison.uncertainty.low, comparison.uncertainty.high) == (
         pytest.approx(25 - 1.96 * 4.33, abs=1.5),
         pytest.approx(25 + 1.96 * 4.33, abs=1.5),
     )
-    assert comparison.p == pytest.approx(2 / 10_001)
+    assert comparison.uncertainty.p == pytest.approx(2 / 10_001)
     ((swapped,), _) = compare([tmp_path], MODELS[::-1], ["nsmc"], "selected", TASKS)
-    assert (swapped.difference, swapped.p) == (-25, comparison.p)
+    assert (swapped.difference, swapped.uncertainty.p) == (-25, comparison.uncertainty.p)
 
 
 def test_no_difference(tmp_path):
@@ -41,8 +41,8 @@ def test_no_difference(tmp_path):
     predicted(tmp_path, "kcbert-base", "0000" * 25)
     predicted(tmp_path, "tiny", "1111" * 25)
     ((comparison,), _) = compare([tmp_path], MODELS, [], "selected", TASKS)
-    assert (comparison.difference, comparison.p) == (0, 1)
-    assert comparison.low < -10 and comparison.high > 10
+    assert (comparison.difference, comparison.uncertainty.p) == (0, 1)
+    assert comparison.uncertainty.low < -10 and comparison.uncertainty.high > 10
 
 
 def test_each_view_compares_its_own_checkpoint(tmp_path):
