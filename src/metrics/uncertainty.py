@@ -57,16 +57,18 @@ def assess(first: Runs, second: Runs) -> Uncertainty:
 
     R: variance of D over samples of the rows; it contains that of e. S: s^2 / k, summed over both models: seeds; it contains that
     of e as well. E: variance of e, Runs.shared_variance, which must not count twice; R >= E. R and E rest on all rows, only S
-    rests on few numbers: D / sqrt(var(D)) has about Student's t with the degrees of freedom of Satterthwaite (1946)
+    rests on few numbers: D / sqrt(var(D)) has about Student's t with the degrees of freedom of Welch (1947)
 
-        df = var(D)^2 / sum((s^2 / k)^2 / (k - 1))
+        df = var(D)^2 / sum((s^2 / k)^2 / (k + 1)) - 2
 
-    If seeds dominate, they lie between the smaller k - 1 and the sum of both, for unequal and equal spreads of the two models;
-    with R they grow. If seeds add nothing to the rows (S <= E), and with one run per model, the interval and p are those of the
-    bootstrap over rows alone. The seeds of a model with a single run count as no source of chance.
+    which are the smaller k - 1 at least, and grow with R. Pooled ones, k1 + k2 - 2, would need equal spreads of both models:
+    beside a model that always scores the same, their intervals cover 89 % with three runs. If seeds add nothing to the rows
+    (S <= E), and with one run per model, the interval and p are those of the bootstrap over rows alone. The seeds of a model with
+    a single run count as no source of chance.
 
     Assumes independent rows and runs, and scores of runs that are about normal. Simulated, the interval covers the truth in 93 to
-    97 % of cases with 3, 5 and 10 runs of each model, whatever dominates (tests), and in 91 to 98 % with two.
+    97 % of cases with 3, 5 and 10 runs of each model, whether seeds or rows dominate, and in 90 to 97 % with two. Beside a model
+    that always scores the same it may be 91 % with three runs and 84 % with two.
     """
     difference = float(first.scores.mean() - second.scores.mean())
     sampled = first.samples.mean(axis=1) - second.samples.mean(axis=1)
@@ -78,7 +80,7 @@ def assess(first: Runs, second: Runs) -> Uncertainty:
         error, freedom, p = math.sqrt(rows), math.inf, p_value(sampled)
     else:
         error = math.sqrt(rows + excess)
-        freedom = error**4 / sum(runs.seed_variance**2 / max(len(runs.scores) - 1, 1) for runs in (first, second))
+        freedom = error**4 / sum(runs.seed_variance**2 / (len(runs.scores) + 1) for runs in (first, second)) - 2
         margin = error * _t(1 - LEVEL / 2, freedom)
         low, high, p = difference - margin, difference + margin, _two_sided(difference / error, freedom)
     of_rows = (sampled - sampled.mean()) * math.sqrt(1 - shared / rows) if rows else np.zeros(1)
