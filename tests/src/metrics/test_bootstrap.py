@@ -105,9 +105,11 @@ def test_weighted_scores_equal_the_scores_of_repeated_rows(metric, score, column
     assert len(set(np.round(scores, 9))) > 5
 
 
-def test_every_task_can_be_compared():
+def test_every_task_can_be_compared_by_its_headline():
+    """Naver NER by the score over all words. AUPRC, which is not the headline, has no weighted form."""
     for task in TASKS.values():
-        assert set(METRICS[task.metric].weighted) >= set(task.scores) or task.metric == "entity_f1"
+        assert task.headline in METRICS[task.metric].weighted or task.metric == "entity_f1"
+        assert set(task.scores) - {"auprc"} <= METRICS[task.metric].weighted.keys() or task.metric == "entity_f1"
 
 
 def score_of(*right):
