@@ -159,11 +159,13 @@ def _cautions(comparisons: Sequence[Comparison], tasks: Tasks) -> list[str]:
     fewest = min(min(comparison.runs) for comparison in comparisons)
     if fewest == 1:
         cautions.append(
-            "With one run of a model, only the rows are its chance: all numbers hold for this checkpoint, not its seeds."
+            "With one run of a model, chance is that of the rows only: the interval, p and the smallest difference hold for this "
+            "checkpoint, not for other seeds."
         )
     elif fewest < ENOUGH_RUNS:
         cautions.append(
-            f"With fewer than {ENOUGH_RUNS} runs of a model, intervals are wide: Student's t has few degrees of freedom."
+            f"With fewer than {ENOUGH_RUNS} runs of a model, the spread of its seeds is a rough estimate, and so are the interval, p "
+            "and the smallest difference."
         )
     for comparison in comparisons:
         task, score, reported = comparison.task, comparison.score, tasks[comparison.task].scores
