@@ -12,21 +12,22 @@ ROUNDING = 1e-9  # differences up to this count as none
 WEIGHTS_AT_ONCE = 2_000_000  # numbers in memory
 
 
-def resampled_scores(runs: Sequence[WeightedScore], rows: int) -> np.ndarray:
-    """Return the score of each run in each of SAMPLES samples of the rows, float64 [SAMPLES, runs].
+def resampled_scores(runs: Sequence[WeightedScore], rows: int, samples: int = SAMPLES) -> np.ndarray:
+    """Return the score of each run in each of the samples of the rows, float64 [samples, runs].
 
     A sample draws, with replacement, as many rows as the test file has, the same ones for all runs: differences between runs are
     paired.
     """
     generator = np.random.default_rng(SEED)
-    return np.concatenate([np.stack([score(weights) for score in runs], axis=1) for weights in _weights(rows, generator)])
+    weights = _weights(rows, samples, generator)
+    return np.concatenate([np.stack([score(drawn) for score in runs], axis=1) for drawn in weights])
 
 
-def _weights(rows: int, generator: np.random.Generator) -> Iterator[np.ndarray]:
-    """Yield float64 [r, rows], SAMPLES rows in all: how often each test row is drawn."""
+def _weights(rows: int, samples: int, generator: np.random.Generator) -> Iterator[np.ndarray]:
+    """Yield float64 [r, rows], as many rows in all as there are samples: how often each test row is drawn."""
     at_once = max(WEIGHTS_AT_ONCE // rows, 1)
-    for start in range(0, SAMPLES, at_once):
-        count = min(at_once, SAMPLES - start)
+    for start in range(0, samples, at_once):
+        count = min(at_once, samples - start)
         drawn = generator.integers(rows, size=(count, rows)) + np.arange(count)[:, None] * rows
         yield np.bincount(drawn.ravel(), minlength=count * rows).reshape(count, rows).astype(float)
 

@@ -95,24 +95,32 @@ def _find_pairs(records: Sequence[Record], models: Models, chosen: Sequence[str]
 
 
 def _compare_on_task(name: str, task: Task, pair: Pair, view: str) -> Iterator[Comparison]:
-    metric = METRICS[task.metric]
     logger.info("%s: %d and %d runs", name, len(pair[0]), len(pair[1]))
-    predictions = {record.name: read_predictions(record, view) for runs in pair for record in runs}
-    _require_same_rows([*pair[0], *pair[1]], predictions, view)
-    rows = _count_rows(predictions[pair[0][0].name], metric.numbered_by)
+    for score, (first, second), rows in score_runs(task, pair, view, SAMPLES):
+        means = (float(first.scores.mean()), float(second.scores.mean()))
+        yield Comparison(name, score, means, assess(first, second), rows, (len(pair[0]), len(pair[1])))
+
+
+def score_runs(task: Task, pair: Pair, view: str, samples: int) -> Iterator[tuple[str, tuple[Runs, Runs], int]]:
+    """Yield each score to compare by with the runs of both models, in percent, and the number of test rows.
+
+    samples: of the rows. Raises CheckpointError if predictions are missing, damaged, or not of the same rows.
+    """
+    metric, records = METRICS[task.metric], [*pair[0], *pair[1]]
+    predictions = {record.name: read_predictions(record, view) for record in records}
+    _require_same_rows(records, predictions, view)
+    rows = _count_rows(predictions[records[0].name], metric.numbered_by)
     # Compare the scores of the tables. If none of them has a weighted form (as in NER), compare those that have one.
     for score in [score for score in task.scores if score in metric.weighted] or metric.weighted:
         make = metric.weighted[score]
-        runs = [_weighted_score(make, run, predictions[run.name], view) for runs in pair for run in runs]
+        runs = [_weighted_score(make, record, predictions[record.name], view) for record in records]
         scores = np.array([float(of_run(np.ones((1, rows)))[0]) for of_run in runs]) / metric.scale
-        for record, value in zip([*pair[0], *pair[1]], scores, strict=True):
+        for record, value in zip(records, scores, strict=True):
             if abs(value - record.choice(view).test.get(score, np.inf) / metric.scale) > metric.rounding:
                 raise CheckpointError(f"{record.folder}: its predictions do not give the {score} in its results. {RERUN}")
-        scores, samples = 100 * scores, 100 * resampled_scores(runs, rows) / metric.scale
-        of_first, of_second = slice(len(pair[0])), slice(len(pair[0]), None)
-        first, second = (Runs(scores[part], samples[:, part]) for part in (of_first, of_second))
-        means = (float(first.scores.mean()), float(second.scores.mean()))
-        yield Comparison(name, score, means, assess(first, second), rows, (len(pair[0]), len(pair[1])))
+        scores, sampled = 100 * scores, 100 * resampled_scores(runs, rows, samples) / metric.scale
+        first = len(pair[0])
+        yield score, (Runs(scores[:first], sampled[:, :first]), Runs(scores[first:], sampled[:, first:])), rows
 
 
 def _require_same_rows(records: Sequence[Record], predictions: Mapping[str, Columns], view: str) -> None:
@@ -164,8 +172,8 @@ def _cautions(comparisons: Sequence[Comparison], tasks: Tasks) -> list[str]:
         )
     elif fewest < ENOUGH_RUNS:
         cautions.append(
-            f"With fewer than {ENOUGH_RUNS} runs of a model, the spread of its seeds is a rough estimate, and so are the interval, p "
-            "and the smallest difference."
+            f"With fewer than {ENOUGH_RUNS} runs of a model, the spread of its seeds is a rough estimate, and so are the "
+            "interval, p and the smallest difference."
         )
     for comparison in comparisons:
         task, score, reported = comparison.task, comparison.score, tasks[comparison.task].scores
