@@ -17,7 +17,7 @@ from src.report.read_runs import folders_to_read, missing_runs, read_grids
 from src.report.record import VIEWS, ModelAndTask, cautions, group
 from src.report.smallest import VIEW as SMALLEST_OF
 from src.report.smallest import smallest_differences
-from src.report.table import COSTS, Row, Table, make_rows, mean_cost
+from src.report.table import COSTS, Row, Smallest, Table, make_rows, mean_cost
 from src.runs.grid_folder import GRID, REPORTS, is_tuned
 
 logger = logging.getLogger(__name__)
@@ -73,7 +73,7 @@ def make_table(request: Request, tasks: Tasks, published: Published, config_dir:
         for text, names in found.items():
             differences[text] = differences.get(text, []) + names
     published_rows = list(published.rows(request.published))
-    smallest = []
+    smallest: list[Smallest] = []
     for name, task in tasks.items():
         runs = {row.title: row.records[name] for row in rows if name in row.records and (row.model, name) not in flagged}
         smallest += smallest_differences(task, name, runs)
