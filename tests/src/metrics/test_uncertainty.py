@@ -110,7 +110,7 @@ def test_smallest_difference():
 
 
 def test_holm():
-    """The example of the table in Holm (1979), section 4 made short: 0.01 * 4, 0.013 * 3, 0.02 * 2, 0.5."""
+    """In order: 0.01 * 4, 0.013 * 3 and 0.02 * 2, but none below the one before, and 0.5."""
     assert adjust([0.02, 0.01, 0.5, 0.013]) == pytest.approx([0.04, 0.04, 0.5, 0.04])
     assert adjust([0.4, 0.01]) == pytest.approx([0.4, 0.02])
     assert adjust([0.6, 0.7, 0.8]) == [1, 1, 1]
