@@ -174,7 +174,7 @@ def coverage(truth, counts, **more):
     return sum(item.low <= 0 <= item.high for item in found) / len(found)
 
 
-@pytest.mark.parametrize("name", ["seeds", "rows", "both"])
+@pytest.mark.parametrize("name", ["seeds", "rows", "both", "runs and rows"])
 def test_coverage_with_three_runs(name):
     assert 0.92 < coverage(SETTINGS[name], (3, 3), repetitions=1_000, samples=300) < 0.98
 
