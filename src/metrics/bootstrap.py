@@ -1,4 +1,4 @@
-"""Paired bootstrap over test rows and seeds: how much of a difference between two models is due to chance."""
+"""Bootstrap over test rows: how much of a score is due to the rows that happen to be in the test file."""
 
 from collections.abc import Iterator, Sequence
 
@@ -12,35 +12,24 @@ ROUNDING = 1e-9  # differences up to this count as none
 WEIGHTS_AT_ONCE = 2_000_000  # numbers in memory
 
 
-def sampled_differences(first: Sequence[WeightedScore], second: Sequence[WeightedScore], rows: int) -> np.ndarray:
-    """Return mean score of the first model's runs minus that of the second's in each of SAMPLES samples, float64 [SAMPLES].
+def resampled_scores(runs: Sequence[WeightedScore], rows: int, samples: int = SAMPLES) -> np.ndarray:
+    """Return the score of each run in each of the samples of the rows, float64 [samples, runs].
 
-    A sample draws, with replacement, as many rows as the test file has (the same ones for all runs) and as many runs of each
-    model as there are: both rows and seeds vary by chance. A bootstrap of k runs shows (k - 1) / k of their variance, which is
-    corrected for; of a single run it shows none.
+    A sample draws, with replacement, as many rows as the test file has, the same ones for all runs: differences between runs are
+    paired.
     """
     generator = np.random.default_rng(SEED)
-    differences = [
-        _mean_of_drawn_runs(first, weights, generator) - _mean_of_drawn_runs(second, weights, generator)
-        for weights in _weights(rows, generator)
-    ]
-    return np.concatenate(differences)
+    weights = _weights(rows, samples, generator)
+    return np.concatenate([np.stack([score(drawn) for score in runs], axis=1) for drawn in weights])
 
 
-def _weights(rows: int, generator: np.random.Generator) -> Iterator[np.ndarray]:
-    """Yield float64 [r, rows], SAMPLES rows in all: how often each test row is drawn."""
+def _weights(rows: int, samples: int, generator: np.random.Generator) -> Iterator[np.ndarray]:
+    """Yield float64 [r, rows], as many rows in all as there are samples: how often each test row is drawn."""
     at_once = max(WEIGHTS_AT_ONCE // rows, 1)
-    for start in range(0, SAMPLES, at_once):
-        count = min(at_once, SAMPLES - start)
+    for start in range(0, samples, at_once):
+        count = min(at_once, samples - start)
         drawn = generator.integers(rows, size=(count, rows)) + np.arange(count)[:, None] * rows
         yield np.bincount(drawn.ravel(), minlength=count * rows).reshape(count, rows).astype(float)
-
-
-def _mean_of_drawn_runs(runs: Sequence[WeightedScore], weights: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-    scores = np.stack([score(weights) for score in runs], axis=1)
-    mean, count = scores.mean(axis=1), len(runs)
-    drawn = np.take_along_axis(scores, generator.integers(count, size=scores.shape), axis=1).mean(axis=1)
-    return mean + (drawn - mean) * np.sqrt(count / max(count - 1, 1))
 
 
 def p_value(differences: np.ndarray) -> float:

@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +10,9 @@ import numpy as np
 from src.common.errors import CheckpointError, ConfigError, did_you_mean
 from src.common.files import DAMAGE, damaged
 from src.data.task import Task, Tasks
-from src.metrics.bootstrap import SAMPLES, p_value, sampled_differences
+from src.metrics.bootstrap import SAMPLES, resampled_scores
 from src.metrics.metrics import METRICS
+from src.metrics.uncertainty import Runs, Uncertainty, adjust, assess
 from src.metrics.weighted import Columns, WeightedScore
 from src.report.comparability import find_differences
 from src.report.read_runs import read_grids
@@ -35,11 +36,10 @@ class Comparison:
     task: str
     score: str
     means: tuple[float, float]  # over the runs of each model
-    low: float  # 95 % interval of the difference
-    high: float
-    p: float  # probability of such a difference between equal models
+    uncertainty: Uncertainty
     rows: int
     runs: tuple[int, int]
+    adjusted_p: float = 1.0  # for the number of comparisons
 
     @property
     def difference(self) -> float:
@@ -65,6 +65,8 @@ def compare(
         cautions.append(f"{reason}; it is left out.")
         del pairs[task]
     comparisons = [item for task, pair in pairs.items() for item in _compare_on_task(task, tasks[task], pair, view)]
+    adjusted = adjust([item.uncertainty.p for item in comparisons])
+    comparisons = [replace(item, adjusted_p=p) for item, p in zip(comparisons, adjusted, strict=True)]
     records = [record for pair in pairs.values() for runs in pair for record in runs]
     differences = find_differences(records, tasks)[0]
     cautions += [f"The runs differ in more than the model: {', '.join(names)}: {text}" for text, names in differences.items()]
@@ -93,24 +95,32 @@ def _find_pairs(records: Sequence[Record], models: Models, chosen: Sequence[str]
 
 
 def _compare_on_task(name: str, task: Task, pair: Pair, view: str) -> Iterator[Comparison]:
-    metric = METRICS[task.metric]
     logger.info("%s: %d and %d runs", name, len(pair[0]), len(pair[1]))
-    predictions = {record.name: read_predictions(record, view) for runs in pair for record in runs}
-    _require_same_rows([*pair[0], *pair[1]], predictions, view)
-    rows = _count_rows(predictions[pair[0][0].name], metric.numbered_by)
+    for score, (first, second), rows in score_runs(task, pair, view, SAMPLES):
+        means = (float(first.scores.mean()), float(second.scores.mean()))
+        yield Comparison(name, score, means, assess(first, second), rows, (len(pair[0]), len(pair[1])))
+
+
+def score_runs(task: Task, pair: Pair, view: str, samples: int) -> Iterator[tuple[str, tuple[Runs, Runs], int]]:
+    """Yield each score to compare by with the runs of both models, in percent, and the number of test rows.
+
+    samples: of the rows. Raises CheckpointError if predictions are missing, damaged, or not of the same rows.
+    """
+    metric, records = METRICS[task.metric], [*pair[0], *pair[1]]
+    predictions = {record.name: read_predictions(record, view) for record in records}
+    _require_same_rows(records, predictions, view)
+    rows = _count_rows(predictions[records[0].name], metric.numbered_by)
     # Compare the scores of the tables. If none of them has a weighted form (as in NER), compare those that have one.
     for score in [score for score in task.scores if score in metric.weighted] or metric.weighted:
         make = metric.weighted[score]
-        weighted = [[_weighted_score(make, run, predictions[run.name], view) for run in runs] for runs in pair]
-        scores = [[float(of_run(np.ones((1, rows)))[0]) / metric.scale for of_run in of_model] for of_model in weighted]
-        for record, value in zip([*pair[0], *pair[1]], [*scores[0], *scores[1]], strict=True):
+        runs = [_weighted_score(make, record, predictions[record.name], view) for record in records]
+        scores = np.array([float(of_run(np.ones((1, rows)))[0]) for of_run in runs]) / metric.scale
+        for record, value in zip(records, scores, strict=True):
             if abs(value - record.choice(view).test.get(score, np.inf) / metric.scale) > metric.rounding:
                 raise CheckpointError(f"{record.folder}: its predictions do not give the {score} in its results. {RERUN}")
-        first, second = (100 * sum(of_model) / len(of_model) for of_model in scores)
-        differences = 100 * sampled_differences(weighted[0], weighted[1], rows) / metric.scale
-        low, high = np.percentile(differences, [2.5, 97.5]).tolist()
-        runs = (len(pair[0]), len(pair[1]))
-        yield Comparison(name, score, (first, second), low, high, p_value(differences), rows, runs)
+        scores, sampled = 100 * scores, 100 * resampled_scores(runs, rows, samples) / metric.scale
+        first = len(pair[0])
+        yield score, (Runs(scores[:first], sampled[:, :first]), Runs(scores[first:], sampled[:, first:])), rows
 
 
 def _require_same_rows(records: Sequence[Record], predictions: Mapping[str, Columns], view: str) -> None:
@@ -156,28 +166,49 @@ def _cautions(comparisons: Sequence[Comparison], tasks: Tasks) -> list[str]:
     cautions = []
     fewest = min(min(comparison.runs) for comparison in comparisons)
     if fewest == 1:
-        cautions.append("With one run of a model, the interval and p hold for this checkpoint only, not for other seeds.")
+        cautions.append(
+            "With one run of a model, chance is that of the rows only: the interval, p and the smallest difference hold for this "
+            "checkpoint, not for other seeds."
+        )
     elif fewest < ENOUGH_RUNS:
-        cautions.append(f"With fewer than {ENOUGH_RUNS} runs of a model, intervals may be too narrow and p too small.")
+        cautions.append(
+            f"With fewer than {ENOUGH_RUNS} runs of a model, the spread of its seeds is a rough estimate, and so are the "
+            "interval, p and the smallest difference."
+        )
     for comparison in comparisons:
         task, score, reported = comparison.task, comparison.score, tasks[comparison.task].scores
         if score not in reported:
             cautions.append(f"{task}: compared by {score}: {'/'.join(reported)} cannot be computed from predictions alone.")
     if len(comparisons) > 1:
-        number = len(comparisons)
-        cautions.append(f"Of {number} comparisons some may have p < 0.05 by chance; use the threshold 0.05 / {number}.")
+        cautions.append(f"Of {len(comparisons)} comparisons some may have p < 0.05 by chance: rely on `p (Holm)`.")
     return cautions
 
 
 def format_comparisons(comparisons: Sequence[Comparison], cautions: Sequence[str], models: Models, view: str) -> str:
     """Return the comparisons as a Markdown table, followed by the cautions."""
-    lines = [
-        f"| task | score | {models[0]} | {models[1]} | difference | 95 % interval | p | rows | runs |",
-        "| :--- | :--- | ---: | ---: | ---: | :---: | ---: | ---: | :---: |",
+    columns: list[tuple[str, str, Callable[[Comparison], str]]] = [
+        ("task", ":---", lambda item: item.task),
+        ("score", ":---", lambda item: item.score),
+        (models[0], "---:", lambda item: f"{item.means[0]:.2f}"),
+        (models[1], "---:", lambda item: f"{item.means[1]:.2f}"),
+        ("difference", "---:", lambda item: f"{item.difference:+.2f}"),
+        ("95 % interval", ":---:", lambda item: f"{item.uncertainty.low:+.2f} to {item.uncertainty.high:+.2f}"),
+        ("p", "---:", lambda item: f"{item.uncertainty.p:.4f}"),
+        ("p (Holm)", "---:", lambda item: f"{item.adjusted_p:.4f}"),
+        ("P(A > B)", "---:", lambda item: f"{item.uncertainty.better:.2f}"),
+        ("smallest difference", "---:", lambda item: f"{item.uncertainty.smallest:.2f}" if item.uncertainty.smallest else "-"),
+        ("rows", "---:", lambda item: f"{item.rows:,}"),
+        ("runs", ":---:", lambda item: f"{item.runs[0]} and {item.runs[1]}"),
     ]
-    for item in comparisons:
-        numbers = f"{item.means[0]:.2f} | {item.means[1]:.2f} | {item.difference:+.2f} | {item.low:+.2f} to {item.high:+.2f}"
-        runs = f"{item.runs[0]} and {item.runs[1]}"
-        lines.append(f"| {item.task} | {item.score} | {numbers} | {item.p:.4f} | {item.rows:,} | {runs} |")
-    lines += ["", f"View `{view}`, in percent; paired bootstrap: {SAMPLES:,} samples of the rows, and of the runs of each model."]
+    if len(comparisons) == 1:
+        columns = [column for column in columns if column[0] != "p (Holm)"]
+    table = [[heading for heading, _, _ in columns], [alignment for _, alignment, _ in columns]]
+    table += [[text(item) for _, _, text in columns] for item in comparisons]
+    lines = [f"| {' | '.join(cells)} |" for cells in table]
+    lines += [
+        "",
+        f"View `{view}`, in percent. Chance: the rows (paired bootstrap, {SAMPLES:,} samples) and the seeds (Student's t).",
+        "P(A > B): probability that a run of the first model scores higher than one of the second. Smallest difference: a true",
+        "difference that such runs and rows show as significant (p < 0.05) with a probability of 80 %.",
+    ]
     return "\n".join([*lines, "", *(f"- {caution}" for caution in cautions)])

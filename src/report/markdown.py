@@ -39,6 +39,10 @@ ABOUT_ROWS = (
 )
 ABOUT_FLAG = f"{FLAG}: differs from the other runs of its column in more than the model, see below; never bold."
 ABOUT_DOUBT = f"{DOUBT}: there are reasons to doubt the score, see Cautions."
+ABOUT_SMALLEST = (
+    "True differences in percent that the runs and rows of the two best models of `selected` show as significant (p < 0.05) with "
+    "a probability of 80 %: smaller ones cannot be told from chance."
+)
 KINDS = get_args(NotReportedKind)
 MAX_NAMED_RUNS = 6  # more are counted instead
 
@@ -74,6 +78,7 @@ def format_report(table: Table) -> Iterator[str]:
 def notes(table: Table) -> Iterator[tuple[str, list[str]]]:
     """Yield the titles and the lines of the notes below the tables, without those that have no line."""
     sections: dict[str, Iterable[str]] = {
+        "Smallest differences": _smallest(table),
         f"{DOUBT} Cautions": _cautions(table),
         "Not in the tables": _not_reported(table),
         f"{FLAG} Differences between runs": (f"{', '.join(tasks)}: {text}" for text, tasks in table.differences.items()),
@@ -195,6 +200,14 @@ def _cautions(table: Table) -> Iterator[str]:
         for task, records in row.records.items():
             if reasons := cautions(records):
                 yield f"`{row.model}/{task}`: {'; '.join(reasons)}"
+
+
+def _smallest(table: Table) -> Iterator[str]:
+    if table.smallest:
+        yield ABOUT_SMALLEST
+    for item in table.smallest:
+        task = table.tasks[item.task]
+        yield f"{task.title} {display_name(task, item.score)}: {item.difference:.2f} ({item.about})"
 
 
 def _not_reported(table: Table) -> Iterator[str]:

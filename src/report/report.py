@@ -15,7 +15,9 @@ from src.report.markdown import format_report
 from src.report.published import SHOWN, Published, PublishedRow
 from src.report.read_runs import folders_to_read, missing_runs, read_grids
 from src.report.record import VIEWS, ModelAndTask, cautions, group
-from src.report.table import COSTS, Row, Table, make_rows, mean_cost
+from src.report.smallest import VIEW as SMALLEST_OF
+from src.report.smallest import smallest_differences
+from src.report.table import COSTS, Row, Smallest, Table, make_rows, mean_cost
 from src.runs.grid_folder import GRID, REPORTS, is_tuned
 
 logger = logging.getLogger(__name__)
@@ -23,7 +25,7 @@ logger = logging.getLogger(__name__)
 CSV_COLUMNS = (
     "model", "title", "table", "size", "task", "score", "view", "seeds", "mean", "sd", "n",
     "published", "difference", "tolerance", "verdict", "flagged", "not_compared", *COSTS, "source", "protocol", "trials",
-    "cautions",
+    "cautions", "smallest_difference",
 )  # fmt: skip
 
 
@@ -71,7 +73,11 @@ def make_table(request: Request, tasks: Tasks, published: Published, config_dir:
         for text, names in found.items():
             differences[text] = differences.get(text, []) + names
     published_rows = list(published.rows(request.published))
-    return Table(rows, published_rows, records, not_reported, tasks, published, not_comparable, differences, flagged)
+    smallest: list[Smallest] = []
+    for name, task in tasks.items():
+        runs = {row.title: row.records[name] for row in rows if name in row.records and (row.model, name) not in flagged}
+        smallest += smallest_differences(task, name, runs)
+    return Table(rows, published_rows, records, not_reported, tasks, published, not_comparable, differences, flagged, smallest)
 
 
 def _csv_lines(table: Table) -> list[str]:
@@ -86,6 +92,7 @@ def _csv_lines(table: Table) -> list[str]:
 
 def _csv_rows(table: Table) -> Iterator[dict[str, object]]:
     """Yield the values of each line by column; those that are None or missing are written as ""."""
+    smallest = {(item.task, item.score): item.difference for item in table.smallest}
     for row in table.rows:
         for task in (name for name in table.tasks if name in row.records):
             records, costs = row.records[task], {cost: mean_cost(row.records[task], cost) for cost in COSTS}
@@ -105,6 +112,7 @@ def _csv_rows(table: Table) -> Iterator[dict[str, object]]:
                         "trials": value.trials or None,
                     }
                     numbers |= {"difference": value.difference, "verdict": value.verdict}
+                    numbers["smallest_difference"] = smallest.get((task, score)) if view == SMALLEST_OF else None
                     if published := value.published:
                         tolerance = published.tolerance if value.comparable else None
                         numbers |= {"published": published.value, "tolerance": tolerance}

@@ -57,6 +57,24 @@ class Value:
 
 
 @dataclass(frozen=True)
+class Smallest:
+    """The smallest difference of a score on a task, in percent."""
+
+    task: str
+    score: str
+    difference: float  # see smallest_difference in src.metrics.uncertainty
+    models: tuple[str, str]
+    runs: tuple[int, int]
+    rows: int
+
+    @property
+    def about(self) -> str:
+        """What it rests on: koelectra-base-v3 and kcbert-base, 3 and 1 runs, 50,000 rows; without seeds."""
+        text = f"{' and '.join(self.models)}, {self.runs[0]} and {self.runs[1]} runs, {self.rows:,} rows"
+        return text + "; of rows only, without the seeds of a single run" * (min(self.runs) == 1)
+
+
+@dataclass(frozen=True)
 class Row:
     """The runs of a model, by task."""
 
@@ -80,6 +98,7 @@ class Table:
     not_comparable: Mapping[ModelAndTask, Sequence[str]]  # reasons why runs are not compared with the published score
     differences: Mapping[str, Sequence[str]]  # description of what differs between runs -> tasks
     flagged: set[ModelAndTask]  # runs that differ from the others of their column
+    smallest: Sequence[Smallest] = ()  # differences that the columns can show
 
     @property
     def has_published(self) -> bool:

@@ -8,7 +8,7 @@ from seqeval.metrics import f1_score
 from sklearn.metrics import f1_score as class_f1
 
 from processor.definition import TASKS
-from src.metrics.bootstrap import SAMPLES, p_value, sampled_differences
+from src.metrics.bootstrap import SAMPLES, p_value, resampled_scores
 from src.metrics.metrics import METRICS
 
 GENERATOR = np.random.default_rng(3)
@@ -118,33 +118,31 @@ def score_of(*right):
 
 def test_spread_of_a_difference_over_rows():
     """One model is right on all of 400 rows, the other on half: the standard deviation is sqrt(0.25 / 400) = 0.025."""
-    differences = sampled_differences([score_of(*[1] * 400)], [score_of(*[0, 1] * 200)], 400)
-    assert differences.shape == (SAMPLES,)
-    assert differences.mean() == pytest.approx(0.5, abs=0.002)
-    assert differences.std() == pytest.approx(0.025, rel=0.05)
+    scores = resampled_scores([score_of(*[1] * 400), score_of(*[0, 1] * 200)], 400)
+    assert scores.shape == (SAMPLES, 2)
+    assert (scores[:, 0] == 1).all()
+    assert scores[:, 1].mean() == pytest.approx(0.5, abs=0.002)
+    assert scores[:, 1].std() == pytest.approx(0.025, rel=0.05)
 
 
 def test_rows_are_paired():
-    """Two models that are right on the same rows are equal in every sample."""
-    half = score_of(*[0, 1] * 50)
-    assert not sampled_differences([half], [half], 100).any()
+    """Two runs that are right on the same rows are equal in every sample, and differ from those that are right on the others."""
+    first, second, other = resampled_scores([score_of(*[0, 1] * 50), score_of(*[0, 1] * 50), score_of(*[1, 0] * 50)], 100).T
+    assert (first == second).all()
+    assert first + other == pytest.approx(1)
 
 
-def test_seeds_are_drawn_as_well():
-    """Two runs score 1 and 0. Two draws have the means 0, 1/2, 1/2, 1, whose variance 1/8 is half the variance 1/4 of the mean of
-    two runs; deviations are multiplied by sqrt(2) to correct for it.
-    """
-    runs = [score_of(*[1] * 10), score_of(*[0] * 10)]
-    differences = sampled_differences(runs, [score_of(*[0] * 10)], 10)
-    values, counts = np.unique(np.round(differences, 9), return_counts=True)
-    assert values == pytest.approx([0.5 - 0.5**0.5, 0.5, 0.5 + 0.5**0.5])
-    assert counts / SAMPLES == pytest.approx([0.25, 0.5, 0.25], abs=0.02)
-    assert differences.var() == pytest.approx(np.var([0, 1], ddof=1) / 2, rel=0.05)
+def test_samples_are_reproducible_and_do_not_depend_on_the_other_runs():
+    first, second = score_of(*[0, 1, 1, 1] * 10), score_of(*[1, 0] * 20)
+    both = resampled_scores([first, second], 40)
+    assert (both == resampled_scores([first, second], 40)).all()
+    assert (both[:, 1:] == resampled_scores([second], 40)).all()
 
 
-def test_samples_are_reproducible():
-    runs = [score_of(*[0, 1, 1, 1] * 10)], [score_of(*[1, 0] * 20)]
-    assert (sampled_differences(*runs, 40) == sampled_differences(*runs, 40)).all()
+def test_samples_are_made_in_parts(monkeypatch):
+    monkeypatch.setattr("src.metrics.bootstrap.WEIGHTS_AT_ONCE", 3001 * 10)
+    scores = resampled_scores([score_of(*[0, 1] * 5)], 10)
+    assert scores.shape == (SAMPLES, 1) and scores.var() == pytest.approx(0.25 / 10, rel=0.05)
 
 
 @pytest.mark.parametrize(

@@ -27,13 +27,13 @@ def test_one_model_is_better(tmp_path):
     ((comparison,), _) = compare([tmp_path], MODELS, [], "selected", TASKS)
     assert (comparison.task, comparison.score, comparison.rows, comparison.runs) == ("nsmc", "acc", 100, (1, 1))
     assert (comparison.means, comparison.difference) == ((100, 75), 25)
-    assert (comparison.low, comparison.high) == (
+    assert (comparison.uncertainty.low, comparison.uncertainty.high) == (
         pytest.approx(25 - 1.96 * 4.33, abs=1.5),
         pytest.approx(25 + 1.96 * 4.33, abs=1.5),
     )
-    assert comparison.p == pytest.approx(2 / 10_001)
+    assert comparison.uncertainty.p == pytest.approx(2 / 10_001)
     ((swapped,), _) = compare([tmp_path], MODELS[::-1], ["nsmc"], "selected", TASKS)
-    assert (swapped.difference, swapped.p) == (-25, comparison.p)
+    assert (swapped.difference, swapped.uncertainty.p) == (-25, comparison.uncertainty.p)
 
 
 def test_no_difference(tmp_path):
@@ -41,8 +41,8 @@ def test_no_difference(tmp_path):
     predicted(tmp_path, "kcbert-base", "0000" * 25)
     predicted(tmp_path, "tiny", "1111" * 25)
     ((comparison,), _) = compare([tmp_path], MODELS, [], "selected", TASKS)
-    assert (comparison.difference, comparison.p) == (0, 1)
-    assert comparison.low < -10 and comparison.high > 10
+    assert (comparison.difference, comparison.uncertainty.p) == (0, 1)
+    assert comparison.uncertainty.low < -10 and comparison.uncertainty.high > 10
 
 
 def test_each_view_compares_its_own_checkpoint(tmp_path):
@@ -155,8 +155,41 @@ def test_format_comparisons(tmp_path):
     predicted(tmp_path, "kcbert-base", "0101" * 25)
     predicted(tmp_path, "tiny", "0111" * 25)
     text = format_comparisons(*compare([tmp_path], MODELS, [], "selected", TASKS), MODELS, "selected")
-    assert "| nsmc | acc | 100.00 | 75.00 | +25.00 | +17.00 to +34.00 | 0.0002 | 100 | 1 and 1 |" in text
+    assert "| p | P(A > B) | smallest difference | rows |" in text
+    *_, smallest, rows, runs = (cells := text.splitlines()[2].strip("| ").split(" | "))
+    assert cells[:8] == ["nsmc", "acc", "100.00", "75.00", "+25.00", "+17.00 to +34.00", "0.0002", "1.00"]
+    assert (rows, runs) == ("100", "1 and 1")
+    assert float(smallest) == pytest.approx(2.80 * 4.33, rel=0.03)
     assert text.count("\n- ") == 1 and "\n- With one run" in text
+
+
+def test_seeds_and_several_tasks(tmp_path):
+    """Three runs are right on 70, 72 and 74 of 100 rows, those of the other model on 60, 62 and 64, always the first ones."""
+    for task in ("nsmc", "paws"):
+        for model, right in [("kcbert-base", 70), ("tiny", 60)]:
+            for seed in (1, 2, 3):
+                count = right + 2 * seed - 2
+                cell = finished(tmp_path, model=model, task=task, seed=seed, score=float(count))
+                columns = {"index": range(100), "label": "1" * 100, "prediction": "1" * count + "0" * (100 - count)}
+                predictions(cell, columns)
+    comparisons, cautions = compare([tmp_path], MODELS, [], "selected", TASKS)
+    found = comparisons[0].uncertainty
+    # Seeds alone: s = 2, so that the variance is 4 / 3 + 4 / 3.
+    assert (comparisons[0].means, comparisons[0].runs) == ((72, 62), (3, 3))
+    assert found.low < 10 - 1.96 * (8 / 3) ** 0.5 and (found.low + found.high) / 2 == pytest.approx(10)
+    assert 0.9 < found.better < 1 and 2.8 * (8 / 3) ** 0.5 < found.smallest < 15
+    assert [item.uncertainty.p for item in comparisons] == [found.p] * 2
+    assert [item.adjusted_p for item in comparisons] == [pytest.approx(2 * found.p)] * 2
+    heading, _, first, *_ = format_comparisons(comparisons, cautions, MODELS, "selected").splitlines()
+    cells = dict(zip(heading.split(" | "), first.split(" | "), strict=True))
+    assert (cells["p"], cells["p (Holm)"]) == (f"{found.p:.4f}", f"{2 * found.p:.4f}")
+
+
+def test_equal_models_have_no_smallest_difference(tmp_path):
+    for model in MODELS:
+        predicted(tmp_path, model, "0111")
+    text = format_comparisons(*compare([tmp_path], MODELS, [], "selected", TASKS), MODELS, "selected")
+    assert "| +0.00 | +0.00 to +0.00 | 1.0000 | 0.50 | - | 4 | 1 and 1 |" in text
 
 
 def test_cautions(tmp_path):
