@@ -169,10 +169,14 @@ def test_data_files_and_the_base_model_are_never_the_output(trained, tmp_path):
 
 
 def test_an_output_of_its_own_is_written_again(trained, tmp_path):
-    """Also in the folders of the run, and where another program wrote the file."""
+    """Also in the folders of the run. A file of another program is refused, though it may be a data file with labels."""
     checkpoint = trained("nsmc")
     for path in (tmp_path / "out.jsonl", checkpoint.parent / "labels.jsonl", checkpoint / "labels.jsonl"):
-        path.write_text("before")
+        for other in ("before", '{"text": "좋다", "label": "1"}\n'):
+            path.write_text(other)
+            assert predict(checkpoint, "--output", str(path), lines=["좋다"]).returncode == 2
+            assert path.read_text() == other
+        path.unlink()
         for _ in range(2):
             assert predict(checkpoint, "--output", str(path), lines=["좋다"]).returncode == 0
         assert json.loads(path.read_text())["label"] in ("0", "1")

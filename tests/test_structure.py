@@ -34,7 +34,7 @@ MAX_LINES = 300
 DESIGN = (ROOT / "docs" / "design.md").read_text(encoding="utf-8")
 # What a run of NSMC enters: functions, lambdas and generator expressions included, and files.
 COMPREHENSIONS = ("<listcomp>", "<dictcomp>", "<setcomp>")
-MAX_ENTERED = {"functions": 464, "files": 65}
+MAX_ENTERED = {"functions": 475, "files": 66}
 
 
 def module_of(path: Path) -> str:

@@ -1,5 +1,6 @@
 """What predict.py never writes over: the files that it reads, those of the checkpoint and its run, and their data files."""
 
+import json
 import os
 import re
 import stat
@@ -10,6 +11,7 @@ from pathlib import Path
 
 from src.common.errors import ConfigError
 from src.common.files import read_json
+from src.predict.csv import is_csv
 from src.predict.lines import place_of
 from src.runs.files import CARD, CHECKPOINT, COST, LOG, LOG_LINES, RESULT_LINES, RESULTS, SCORES, SETTINGS, STATE
 from src.runs.share import model_files
@@ -17,6 +19,12 @@ from src.settings.schema import Settings
 
 OF_RUN = (SETTINGS, RESULTS, RESULT_LINES, COST, LOG_LINES, LOG, STATE, SCORES, CARD)  # in a run's folder
 OF_SPLIT = re.compile(r"\w+-\d+\.\w+")  # in the folder of a split, such as test/predictions-100.tsv
+
+# What results consist of, as JSON, and the columns of which a CSV file of results has one; a data file may have a column `label`.
+KEYS = {"label", "name", "labels", "names", "probabilities", "score", "words", "tags", "entities", "cut_words", "cut_characters"}
+KEYS |= {"answer", "start", "end", "line", "error"}
+COLUMNS = re.compile(r"(^|,)(prob_|tags|entities|answer|error|score$)")
+LONGEST_LINE = 1_000_000  # characters that are looked at
 
 Identity = tuple[int, int]  # of a file: its device, and its number there
 
@@ -41,9 +49,24 @@ def refuse_overwriting(source: Path | None, output: Path | None, checkpoint: Pat
         raise ConfigError(f"{written[read]} is the file of the input, which would be lost. Name another --output.")
     if output is None:
         return  # a shell has opened it, and may add to it
+    if output.is_file() and output.stat().st_size and not _is_output(output):
+        raise ConfigError(f"--output {output} is a file that predict.py has not written. Remove it, or name another --output.")
     for path in _files_of_run(checkpoint, settings):
         if name := written.get(_of_file(path)):
             raise ConfigError(f"{name} is a file of the checkpoint's run, {path}, which would be lost. Name another --output.")
+
+
+def _is_output(path: Path) -> bool:
+    """Return whether a file begins as results do: with one as JSON, or with their columns in a CSV file."""
+    with open(path, encoding="utf-8-sig", errors="replace") as stream:
+        line = stream.readline(LONGEST_LINE).rstrip("\n")
+    if is_csv(path):
+        return bool(COLUMNS.search(line))
+    try:
+        result = json.loads(line)
+    except ValueError:
+        return False
+    return isinstance(result, dict) and result.keys() <= KEYS
 
 
 def _files_of_run(checkpoint: Path, settings: Settings) -> Iterator[Path]:

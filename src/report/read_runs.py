@@ -10,7 +10,7 @@ from typing import Literal
 
 from pydantic import ValidationError
 
-from src.common.errors import MAX_REASON, CheckpointError, shorten
+from src.common.errors import MAX_LINE, CheckpointError, shorten
 from src.common.files import DAMAGE, read_json
 from src.data.task import Tasks
 from src.report.record import VIEWS, Cost, Origin, Record, Results
@@ -96,10 +96,10 @@ def reason_of(error: Exception) -> str:
     """Return on one line why a file cannot be used."""
     if isinstance(error, ValidationError):
         first = error.errors()[0]
-        return shorten(f"{error.title}: {'.'.join(map(str, first['loc']))}: {first['msg']}", MAX_REASON)
+        return shorten(f"{error.title}: {'.'.join(map(str, first['loc']))}: {first['msg']}", MAX_LINE)
     if isinstance(error, OSError):
         return f"{error.filename}: {error.strerror}"
-    return shorten(" ".join(str(error).split()), MAX_REASON)
+    return shorten(" ".join(str(error).split()), MAX_LINE)
 
 
 def _find_runs(root: Path, tasks: Tasks) -> tuple[list[str], list[NotReported]]:
@@ -204,7 +204,7 @@ def last_message(output: Path) -> str:
     lines = [line.strip() for line in tail(output)]
     errors = [number for number, line in enumerate(lines) if line.startswith("error: ")]
     if errors:
-        return shorten(" ".join([lines[errors[-1]].removeprefix("error: "), *lines[errors[-1] + 1 :]]), MAX_REASON)
+        return shorten(" ".join([lines[errors[-1]].removeprefix("error: "), *lines[errors[-1] + 1 :]]), MAX_LINE)
     return lines[-1] if lines and lines[-1].startswith("interrupted by") else ""
 
 

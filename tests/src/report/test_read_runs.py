@@ -190,7 +190,7 @@ def test_a_failure_after_a_run_was_finished(tmp_path):
         ("error: wrong:\n  - one\n  - two\n", "wrong: - one - two"),
         ("Traceback (most recent call last):\n  File x\nKeyError: 'a'\n12:00:00 it went on\n", ""),
         ("interrupted by SIGTERM; step 5 of 9 is saved\n", "interrupted by SIGTERM; step 5 of 9 is saved"),
-        ("error: " + "x" * 400, "x" * 195 + " ... " + "x" * 100),
+        ("error: " + "x" * 900, "x" * 529 + " ... " + "x" * 266),
     ],
 )
 def test_last_message(tmp_path, output, expected):
