@@ -34,11 +34,12 @@ from src.settings.aliases import refuse_unknown
 
 EPILOG = """
 An input is a line; its keys depend on the task of the checkpoint:
-  {"text": ...}                      nsmc, hate-speech
+  {"text": ...}                      nsmc, hate-speech, klue-ner
   {"text": ..., "pair": ...}         paws, kornli, korsts, question-pair
   {"words": [...]} or {"text": ...}  naver-ner
-  {"question": ..., "context": ...}  korquad
+  {"question": ..., "context": ...}  korquad, klue-mrc
   {"text": ..., "choices": [...]}    hellaswag, and with "pair" copa
+  {"text": "... <subj>...</subj> ... <obj>...</obj> ..."}  klue-re
 or those of the training data; or the same values separated by tabs, words by spaces. The first line decides the format, and may
 name the columns. A file that ends with .csv has a header; --text_column, --text_pair_column and --choice_columns name columns
 or keys, by default those of the training data.

@@ -174,8 +174,7 @@ def test_an_output_of_its_own_is_written_again(trained, tmp_path):
     for path in (tmp_path / "out.jsonl", checkpoint.parent / "labels.jsonl", checkpoint / "labels.jsonl"):
         for other in ("before", '{"text": "좋다", "label": "1"}\n'):
             path.write_text(other)
-            assert predict(checkpoint, "--output", str(path), lines=["좋다"]).returncode == 2
-            assert path.read_text() == other
+            assert (predict(checkpoint, "--output", str(path), lines=["좋다"]).returncode, path.read_text()) == (2, other)
         path.unlink()
         for _ in range(2):
             assert predict(checkpoint, "--output", str(path), lines=["좋다"]).returncode == 0
