@@ -108,6 +108,8 @@ def read_command(argv: Sequence[str], script: str, default_task: str = "") -> Co
         _check(task, given.get("kind"), script)
         content = {**content, "definition": _definition(given, content["definition"], script)}
         tasks[task] = make_task(task, content["definition"], COMMAND_LINE, FLAG_OF)
+    elif task and task in {each.suite for each in tasks.values()}:
+        raise ConfigError(f"{task} is a suite of tasks. Use run_benchmark.py run --tasks {task}, or name one of its tasks.")
     elif task in tasks and tasks[task].script != script:
         raise ConfigError(f"{script} cannot run the task {task!r}. Use {tasks[task].script}.")
     return Command(rest, {name: each for name, each in tasks.items() if each.script == script}, content, print_task)

@@ -71,8 +71,6 @@ def load_settings(
     if task not in tasks:
         reason = f"{script} cannot run the task {quote(task)}" if task else "--task is missing"
         own = " Your own data needs --train_file, see --help." if other_flags else ""
-        if task in {each.suite for each in tasks.values()}:
-            own = " It is a suite of tasks, which run_benchmark.py run --tasks runs."
         problems.insert(0, f"{reason}; choose from {', '.join(tasks)}.{did_you_mean(task, tasks)}{own}")
         raise ConfigError(list_problems("invalid settings:", problems))
 

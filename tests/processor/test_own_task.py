@@ -106,6 +106,7 @@ def test_a_task_file_by_its_path(config, tmp_path):
         ("--task .. --text_column a", ["'..'", "folder"]),
         ("--task .mine --text_column a", ["'.mine'", "hidden"]),
         ("--task naver-ner", ["'naver-ner'", "run_ner.py"]),
+        ("--task kobest", ["kobest is a suite", "run_benchmark.py run --tasks kobest"]),
         (f"--task {'가' * 67} --text_column a", ["200 bytes"]),
     ],
 )
