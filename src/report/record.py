@@ -196,15 +196,14 @@ def group(pairs: Iterable[tuple[Key, Value]]) -> dict[Key, list[Value]]:
 
 
 def cautions(records: Sequence[Record]) -> list[str]:
-    """Return the reasons to doubt scores of the shown checkpoints of a model's runs."""
-    found = [
-        f"seed {record.seed}, {view}, {split}: {reason}"
-        for record in records
-        for view in VIEWS
-        for split, reasons in record.results.cautions.get(str(record.choice(view).step), {}).items()
-        for reason in reasons
-    ]
-    return list(dict.fromkeys(found))
+    """Return the reasons to doubt scores of the shown checkpoints of a model's runs: seed, views and split of each."""
+    found: dict[tuple[int, str, str], list[str]] = defaultdict(list)
+    for record in records:
+        for view in VIEWS:
+            for split, reasons in record.results.cautions.get(str(record.choice(view).step), {}).items():
+                for reason in dict.fromkeys(reasons):
+                    found[record.seed, split, reason].append(view)
+    return [f"seed {seed}, {' and '.join(views)}, {split}: {reason}" for (seed, split, reason), views in found.items()]
 
 
 def shorten_digest(digest: str | None) -> str:
