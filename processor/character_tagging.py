@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from processor.features import SpecialTokens
 from processor.inputs import Inputs, require_content, require_text
 from processor.ner import SENTENCES_PER_CALL, NerSplit, Sentence, Tags, parse_sentence
 from processor.readers import conll
@@ -20,6 +19,7 @@ from processor.readers.text_files import parse_rows
 from processor.split import NO_SCORES, tsv_line
 from src.common.errors import quote_json
 from src.data.hangul import compose_rows
+from src.data.special import SpecialTokens
 from src.data.task import IGNORE_INDEX, Features, Scores, Task, Tensors
 from src.metrics.analysis import Analysis, of_entities
 from src.metrics.characters import entities_of
@@ -39,11 +39,10 @@ def problems_of(task: Task) -> list[str]:
 
 @dataclass(frozen=True)
 class Word:
-    """A part of a sentence without spaces: the numbers of its characters, and the first character of each code point."""
+    """A part of a sentence without spaces."""
 
     text: str
-    characters: range
-    owner: list[int]  # of each code point, the number of its character
+    owner: list[int]  # for each code point of the text, the index of its character in the sentence
 
     @classmethod
     def split(cls, characters: Sequence[str]) -> "list[Word]":
@@ -53,8 +52,7 @@ class Word:
             numbers = list(group)
             if not is_space:
                 owner = [number for number in numbers for _ in characters[number]]
-                text = "".join(characters[number] for number in numbers)
-                words.append(cls(text, range(numbers[0], numbers[-1] + 1), owner))
+                words.append(cls("".join(characters[number] for number in numbers), owner))
         return words
 
 
@@ -111,13 +109,15 @@ def decode_characters(label_ids: np.ndarray, features: Features, sentences: Sequ
     names = list(task.labels or ())
     written = {name: tag for tag, name in (task.labels or {}).items()}
     continues = {tag: written.get(f"I-{name[2:]}", tag) for name, tag in written.items()}
-    starts, ends = features.tensors["char_start"], features.tensors["char_end"]
+    # Lists: indexing an array for each token takes several times as long.
+    starts, ends = (features.tensors[name].tolist() for name in ("char_start", "char_end"))
+    labels = label_ids.tolist()
     decoded = []
     for (begin, end), sentence in zip(pairwise(features.tensors["offsets"]), sentences, strict=True):
         tags = [""] * len(sentence.words)
         for token in range(begin, end):
             for character in range(starts[token], ends[token]):  # nothing for special tokens
-                tag = names[label_ids[token]]
+                tag = names[labels[token]]
                 tags[character] = tags[character] or (tag if character == starts[token] else continues[tag])
         decoded.append([tag or OUTSIDE for tag in tags])
     return decoded
@@ -165,7 +165,7 @@ class CharacterSplit(NerSplit):
         return ""  # the analysis has the scores of every type
 
     def prediction_lines(self, decoded: Tags) -> Iterator[str]:
-        """Yield one line per character that is no space: sentence, character, label, prediction."""
+        """Yield one line for each character that is not a space: sentence, character, label, prediction."""
         yield "\t".join(["sentence", "character", "label", "prediction"])
         gold, predicted = self._readable(self._gold()), self._readable(decoded)
         for index, sentence in enumerate(self.examples):
@@ -198,10 +198,14 @@ def _sentences_by_line(path: Path, task: Task) -> Iterator[tuple[int, Sentence]]
     in_file = task.of_file(path)
 
     def parse(values: Sequence[Any]) -> Sentence:
-        characters = list(values[0]) if isinstance(values[0], str) else values[0]
-        return parse_sentence(in_file, [characters, values[1]])
+        return parse_sentence(in_file, [_characters(values[0]), values[1]])
 
     return parse_rows(path, read_records(path, task), parse)
+
+
+def _characters(value: Any) -> Any:
+    """Return the characters of a text, in training and in prediction. A list of characters stays as it is."""
+    return list(value) if isinstance(value, str) else value
 
 
 class CharacterInputs(Inputs):
@@ -211,7 +215,7 @@ class CharacterInputs(Inputs):
 
     def example(self, values: Sequence[Any]) -> Sentence:
         """Return the characters of a text, or of a list of characters. Raises ValueError otherwise."""
-        characters = list(values[0]) if isinstance(values[0], str) else values[0]
+        characters = _characters(values[0])
         if not isinstance(characters, list):
             raise ValueError(f"text: found {quote_json(values[0])}, expected a text")
         require_content("text", "".join(map(str, characters)))

@@ -17,7 +17,6 @@ from safetensors.numpy import save
 
 from processor.readers.tables import format_of
 from src.common.files import write_bytes
-from src.data.special import SpecialTokens as SpecialTokens
 from src.data.task import FEATURE_FIELDS, DataFile, Features, Task, Tensors
 
 logger = logging.getLogger(__name__)

@@ -24,7 +24,7 @@ def complete_task(task: Task, files: Mapping[str, DataFile], run_folder: Path | 
     """Return the task with its labels: those of the training file, sorted, if the definition leaves them out.
 
     Without a training file (--do_train false) they are those of the run in `run_folder`. Raises DataError for a malformed
-    training file, fewer than two labels, tags of no known form, and labels that are none, see check_labels.
+    training file, fewer than two labels, tags of an unknown form, and values that are not labels, see check_labels.
     """
     kind = KINDS[task.kind]
     if task.labels is not None or not kind.labelled:

@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from processor.features import SpecialTokens
 from processor.inputs import Inputs, one_of, require_content, require_label, require_text
 from processor.readers.tables import DataRow, read_records
 from processor.readers.text_files import parse_rows
 from processor.split import NO_SCORES, Split, tsv_line
 from src.common.errors import quote, quote_json
 from src.data.hangul import compose_rows
+from src.data.special import SpecialTokens
 from src.data.task import IGNORE_INDEX, Features, Scores, Task, Tensors, ends_with_position
 from src.metrics.analysis import Analysis, of_entities
 from src.metrics.metrics import METRICS, entity_report

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from processor.definition import make_task, read_content, read_task_file, read_tasks
+from processor.definition import make_task, read_content, read_task_file, read_tasks, tasks_of
 from processor.kinds import KINDS
 from src.common.cli import Parser
 from src.common.errors import ConfigError, list_problems, quote
@@ -112,7 +112,7 @@ def read_command(argv: Sequence[str], script: str, default_task: str = "") -> Co
         raise ConfigError(f"{task} is a suite of tasks. Use run_benchmark.py run --tasks {task}, or name one of its tasks.")
     elif task in tasks and tasks[task].script != script:
         raise ConfigError(f"{script} cannot run the task {task!r}. Use {tasks[task].script}.")
-    return Command(rest, {name: each for name, each in tasks.items() if each.script == script}, content, print_task)
+    return Command(rest, {name: tasks[name] for name in tasks_of(script, tasks)}, content, print_task)
 
 
 def read_run(argv: Sequence[str], script: str, default_task: str = "") -> tuple[Settings, Task]:

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from processor.features import SpecialTokens
 from src.common.errors import DataError
+from src.data.special import SpecialTokens
 from src.data.task import Features
 
 logger = logging.getLogger(__name__)

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 
-from processor.features import SpecialTokens
 from processor.inputs import Inputs, one_of, require_content, require_label, require_text
 from processor.quality import lack_a_text
 from processor.readers.tables import DataRow, read_records
@@ -19,6 +18,7 @@ from processor.seq_features import Labels, SequenceExample, encode, read_label_s
 from processor.spans import mark_spans, require_marks
 from processor.split import NO_SCORES, Split, softmax, tsv_line
 from src.common.errors import DataError, quote
+from src.data.special import SpecialTokens
 from src.data.task import Features, Scores, Task, Tensors
 from src.metrics.analysis import Analysis, of_classes, of_scores, readable
 from src.metrics.metrics import METRICS
@@ -182,7 +182,7 @@ class SequenceInputs(Inputs):
 
 
 def parse_texts(names: Sequence[str], values: Sequence[Any]) -> tuple[str, ...]:
-    """Return the texts of a row, in training and in prediction. Raises ValueError for a value that is none."""
+    """Return the texts of a row, in training and in prediction. Raises ValueError for a value that is not a string."""
     return tuple(map(require_text, names, values))
 
 

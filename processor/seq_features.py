@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from processor.features import SpecialTokens, one_ahead
+from processor.features import one_ahead
 from src.common.errors import did_you_mean, quote
 from src.common.strict_json import parse_json
 from src.data.hangul import compose_rows
+from src.data.special import SpecialTokens
 from src.data.task import Task, Tensors
 
 Labels = tuple[str, ...]  # of one row

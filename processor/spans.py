@@ -8,10 +8,11 @@ from src.data.task import SPAN_MARKS
 
 
 def mark_spans(text: str, names: Sequence[str], values: Sequence[Any]) -> str:
-    """Return a text with marks around two spans: "<subj>비틀즈</subj>는 영국의 <obj>밴드</obj>이다".
+    """Return a text with its two spans marked: "<subj>비틀즈</subj>는 영국의 <obj>밴드</obj>이다".
 
-    names, values: of the first and the last character of the subject, then of the object, counted from 0. No space is added.
-    Raises ValueError for a position that is no number or outside of the text, and for a span that ends before it begins.
+    values: indices of the first and last character of the subject, then of the object, both inclusive, from 0; names: their
+    columns, for messages. No spaces are added. Raises ValueError if an index is not an integer or is out of range, or if a span
+    ends before it begins.
     """
     places = [_place(name, value, len(text)) for name, value in zip(names, values, strict=True)]
     marks = []  # (position, closing marks first, mark)

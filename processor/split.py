@@ -11,10 +11,11 @@ from typing import Any, ClassVar, Self
 import numpy as np
 
 from processor.data_files import describe_files
-from processor.features import SpecialTokens, cached_features, fingerprint
+from processor.features import cached_features, fingerprint
 from processor.hold_out import Parts, stratified_groups
 from processor.quality import Figures, measure, require_content, warnings_of
 from src.common.errors import ConfigError, DataError, quote
+from src.data.special import SpecialTokens
 from src.data.task import DataFile, Features, Scores, Task
 from src.metrics.analysis import Analysis
 from src.settings.schema import Settings

@@ -15,10 +15,12 @@ from processor.inputs import Inputs, require_content, require_text
 from processor.split import NO_SCORES, Split, softmax
 from processor.squad_legacy import SpanText, legacy_text
 from processor.squad_reader import SquadQuestion, read_used
-from processor.squad_windows import SquadExample, encode, require_overlap
+from processor.squad_windows import SquadExample, encode
+from src.data.special import SpecialTokens
 from src.data.task import MAX_CONTEXT, DataFile, Features, Scores, Task, Tensors
 from src.metrics.analysis import Analysis, of_answers
 from src.metrics.metrics import METRICS
+from src.settings.lengths import require_overlap
 from src.settings.schema import Settings
 
 logger = logging.getLogger(__name__)
@@ -51,7 +53,7 @@ class SquadSplit(Split):
     @classmethod
     def load(cls, name: str, file: DataFile, settings: Settings, task: Task, tokenizer: Any) -> Self:
         """Load a split, see Split.load. Raises ConfigError if doc_stride would skip tokens."""
-        require_overlap(settings, tokenizer)
+        require_overlap(settings, SpecialTokens.of(tokenizer, texts=2).size)
         return super().load(name, file, settings, task, tokenizer)
 
     @classmethod

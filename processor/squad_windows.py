@@ -7,9 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from processor.features import SpecialTokens
-from src.common.errors import ConfigError
 from src.data.hangul import compose, places_in
+from src.data.special import SpecialTokens
 from src.data.task import IN_CONTEXT, MAX_CONTEXT, Tensors
 from src.settings.schema import Settings
 
@@ -42,18 +41,6 @@ class Tokens:
         """Return the first and the last token that begin at a character in [start, end); NOWHERE if there are none."""
         first, after = np.searchsorted(self.start, [start, end])
         return (int(first), int(after) - 1) if first < after else NOWHERE
-
-
-def require_overlap(settings: Settings, tokenizer: Any) -> None:
-    """Raise ConfigError if doc_stride would skip tokens that are then in no window."""
-    special = SpecialTokens.of(tokenizer, texts=2).size
-    room = settings.max_seq_len - settings.max_query_length - special
-    if settings.doc_stride > room:
-        raise ConfigError(
-            f"doc_stride = {settings.doc_stride} would skip tokens: max_seq_len = {settings.max_seq_len} less max_query_length = "
-            f"{settings.max_query_length} less {special} special tokens leaves room for {room} tokens of the context. "
-            "Use a smaller --doc_stride or --max_query_length, or a larger --max_seq_len."
-        )
 
 
 def encode(examples: Sequence[SquadExample], tokenizer: Any, settings: Settings) -> Tensors:

@@ -172,7 +172,7 @@ def test_an_output_of_its_own_is_written_again(trained, tmp_path):
     """Also in the folders of the run. A file of another program is refused, though it may be a data file with labels."""
     checkpoint = trained("nsmc")
     for path in (tmp_path / "out.jsonl", checkpoint.parent / "labels.jsonl", checkpoint / "labels.jsonl"):
-        for other in ("before", '{"text": "좋다", "label": "1"}\n'):
+        for other in ("before", '{"text": "좋다", "label": "1"}\n', '{"words": ["좋다"], "tags": ["O"]}\n'):
             path.write_text(other)
             assert (predict(checkpoint, "--output", str(path), lines=["좋다"]).returncode, path.read_text()) == (2, other)
         path.unlink()

@@ -16,10 +16,9 @@ NAMES = {
     "XLA_DOWNCAST_BF16", "XLA_USE_BF16",
     # transformers: other kernels
     "FLASH_ATTENTION_DETERMINISTIC", "TRANSFORMERS_SDPA_FORCE_GQA", "USE_HUB_KERNELS",
-    # torch and what it calls: matrix products in a lower precision, and pickled weights
+    # torch and what it calls: matrix products in a lower precision, and reading pickled weights without torch's safe unpickler
     "DNNL_DEFAULT_FPMATH_MODE", "NVIDIA_TF32_OVERRIDE", "ONEDNN_DEFAULT_FPMATH_MODE", "PYTORCH_MPS_FAST_MATH",
     "TORCHINDUCTOR_USE_FAST_MATH", "TORCH_ALLOW_TF32_CUBLAS_OVERRIDE", "TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD",
-    "TORCH_FORCE_WEIGHTS_ONLY_LOAD",
 }  # fmt: skip
 NEUTRAL = {"", "0", "false", "no", "none", "default"}  # values, in lower case, that ask for nothing
 

@@ -20,10 +20,10 @@ from src.settings.schema import Settings
 OF_RUN = (SETTINGS, RESULTS, RESULT_LINES, COST, LOG_LINES, LOG, STATE, SCORES, CARD)  # in a run's folder
 OF_SPLIT = re.compile(r"\w+-\d+\.\w+")  # in the folder of a split, such as test/predictions-100.tsv
 
-# What results consist of, as JSON, and the columns of which a CSV file of results has one; a data file may have a column `label`.
+# The keys of results as JSON, and columns that only CSV files of results have: data files, too, may have label, score or tags.
 KEYS = {"label", "name", "labels", "names", "probabilities", "score", "words", "tags", "entities", "cut_words", "cut_characters"}
 KEYS |= {"answer", "start", "end", "line", "error"}
-COLUMNS = re.compile(r"(^|,)(prob_|tags|entities|answer|error|score$)")
+COLUMNS = re.compile(r"(^|,)(prob_|entities(,|$)|answer,start,end,score)")
 LONGEST_LINE = 1_000_000  # characters that are looked at
 
 Identity = tuple[int, int]  # of a file: its device, and its number there
@@ -66,7 +66,8 @@ def _is_output(path: Path) -> bool:
         result = json.loads(line)
     except ValueError:
         return False
-    return isinstance(result, dict) and result.keys() <= KEYS
+    is_data = isinstance(result, dict) and "words" in result and "entities" not in result  # of tagging: words and tags
+    return isinstance(result, dict) and result.keys() <= KEYS and not is_data
 
 
 def _files_of_run(checkpoint: Path, settings: Settings) -> Iterator[Path]:

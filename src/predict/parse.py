@@ -97,7 +97,7 @@ class LineParser:
             except json.JSONDecodeError as error:
                 if self.as_json is not False:
                     raise ValueError(f"not JSON: {error}") from None
-            except ValueError:  # it is JSON, but has a key twice or a number that is none
+            except ValueError:  # valid JSON syntax, but a duplicate key or NaN
                 self._decide(True)
                 raise
         if isinstance(record, dict):

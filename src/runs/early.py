@@ -3,10 +3,10 @@
 import os
 from pathlib import Path
 
-from src.common.errors import CheckpointError, ConfigError, EnvironmentFailure
+from src.common.errors import CheckpointError, EnvironmentFailure
 from src.common.files import DAMAGE, read_json
 from src.runs.folder import RunFolder
-from src.settings.lengths import LEAST_SPECIAL, too_long
+from src.settings.lengths import LEAST_SPECIAL, require_overlap, too_long
 from src.settings.schema import counts_for
 
 
@@ -18,13 +18,7 @@ def check_early(run: RunFolder, kind: str) -> None:
     """
     settings = run.settings
     if counts_for("doc_stride", kind):
-        room = settings.max_seq_len - settings.max_query_length - LEAST_SPECIAL
-        if settings.doc_stride > room:
-            raise ConfigError(
-                f"doc_stride = {settings.doc_stride} would skip tokens: max_seq_len = {settings.max_seq_len} less "
-                f"max_query_length = {settings.max_query_length} less at least {LEAST_SPECIAL} special tokens leaves room for "
-                f"{room} tokens of the context. Use a smaller --doc_stride or --max_query_length, or a larger --max_seq_len."
-            )
+        require_overlap(settings, LEAST_SPECIAL, at_least=True)
     if not run.has_checkpoints:
         limit = _positions(Path(settings.model_name_or_path))
         if limit and settings.max_seq_len > limit:

@@ -95,7 +95,7 @@ class Settings(BaseModel):
         kinds=("span",),
     )
     version_2_with_negative: bool = _plan("scores", False, "questions may have no answer, as in SQuAD 2", kinds=("span",))
-    null_score_diff_threshold: float = _setting("outputs", 0.0, "the lead that no answer needs to be given", kinds=("span",))
+    null_score_diff_threshold: float = _setting("outputs", 0.0, "margin by which no answer must beat an answer", kinds=("span",))
     strict_data: bool = _plan(
         "scores", True, "stop at duplicate ids and wrong answer positions; false: log them", kinds=("span",)
     )

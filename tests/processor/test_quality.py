@@ -9,12 +9,12 @@ import pytest
 
 from processor.data_files import describe_files
 from processor.definition import TASKS
-from processor.features import SpecialTokens
 from processor.kinds import load_split
 from processor.quality import LIMITS, measure, require_content, warnings_of
 from processor.seq_features import SequenceExample, encode
 from processor.split import warn_of_quality
 from src.common.errors import DataError
+from src.data.special import SpecialTokens
 from src.data.task import Features
 from src.settings.layers import load_settings
 from tests.conftest import ROOT, SAMPLED_TASKS

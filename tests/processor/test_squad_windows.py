@@ -16,10 +16,11 @@ from processor.squad_windows import (
     cut,
     encode,
     mark_context,
-    require_overlap,
     tokenize_contexts,
 )
 from src.common.errors import ConfigError
+from src.data.special import SpecialTokens
+from src.settings.lengths import require_overlap
 
 
 def lengths(max_seq_len=16, doc_stride=2, max_query_length=4):
@@ -141,9 +142,9 @@ def test_strips_white_space_from_the_characters_of_a_token():
 
 
 def test_rejects_a_stride_that_skips_tokens(tokenizer):
-    require_overlap(lengths(max_seq_len=16, doc_stride=9, max_query_length=4), tokenizer)
+    require_overlap(lengths(max_seq_len=16, doc_stride=9, max_query_length=4), SpecialTokens.of(tokenizer, texts=2).size)
     with pytest.raises(ConfigError, match=r"doc_stride = 10 .* 9 tokens"):
-        require_overlap(lengths(max_seq_len=16, doc_stride=10, max_query_length=4), tokenizer)
+        require_overlap(lengths(max_seq_len=16, doc_stride=10, max_query_length=4), SpecialTokens.of(tokenizer, texts=2).size)
 
 
 def test_encodes_with_the_special_tokens_of_roberta(tmp_path):
@@ -165,7 +166,7 @@ def test_encodes_with_the_special_tokens_of_roberta(tmp_path):
     assert rows_of(tensors, "token_type_ids") == [[0] * 7, [0] * 7]
     assert tensors["start_positions"].tolist() == [5, 4]
     with pytest.raises(ConfigError, match="less 4 special tokens"):
-        require_overlap(lengths(max_seq_len=8, doc_stride=3, max_query_length=2), tokenizer)
+        require_overlap(lengths(max_seq_len=8, doc_stride=3, max_query_length=2), SpecialTokens.of(tokenizer, texts=2).size)
 
 
 def test_windows_equal_the_original(shared, tmp_path):
